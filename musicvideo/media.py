@@ -1,0 +1,173 @@
+"""Run FFmpeg, SoX and MuseScore, ask media files what they are, write outputs atomically.
+
+Everything outside Python goes through here, so that a failure reads the same everywhere: one line that
+names the input and the remedy.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from musicvideo.system import MissingProgram, find_program
+
+# A file that somebody hands in may be a playlist, a concat script or a URL in disguise, and FFmpeg would
+# follow it to other files and hosts. These demuxers read one file and nothing else.
+SAFE_FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,mpegts,ogg,"
+    "tta,w64,wav,wv"
+)
+SAFE_INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", SAFE_FORMATS)
+
+
+class MediaError(Exception):
+    """What is wrong with which input, and what to do about it, in one line."""
+
+
+def run(command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, str] | None = None) -> bytes:
+    """Run an external program to its end.
+
+    Args:
+        command: program name as in `musicvideo.system.PROGRAMS`, then its arguments.
+        doing: what is being done to which file, to begin the message of a failure.
+        env: variables on top of this process's environment.
+
+    Returns:
+        What the program wrote to its standard output.
+
+    Raises:
+        MediaError: the program is not installed or failed; carries the last line it wrote to stderr.
+    """
+    name, *arguments = command
+    completed = subprocess.run(
+        [program(str(name)), *map(os.fspath, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, **env} if env else None,
+    )
+    if completed.returncode:
+        raise MediaError(f"{doing}: {name} failed: {last_line(completed.stderr)}")
+    return completed.stdout
+
+
+def program(name: str) -> str:
+    """Path of an external program; MediaError says how to install one that is missing."""
+    try:
+        return find_program(name)
+    except MissingProgram as error:
+        raise MediaError(str(error)) from None
+
+
+def last_line(stderr: bytes) -> str:
+    """The last line of a program's complaint that says something."""
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
+    telling = [line for line in lines if line and line != "Conversion failed!"]
+    return telling[-1] if telling else "no message"
+
+
+def source(path: str | os.PathLike) -> str:
+    """A path as FFmpeg's `-i` takes it: never an option, a protocol or a pattern, whatever its name."""
+    return f"file:{os.path.abspath(path)}"
+
+
+@dataclass(frozen=True)
+class Media:
+    """What FFprobe says of a file; a missing stream leaves its fields None."""
+
+    duration: float                    # seconds
+    sample_rate: int | None = None     # Hz
+    channels: int | None = None
+    audio_codec: str | None = None
+    width: int | None = None           # pixels
+    height: int | None = None          # pixels
+    frame_rate: Fraction | None = None
+
+
+def probe(path: str | os.PathLike) -> Media:
+    """Ask FFprobe for a file's duration and its first audio and video streams.
+
+    Raises:
+        MediaError: missing, empty, or not a single audio or video file.
+    """
+    require_file(path)
+    arguments = ["-v", "error", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)]
+    try:
+        output = run(["ffprobe", *arguments], doing=f"reading {path}")
+    except MediaError as error:
+        if "not installed" in str(error):
+            raise
+        raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)") from None
+    found = json.loads(output)
+    # A cover picture in a song is a "video" stream as well, of one frame.
+    streams = [s for s in found.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
+    audio = next((s for s in streams if s["codec_type"] == "audio"), {})
+    video = next((s for s in streams if s["codec_type"] == "video"), {})
+    return Media(
+        duration=float(found["format"].get("duration", 0.0)),
+        sample_rate=int(audio["sample_rate"]) if audio else None,
+        channels=audio.get("channels"),
+        audio_codec=audio.get("codec_name"),
+        width=video.get("width"),
+        height=video.get("height"),
+        frame_rate=Fraction(video["r_frame_rate"]) if video else None,
+    )
+
+
+def require_file(path: str | os.PathLike) -> Path:
+    """The path, if it is a file with something in it; else MediaError."""
+    path = Path(path)
+    if not path.exists():
+        raise MediaError(f"{path}: no such file")
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder, give a file")
+    if not path.stat().st_size:
+        raise MediaError(f"{path}: is empty")
+    return path
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Write to a temporary neighbour (same suffix) and rename it onto `path` if all went well.
+
+    A failure, Ctrl-C or a full disk leaves `path` as it was and no temporary file behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def entry_point(main: Callable[[], None]) -> None:
+    """Run a script's `main` and exit: 0, 1 on failure (one line on stderr), 130 on Ctrl-C."""
+    try:
+        main()
+    except MediaError as error:
+        fail(str(error))
+    except OSError as error:
+        remedy = {
+            errno.ENOSPC: " (free some space and run the same command again)",
+            errno.EACCES: " (choose another place or change its permissions)",
+            errno.EROFS: " (choose another place)",
+        }.get(error.errno, "")
+        fail(f"{error.filename or 'output'}: {error.strerror or error}{remedy}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def fail(message: str) -> None:
+    """Print one line and exit 1."""
+    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(1)

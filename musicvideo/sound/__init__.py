@@ -1,0 +1,1 @@
+"""Parts of a score -> a mix that circles the head."""

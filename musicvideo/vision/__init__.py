@@ -1,0 +1,1 @@
+"""A song -> latent trajectory -> pictures -> film."""
