@@ -82,7 +82,7 @@ NEEDS = (
     Need("ffprobe", "looks into media files (comes with ffmpeg)", ("ffprobe",), "FFPROBE",
          apt=("ffmpeg",), brew=("ffmpeg",)),
     Need("sox", "tremolo and reverb", ("sox",), "SOX", "--version",
-         apt=("sox", "libsox-fmt-all"), brew=("sox",)),
+         apt=("sox", "libsox-fmt-base"), brew=("sox",)),
     SharedLibrary("libsndfile", "reads and writes sound files", apt=("libsndfile1",), brew=("libsndfile",)),
     Need("musescore", "plays the scores (not needed for a song of your own)",
          ("mscore3", "musescore3", "mscore", "musescore", "MuseScore3", "mscore4portable", "musescore4", "mscore4",

@@ -1,0 +1,72 @@
+"""What can draw: anything that turns noise and class weights into pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class Generator(Protocol):
+    """A class-conditional picture generator.
+
+    Attributes:
+        labels: class names; the index is the class id.
+        noise_dim: length of a noise vector.
+        resolution: height and width of a picture, in pixels.
+    """
+
+    labels: Sequence[str]
+    noise_dim: int
+    resolution: int
+
+    def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Draw one picture for each vector.
+
+        The same vectors give the same bytes, whatever the batch they arrive in.
+
+        Args:
+            noise: (B, noise_dim), about -2..2.
+            classes: (B, len(labels)), weights 0..1.
+
+        Returns:
+            uint8 (B, resolution, resolution, 3), RGB.
+        """
+
+
+NAMES = ("biggan", "cppn")
+
+
+def load(
+    name: str,
+    *,
+    resolution: int = 512,
+    truncation: float = 1.0,
+    weights: str | os.PathLike | None = None,
+    device: str = "auto",
+) -> Generator:
+    """Make a generator ready to draw.
+
+    Args:
+        name: one of `NAMES`.
+        resolution: height and width in pixels; BigGAN has 128, 256 and 512.
+        truncation: BigGAN's truncation, 0.1..1, which its batch norms look their statistics up by.
+        weights: folder with BigGAN's weights; None looks in the cache, then downloads.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        ValueError: an unknown name, or a resolution the generator does not have.
+        musicvideo.media.MediaError: no weights.
+    """
+    # Imported here, for a drawing by one generator should not wait for the other's libraries.
+    if name == "cppn":
+        from musicvideo.vision.generators.cppn import CPPN
+
+        return CPPN(resolution)
+    if name == "biggan":
+        from musicvideo.vision.generators.biggan import BigGAN
+
+        return BigGAN(resolution, truncation=truncation, weights=weights, device=device)
+    raise ValueError(f"generator: unknown name {name!r} (choose {' or '.join(NAMES)})")
