@@ -11,8 +11,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +57,88 @@ def run(command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, s
     if completed.returncode:
         raise MediaError(f"{doing}: {name} failed: {last_line(completed.stderr)}")
     return completed.stdout
+
+
+def run_ffmpeg(
+    arguments: Sequence[str | os.PathLike], *, doing: str, progress: Callable[[float], None] | None = None
+) -> None:
+    """Run FFmpeg on an output that may take long.
+
+    Args:
+        arguments: after `ffmpeg`; outputs are overwritten.
+        doing: what is being done to which file, to begin the message of a failure.
+        progress: called now and then with the seconds of output that are written.
+
+    Raises:
+        MediaError: as `run`.
+    """
+    command = [program("ffmpeg"), "-v", "error", "-y", "-nostdin", "-nostats", "-progress", "pipe:1"]
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen([*command, *map(os.fspath, arguments)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=complaints, text=True)
+        try:
+            for line in process.stdout:
+                key, _, value = line.strip().partition("=")
+                if progress and key == "out_time_us" and value.lstrip("-").isdigit():
+                    progress(max(int(value), 0) / 1e6)
+            failed = process.wait()
+        finally:
+            process.kill()                  # Ctrl-C: leave no encoder behind that writes on
+            process.wait()
+        if failed:
+            complaints.seek(0)
+            raise MediaError(f"{doing}: ffmpeg failed: {last_line(complaints.read())}")
+
+
+class Feed:
+    """An external program that is fed through its standard input.
+
+    Used as a context: leaving it ends the input and waits for the program, an exception in it kills the program.
+    Neither Ctrl-C nor a full pipe of complaints reaches the program by itself.
+
+    Args:
+        command: as for `run`.
+        doing: what is being done to which file, to begin the message of a failure.
+
+    Raises:
+        MediaError: when written to or left, if the program is not installed or failed.
+    """
+
+    def __init__(self, command: Sequence[str | os.PathLike], *, doing: str):
+        name, *arguments = command
+        self._failure = f"{doing}: {name} failed"
+        self._complaints = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [program(str(name)), *map(os.fspath, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._complaints,
+            start_new_session=True,
+        )
+
+    def write(self, data) -> None:
+        """Hand over bytes, or any contiguous array; waits until the program has taken them."""
+        try:
+            self._process.stdin.write(memoryview(data).cast("B"))
+        except BrokenPipeError:
+            self._process.wait()
+            raise self._error() from None
+
+    def _error(self) -> MediaError:
+        self._complaints.seek(0)
+        return MediaError(f"{self._failure}: {last_line(self._complaints.read())}")
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, exception_type, *_) -> None:
+        with self._complaints:
+            if exception_type:
+                self._process.kill()
+            with suppress(BrokenPipeError):     # the program's exit status says more
+                self._process.stdin.close()
+            if self._process.wait() and not exception_type:
+                raise self._error()
 
 
 def program(name: str) -> str:

@@ -6,6 +6,7 @@ Standard library only: this runs before any package is installed.
 from __future__ import annotations
 
 import ctypes.util
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class MissingProgram(Exception):
@@ -173,6 +175,40 @@ def ensure(may_install: bool) -> None:
         print(error, file=sys.stderr)
         if required:
             install(required)
+
+
+def require_packages() -> None:
+    """Check this Python environment against pyproject.toml, for one that somebody else set up (conda).
+
+    Raises:
+        MissingProgram: names what is not there.
+    """
+    try:
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib
+        from packaging.requirements import Requirement
+    except ImportError as error:
+        absent = [error.name]
+    else:
+        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+        requirements = map(Requirement, project["dependencies"])
+        absent = [str(requirement) for requirement in requirements if not _satisfied(requirement)]
+    if absent:
+        raise MissingProgram(
+            f"the conda environment {os.environ.get('CONDA_DEFAULT_ENV')} lacks {', '.join(absent)}: run `conda env "
+            f"create -f environment.yml` and activate musicvideo, or deactivate conda and make builds .venv"
+        )
+
+
+def _satisfied(requirement) -> bool:
+    if requirement.marker and not requirement.marker.evaluate():
+        return True
+    try:
+        return requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def report() -> str:

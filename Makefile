@@ -1,0 +1,202 @@
+# Scores or a song -> a music video. Every stage is a file in media/; `make help` lists what there is.
+#
+#   scores/*.mscz --scores--> media/parts/*/*.wav, media/$(TITLE).wav --gan--> media/$(TITLE).mp4 (square)
+#                             media/parts/*/*.wav --audio--> media/$(TITLE)-Dry.wav, media/$(TITLE)-Wet.wav
+#                media/$(TITLE).mp4 --video--> media/$(TITLE)-1080p.mkv --merge--> $(TITLE).mkv
+#
+# GNU make 3.81 (macOS) is enough.
+
+SHELL := /bin/sh
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := help
+
+# -- Variables, all for the command line ------------------------------------------------------------------
+
+TITLE ?= Impassive
+SONG ?=
+GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),cppn,biggan)
+RESOLUTION ?= 512
+FPS ?= 30
+SEED ?= 7
+CLASSES ?=
+WEIGHTS ?=
+GAN_FLAGS ?=
+TITLE_TEXT ?= $(TITLE)
+FONT ?=
+WIDTH ?= 1920
+HEIGHT ?= 1080
+INTRO ?= 4
+OUTRO ?= 4
+SYSTEM_DEPS ?= install
+
+# A path may hold what make would expand or split: it goes through the environment, never through make's own lists.
+override SONG := $(value SONG)
+override TITLE_TEXT := $(if $(filter file default,$(origin TITLE_TEXT)),$(TITLE),$(value TITLE_TEXT))
+export SONG TITLE_TEXT FONT WEIGHTS
+
+safe := A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z \
+        0 1 2 3 4 5 6 7 8 9 - _
+left := $(value TITLE)
+$(foreach letter,$(safe),$(eval left := $$(subst $(letter),,$$(left))))
+ifneq ($(left),)
+$(error TITLE=$(value TITLE): use letters, digits, - and _ only)
+endif
+ifeq ($(TITLE),)
+$(error TITLE is empty: give the film a name, of letters, digits, - and _)
+endif
+
+SCORES := $(wildcard scores/$(TITLE).mscz scores/$(TITLE)-8d.mscz)
+ifneq ($(SONG),)
+  ifneq ($(SCORES),)
+    $(error TITLE=$(TITLE) belongs to $(firstword $(SCORES)): give your SONG a TITLE of its own)
+  endif
+endif
+
+# -- The Python environment and the programs: set up once, by whatever comes first -------------------------
+
+# An active conda environment is used as it is; `base` is nobody's project environment.
+ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
+  ENV := $(CONDA_PREFIX)
+else
+  ENV := .venv
+endif
+PY := $(ENV)/bin/python
+READY := $(ENV)/.musicvideo-packages
+python3 := $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+$(ENV)/.musicvideo-programs: musicvideo/system.py
+	@test -n "$(python3)" || { echo "error: Python 3.10 to 3.13 is needed: install python3" >&2; exit 1; }
+	@$(python3) -m musicvideo setup $(if $(filter check,$(SYSTEM_DEPS)),--check)
+	@mkdir -p $(dir $@)
+	@touch $@
+
+$(READY): pyproject.toml requirements.lock $(ENV)/.musicvideo-programs
+ifeq ($(ENV),.venv)
+	@echo "Installing Python packages into .venv (torch is large: some minutes)"
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(python3) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'
+else
+	@$(PY) -m musicvideo setup --packages
+endif
+	@touch $@
+
+.PHONY: setup doctor
+setup: $(READY) ## set up Python packages and programs (every other target does this by itself)
+
+doctor: $(READY) ## print which programs were found, where, and what each is for
+	@$(PY) -m musicvideo doctor
+
+# -- Targets ----------------------------------------------------------------------------------------------
+
+.PHONY: help demo scores gan audio video merge build amerge weights test clean distclean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@printf '%s\n' '' 'Variables (make demo TITLE_TEXT="My title" FPS=25):' \
+	'  TITLE        name of score and film: scores/TITLE.mscz -> TITLE.mkv   [$(TITLE)]' \
+	'  SONG         a song of yours, any audio file, instead of a score; needs a TITLE of its own' \
+	'  GENERATOR    what draws: biggan (needs weights) or cppn (needs nothing)   [$(GENERATOR)]' \
+	'  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$(RESOLUTION)]' \
+	'  FPS          frames a second: 30, 25, 30000/1001 ...   [$(FPS)]' \
+	'  SEED         another seed, another film   [$(SEED)]' \
+	'  CLASSES      what may appear, names or numbers: CLASSES="mushroom castle"   [drawn by SEED]' \
+	'  WEIGHTS      folder with BigGAN weights   [cache, else download]' \
+	'  GAN_FLAGS    more for visualize.py: GAN_FLAGS="--jitter 0.8 --depth 0.7"' \
+	'  TITLE_TEXT   words of the title card; empty for none   [$$TITLE]' \
+	'  FONT         font family of the title card' \
+	'  WIDTH HEIGHT size of the film   [$(WIDTH) $(HEIGHT)]' \
+	'  INTRO OUTRO  seconds of slow opening, and of back and forth at the end; 0 for none   [$(INTRO) $(OUTRO)]' \
+	'  SYSTEM_DEPS  check: never install programs, only say which are missing   [$(SYSTEM_DEPS)]' \
+	'  FFMPEG FFPROBE SOX MUSESCORE   programs elsewhere than on PATH'
+
+demo: gan build ## the whole film with the embedded generator: runs anywhere
+
+scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
+
+gan: media/$(TITLE).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
+
+audio: media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav ## mix the parts, without (Dry) and with (Wet) 8D and reverb
+
+video: media/$(TITLE)-1080p.mkv merge ## mirror, widen, title and scale the square video, then merge
+
+merge: $(TITLE).mkv ## put picture and sound into one film
+
+build: audio video ## audio and video, on the square video that is there
+
+amerge: audio merge ## audio and merge: after a change that only touches the sound
+
+weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
+	$(PY) -m musicvideo weights --resolution $(RESOLUTION)
+
+test: $(READY) ## run the tests
+	$(PY) -m pytest
+
+clean: ## delete every intermediate file (everything in media/, the square videos too)
+	find media -mindepth 1 ! -name .gitkeep -delete
+
+distclean: clean ## delete the film and the Python environment as well
+	rm -rf ./$(TITLE).mkv .venv *.egg-info .pytest_cache
+
+FORCE:
+
+# Write a setting to a file only if it changed, so that what stands on it is made again then, and only then.
+remember = cat > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# -- scores/ or a song -> media/ -----------------------------------------------------------------------------
+
+media/%.wav media/%.mid: scores/%.mscz | $(READY)
+	$(PY) -m musicvideo score $<
+
+ifneq ($(SONG),)
+media/$(TITLE).wav: FORCE | $(READY)
+	@$(PY) -m musicvideo song "$$SONG" $@
+else ifeq ($(SCORES),)
+media/$(TITLE).wav:
+	@echo "error: no scores/$(TITLE).mscz; write that score, or give a song with SONG=path" >&2; exit 1
+endif
+
+# -- song -> square video ------------------------------------------------------------------------------------
+
+# It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
+ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
+export GAN_SETTINGS = $(GENERATOR) $(RESOLUTION) $(FPS) $(SEED) $(CLASSES) $(WEIGHTS) $(GAN_FLAGS)
+media/$(TITLE).gan: FORCE
+	@printf '%s\n' "$$GAN_SETTINGS" | { $(remember); }
+
+media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY)
+	$(PY) visualize.py --song $< --output_file $@ --generator $(GENERATOR) --resolution $(RESOLUTION) --fps $(FPS) \
+	--seed $(SEED) $(if $(CLASSES),--classes $(CLASSES)) $(if $(WEIGHTS),--weights "$$WEIGHTS") $(GAN_FLAGS)
+else
+media/$(TITLE).mp4:
+	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
+	"which needs no weights), with the same TITLE" >&2; exit 1
+endif
+
+# -- parts -> mix ----------------------------------------------------------------------------------------------
+
+MIX ?= $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
+media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(MIX) $(wildcard scores/$(TITLE).panning.json) \
+	media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) $(wildcard media/parts/$(TITLE)/*.wav media/parts/$(TITLE)-8d/*.wav)
+
+media/%-Wet.wav media/%-Dry.wav: | $(READY)
+	$(PY) mix.py $(MIX) --title $*
+
+# -- square video -> film --------------------------------------------------------------------------------------
+
+# The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
+export FILM_SETTINGS = $(WIDTH) $(HEIGHT) $(INTRO) $(OUTRO) $(FONT) $(TITLE_TEXT)
+media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
+	@{ printf '%s\n' "$$FILM_SETTINGS"; wc -c < $<; } | { $(remember); }
+
+media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film | $(READY)
+	$(PY) -m musicvideo video $< media/$(TITLE)-Wet.wav $@ --width $(WIDTH) --height $(HEIGHT) \
+	--intro $(INTRO) --outro $(OUTRO) --title "$$TITLE_TEXT" --font "$$FONT"
+
+$(TITLE).mkv: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
+	@test ! media/$(TITLE).wav -nt media/$(TITLE).mp4 || echo "note: media/$(TITLE).mp4 was drawn from an earlier" \
+	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2
+	$(PY) -m musicvideo merge $^ $@ --intro $(INTRO) --title "$$TITLE_TEXT"

@@ -1,0 +1,130 @@
+"""The stages that have no script of their own; the Makefile calls them, and so may you.
+
+    python -m musicvideo doctor
+    python -m musicvideo score scores/Impassive.mscz
+    python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
+    python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
+    python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from musicvideo import media, system
+
+# Everything else is imported where it is used: `setup` runs before any package is installed.
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="musicvideo", description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    setup = commands.add_parser("setup", help="install the programs that are missing")
+    setup.add_argument("--check", action="store_true", help="only say what is missing")
+    setup.add_argument("--packages", action="store_true", help="check Python packages instead")
+
+    commands.add_parser("doctor", help="print which programs were found")
+
+    score = commands.add_parser("score", help="export a score: parts, full mix, MIDI clock, into media/")
+    score.add_argument("score", help="a .mscz file")
+
+    song = commands.add_parser("song", help="decode a song")
+    song.add_argument("song", help="any audio file")
+    song.add_argument("output", help="a .wav file")
+
+    video = commands.add_parser("video", help="square video -> finished picture")
+    video.add_argument("video", help="a square video")
+    video.add_argument("sound", help="the mix it will be merged with")
+    video.add_argument("output", help="the picture, .mkv or .mp4")
+    video.add_argument("--width", type=int, default=1920, help="pixels (%(default)s)")
+    video.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
+    video.add_argument("--title", default="", help="words of the title card")
+    video.add_argument("--font", default="", help="font family of the title card")
+    video.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
+
+    merge = commands.add_parser("merge", help="finished picture + mix -> film")
+    merge.add_argument("picture", help="what `video` made")
+    merge.add_argument("sound", help="the mix")
+    merge.add_argument("output", help="the film: .mkv (FLAC) or .mp4 (AAC)")
+    merge.add_argument("--title", default="", help="written into the file")
+    for command in (video, merge):
+        command.add_argument("--intro", type=seconds, default=4.0, help="seconds before the music begins (%(default)s)")
+
+    weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
+    weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
+    return root
+
+
+def seconds(text: str) -> float:
+    """A command line argument in seconds, 0 to 60."""
+    value = float(text)
+    if not 0 <= value <= 60:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0..60 seconds")
+    return value
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    options = {name: value for name, value in vars(arguments).items() if name != "command"}
+    globals()[f"run_{arguments.command}"](**options)
+
+
+def run_setup(check: bool, packages: bool) -> None:
+    try:
+        if packages:
+            system.require_packages()
+        else:
+            system.ensure(may_install=not check)
+    except system.MissingProgram as error:
+        raise media.MediaError(str(error)) from None
+
+
+def run_doctor() -> None:
+    print(system.report())
+
+
+def run_score(score: str) -> None:
+    from musicvideo.sound import score as scores
+
+    for path in scores.export(score):
+        print(path)
+
+
+def run_song(song: str, output: str) -> None:
+    from musicvideo.sound import song as songs
+
+    if songs.decode(song, output):
+        print(f"{song} -> {output}")
+
+
+def run_video(video: str, sound: str, output: str, font: str, **options) -> None:
+    from tqdm import tqdm
+
+    from musicvideo.vision import film
+
+    with tqdm(desc="video", unit="s", bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]") as bar:
+        def progress(done: float, length: float) -> None:
+            bar.total = length
+            bar.update(done - bar.n)
+
+        film.finish(video, sound, output, font=font or None, progress=progress, **options)
+
+
+def run_merge(**options) -> None:
+    from musicvideo.vision import film
+
+    film.merge(**options)
+
+
+def run_weights(resolution: int) -> None:
+    from musicvideo.vision.generators import weights
+
+    print(weights.fetch(resolution))
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "musicvideo"
+    media.entry_point(main)

@@ -1,0 +1,45 @@
+"""Somebody's song, in any format, -> the WAV that the pipeline works on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from musicvideo import media
+from musicvideo.media import MediaError
+
+
+def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
+    """Decode a song to 48 kHz, 24 bit stereo, unless `output` was made from this very file already.
+
+    Which file that was is kept beside the output, as `<output>.source.json`.
+
+    Returns:
+        Whether the output was written.
+
+    Raises:
+        MediaError: missing, empty, cut off, or not one single file with sound in it.
+    """
+    song, output = media.require_file(song), Path(output)
+    status = song.stat()
+    identity = json.dumps([str(song.resolve()), status.st_size, status.st_mtime_ns])
+    note = output.with_suffix(".source.json")
+    if output.exists() and note.exists() and note.read_text() == identity:
+        return False
+    found = media.probe(song)
+    if found.audio_codec is None:
+        raise MediaError(f"{song}: has no sound in it")
+    if song.resolve() == output.resolve():
+        raise MediaError(f"{song}: is where the decoded song goes; keep your song outside {output.parent}/")
+    with media.atomic(output) as partial:
+        media.run(
+            ["ffmpeg", "-v", "error", "-xerror", *media.SAFE_INPUT, "-i", media.source(song), "-map", "0:a:0",
+             "-ac", "2", "-ar", "48000", "-c:a", "pcm_s24le", media.source(partial)],
+            doing=f"decoding {song} (is it whole?)",
+        )
+        decoded = media.probe(partial).duration
+        if decoded < found.duration - 0.5:
+            raise MediaError(f"{song}: is cut off, {decoded:.1f} of its {found.duration:.1f} s are there")
+    note.write_text(identity)
+    return True

@@ -1,0 +1,260 @@
+"""The square video -> the finished picture, in one FFmpeg process and one encode; then picture and sound -> film.
+
+The square is mirrored over its y-axis and carried on over its outer edges up to the aspect ratio. Before it, its
+first half second runs backwards in slow motion under the title, so that it arrives at the first frame as the music
+begins; after it, its last seconds run back and forth until the sound has died away.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+from musicvideo import media
+from musicvideo.media import MediaError
+from musicvideo.vision.title import title_card
+
+INTRO_SOURCE = Fraction(1, 2)   # seconds of the video that the intro stretches
+MAX_FADE = Fraction(3)          # seconds of fade to black, at the most
+
+
+def finish(
+    video: str | os.PathLike,
+    sound: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    width: int = 1920,
+    height: int = 1080,
+    title: str = "",
+    font: str | None = None,
+    intro: float = 4.0,
+    outro: float = 4.0,
+    crf: int = 18,
+    preset: str = "medium",
+    progress: Callable[[float, float], None] | None = None,
+) -> None:
+    """Make the finished picture, as long as intro and sound together.
+
+    Args:
+        video: a square video.
+        sound: the mix that will be merged; only its length counts here.
+        output: the picture, H.264 yuv420p, without sound.
+        width, height: of the output in pixels; multiples of 4 and 2, so that both halves are whole chroma samples.
+        title: text of the title card; "" for none.
+        font: a font family; None lets fontconfig choose.
+        intro: seconds of slow motion before the music; 0 for none.
+        outro: seconds that run back and forth from the end of the video to the end of the sound; 0 holds the last frame.
+        crf: quality, 0 (lossless) to 51.
+        preset: x264's speed, "ultrafast" to "veryslow".
+        progress: called with the seconds of picture that are done, and all of them.
+
+    Raises:
+        MediaError: an input that is missing, not square or too short, a size that cannot be, an unknown font.
+    """
+    if width % 4 or height % 2 or min(width, height) < 16:
+        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2")
+    if max(width, height) > 3 * min(width, height):
+        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+    square = media.probe(video)
+    if square.width is None or square.frame_rate is None:
+        raise MediaError(f"{video}: has no picture")
+    if square.width != square.height or square.width % 4:
+        raise MediaError(f"{video}: is {square.width}x{square.height}; give a square whose side is a multiple of 4")
+    rate, shown = square.frame_rate, Fraction(square.duration)
+    if shown < max(INTRO_SOURCE, Fraction(outro)) + 1 / rate and (intro or outro):
+        raise MediaError(f"{video}: {float(shown):.1f} s is too short for intro and outro; set INTRO=0 OUTRO=0")
+    length = intro_length(intro, rate) + Fraction(media.probe(sound).duration)
+
+    with tempfile.TemporaryDirectory(prefix="film-") as work, media.atomic(output) as partial:
+        card = Path(work) / "title.png"
+        if title:
+            title_card(title, font, width, height).save(card)
+        graph = filter_graph(
+            side=square.width, rate=rate, shown=shown, length=length, width=width, height=height,
+            intro=intro, outro=outro, titled=bool(title),
+        )
+        script = Path(work) / "graph.txt"
+        script.write_text(graph)
+        media.run_ffmpeg(
+            [
+                *media.SAFE_INPUT, "-i", media.source(video),
+                *(["-loop", "1", "-framerate", str(rate), "-i", media.source(card)] if title else []),
+                "-filter_complex_script", script,
+                "-map", "[film]",
+                "-c:v", "libx264", "-crf", str(crf), "-preset", preset, "-pix_fmt", "yuv420p",
+                "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+                media.source(partial),
+            ],
+            doing=f"finishing {video}",
+            progress=progress and (lambda done: progress(min(done, float(length)), float(length))),
+        )
+
+
+def intro_length(intro: float, rate: Fraction) -> Fraction:
+    """Seconds by which the sound waits: `intro`, in whole frames."""
+    return round(Fraction(intro) * rate) / rate
+
+
+def filter_graph(
+    *, side: int, rate: Fraction, shown: Fraction, length: Fraction, width: int, height: int,
+    intro: float, outro: float, titled: bool,
+) -> str:
+    """FFmpeg's filter graph, a filter a line.
+
+    Args:
+        side: of the square, in pixels.
+        rate: frames a second.
+        shown: seconds of the square video.
+        length: seconds of the finished picture.
+        width, height: of the finished picture in pixels.
+        intro, outro: as in `finish`.
+        titled: input 1 is a title card to lay over the opening.
+
+    Returns:
+        Text that reads [0:v] (and [1:v]) and writes [film].
+    """
+    wait = intro_length(intro, rate)
+    tail = max(length - wait - shown, Fraction(0))
+    # Chroma is subsampled by two, so borders are even; then the halves, the borders and the mirror are exact.
+    border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
+    border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
+
+    timeline = _timeline(rate, shown, wait, tail, outro)
+    picture = [
+        # over the y-axis
+        "crop=iw/2:ih:0:0,split[left][mirrored]",
+        "[mirrored]hflip[right]",
+        "[left][right]hstack",
+        # over the outer edges
+        f"pad=iw+{2 * border_x}:ih+{2 * border_y}:{border_x}:{border_y}",
+        f"fillborders={border_x}:{border_x}:{border_y}:{border_y}:mirror",
+        f"scale={width}:{height}:flags=lanczos+accurate_rnd",
+        # The scaler rounds its two halves differently: mirror once more, and the symmetry is exact.
+        "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
+        "[mirrored_scaled]hflip[right_scaled]",
+        "[left_scaled][right_scaled]hstack",
+    ]
+    if wait:
+        picture.append(f"fade=in:d={_s(min(wait, Fraction(1)))}")
+    if titled:
+        # Out of the dark, and gone a second after the music began.
+        leaves = max(wait, Fraction(3))
+        picture += [
+            "null[untitled]",
+            f"[1:v]format=yuva420p,fade=in:st=0.5:d=1.2:alpha=1,fade=out:st={_s(leaves)}:d=1:alpha=1",
+            f"trim=end={_s(leaves + 1)}[card]",
+            "[untitled][card]overlay=eof_action=pass:format=yuv420",
+        ]
+    fade = min(MAX_FADE, length / 4)
+    return _join([
+        *timeline,
+        *picture,
+        f"fade=out:st={_s(length - fade)}:d={_s(fade)}",
+        f"trim=end={_s(length)}",
+        "setsar=1,format=yuv420p[film]",
+    ])
+
+
+def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float) -> list[str]:
+    """Intro, the whole video, outro, one after the other at a constant rate."""
+    frames = round(shown * rate)
+    filters = [f"[0:v]fps={rate}", _on_grid(rate)]
+    if wait:
+        used = round(INTRO_SOURCE * rate) + 1
+        stretch = (wait * rate - 1) / (used - 1)     # its last frame, the video's first, is shown once
+        filters += [
+            "split[opening][whole]",
+            f"[opening]trim=end_frame={used}",
+            f"reverse,setpts={_s(stretch)}*PTS",
+            f"framerate={rate}:interp_start=0:interp_end=255:scene=100",
+            f"tpad=stop_mode=clone:stop=-1,trim=end={_s(wait)}",
+            f"{_on_grid(rate)}[intro]",
+            "[intro][whole]concat",
+            _on_grid(rate),
+        ]
+    leg = min(round(Fraction(outro) * rate), frames)
+    if tail and leg:
+        before = frames - leg + round(wait * rate)
+        filters += [
+            "split[so_far][end]",
+            f"[end]trim=start_frame={before},{_on_grid(rate)},split[forth][turned]",
+            f"[turned]reverse,{_on_grid(rate)}[back]",
+            "[back][forth]concat",
+            f"{_on_grid(rate)},loop=loop=-1:size={2 * leg}",
+            f"trim=end={_s(tail + 1)}[outro]",
+            "[so_far][outro]concat",
+            _on_grid(rate),
+        ]
+    elif tail:
+        filters.append("tpad=stop_mode=clone:stop=-1")
+    return filters
+
+
+def _on_grid(rate: Fraction) -> str:
+    """Number the frames 0, 1, 2 at exactly `rate`, whatever their time stamps were."""
+    return f"settb=1/({rate}),setpts=N"
+
+
+def _join(filters: list[str]) -> str:
+    """A filter a line: a chain goes on with a comma, and ends where the next filter names its inputs."""
+    text = filters[0]
+    for before, after in zip(filters, filters[1:]):
+        text += (";" if before.endswith("]") and after.startswith("[") else ",") + "\n" + after
+    return text + "\n"
+
+
+def _s(seconds: Fraction) -> str:
+    return f"{float(seconds):.6f}"
+
+
+def merge(
+    picture: str | os.PathLike,
+    sound: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    intro: float = 4.0,
+    title: str = "",
+) -> None:
+    """Put picture and sound into one film; the picture is copied, the sound waits for the intro to end.
+
+    Args:
+        picture: a video whose music begins after `intro` seconds.
+        sound: the mix.
+        output: a .mkv gets FLAC, a .mp4 AAC at 320 kbit/s.
+        intro: seconds of picture before the music.
+        title: written into the file.
+
+    Raises:
+        MediaError: a missing input, another container, or lengths that differ by more than half a second.
+    """
+    output = Path(output)
+    codecs = {".mkv": ["flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"], ".mp4": ["aac", "-b:a", "320k"]}
+    if output.suffix not in codecs:
+        raise MediaError(f"{output}: a film is a .mkv or a .mp4")
+    film = media.probe(picture)
+    if film.frame_rate is None:
+        raise MediaError(f"{picture}: has no picture")
+    wait = intro_length(intro, film.frame_rate)
+    difference = float(wait) + media.probe(sound).duration - film.duration
+    if abs(difference) > 0.5:
+        longer = "longer" if difference > 0 else "shorter"
+        raise MediaError(f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
+                         f"make the picture again (make video)")
+    with media.atomic(output) as partial:
+        media.run_ffmpeg(
+            [
+                *media.SAFE_INPUT, "-i", media.source(picture),
+                *media.SAFE_INPUT, "-i", media.source(sound),
+                "-map", "0:v", "-map", "1:a",
+                "-c:v", "copy",
+                "-af", f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
+                "-c:a", *codecs[output.suffix],
+                "-metadata", f"title={title}",
+                *(["-movflags", "+faststart"] if output.suffix == ".mp4" else []),
+                media.source(partial),
+            ],
+            doing=f"merging {picture} and {sound}",
+        )

@@ -1,0 +1,74 @@
+"""The title card: letters of light on nothing, to lay over a picture."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from musicvideo.media import MediaError
+
+TRACKING = 0.28     # space between letters, in font sizes
+MARGIN = 0.14       # of the width left free on each side
+
+
+def title_card(text: str, font: str | None, width: int, height: int) -> Image.Image:
+    """Draw a title, wide-set and centred, with a shadow that keeps it readable on any picture.
+
+    Args:
+        text: one line.
+        font: a font family that fontconfig knows; None takes one that has the letters.
+        width, height: of the card in pixels.
+
+    Returns:
+        RGBA image, transparent but for the title.
+
+    Raises:
+        MediaError: the font is not installed.
+    """
+    text = " ".join(text.split())
+    size = min(width, height) / 9
+    span = sum(_advances(text, _face(font, text, size))) + TRACKING * size * (len(text) - 1)
+    size *= min(1, width * (1 - 2 * MARGIN) / span)
+    face = _face(font, text, size)
+
+    letters = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(letters)
+    advances = _advances(text, face)
+    x = (width - sum(advances) - TRACKING * size * (len(text) - 1)) / 2
+    for letter, advance in zip(text, advances):
+        draw.text((x, height / 2), letter, fill=255, font=face, anchor="lm")
+        x += advance + TRACKING * size
+
+    shadow = letters.filter(ImageFilter.GaussianBlur(size / 3)).point(lambda alpha: min(255, 3 * alpha))
+    card = Image.new("RGBA", (width, height))
+    card.paste((8, 6, 14, 255), mask=shadow.point(lambda alpha: alpha * 2 // 3))
+    card.alpha_composite(Image.merge("RGBA", [letters.point(lambda _, tone=tone: tone) for tone in (246, 240, 232)] + [letters]))
+    return card
+
+
+def _advances(text: str, face: ImageFont.FreeTypeFont) -> list[float]:
+    return [face.getlength(letter) for letter in text]
+
+
+def _face(family: str | None, text: str, size: float) -> ImageFont.FreeTypeFont:
+    """The font of that family, or of any that has the letters of the text."""
+    fontconfig = shutil.which("fc-match")
+    if family is None:
+        if fontconfig is None or text.isascii():
+            return ImageFont.load_default(size)          # Pillow brings one, with Latin letters
+        charset = " ".join(sorted({f"{ord(letter):x}" for letter in text}))
+        return ImageFont.truetype(_match(fontconfig, f"sans-serif:charset={charset}")[0], size)
+    if fontconfig is None:
+        raise MediaError(f"FONT={family}: fontconfig (fc-match) is not installed, so fonts cannot be chosen by name")
+    path, found = _match(fontconfig, family)
+    if family.split(":")[0].lower() not in found.lower():
+        raise MediaError(f"FONT={family}: is not installed (the nearest is {found}; `fc-list : family` lists all)")
+    return ImageFont.truetype(path, size)
+
+
+def _match(fontconfig: str, pattern: str) -> tuple[str, str]:
+    printed = subprocess.run([fontconfig, "-f", "%{file}\n%{family}", pattern], capture_output=True, text=True, check=True)
+    path, _, family = printed.stdout.partition("\n")
+    return path, family
