@@ -1,0 +1,193 @@
+"""A song -> how loud it is, how fast that rises and which pitches sound, on a grid of moments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import librosa
+import numpy as np
+import soxr
+
+from musicvideo import media
+
+SAMPLE_RATE = 22050            # Hz; librosa's default, which the mapping was designed at
+HOP_UNIT = 64                  # samples; a CQT over seven octaves halves its hop six times
+N_FFT = 2048                   # samples in a window of the mel spectrogram
+MEL_BANDS = 128
+MEL_CEILING = 8000             # Hz
+CHROMA_BINS = 36               # CQT bins an octave, three a pitch class
+BLOCK = 60 * SAMPLE_RATE       # samples analysed at a time, so that memory does not grow with the song
+CONTEXT = 3 * SAMPLE_RATE      # samples beside a block; half the longest CQT filter is 0.8 s
+SHORTEST = 3 * SAMPLE_RATE     # samples; shorter songs are analysed with silence behind them
+READ = 1 << 20                 # samples decoded at a time
+END_TOLERANCE = 1.0            # seconds a song may end before its header says, as tags and padding blur it
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the mapping needs to know of a song; grid point t is at t * frame_length / 22 050 seconds.
+
+    Attributes:
+        mel_power: (T,) float32, mean power over mel bands, 0 at its lowest and 1 at its highest.
+        mel_gradient: (T,) float32, its rise from point to point, 0..1; falls count as 0.
+        chroma: (12, T) float32, strength of the pitch classes C, C#, ..., B; the strongest of a moment is 1.
+        frame_length: hop of the grid in samples at 22 050 Hz.
+        duration: length of the song in seconds.
+    """
+
+    mel_power: np.ndarray
+    mel_gradient: np.ndarray
+    chroma: np.ndarray
+    frame_length: int
+    duration: float
+
+
+def load_song(path: str | os.PathLike, duration: float | None = None) -> np.ndarray:
+    """Decode a song to mono at 22 050 Hz.
+
+    Args:
+        path: any audio file, or a video file for its sound.
+        duration: seconds to decode from the start; None for all.
+
+    Returns:
+        (samples,) float32, the mean of the channels, full scale 1.
+
+    Raises:
+        MediaError: missing, empty, no audio in it, or damaged within the time asked for.
+        ValueError: a duration that is not positive.
+    """
+    if duration is not None and not duration > 0:
+        raise ValueError(f"duration: {duration} is not more than 0 seconds")
+    song = media.probe(path)
+    if song.sample_rate is None:
+        raise media.MediaError(f"{path}: has no audio in it")
+    # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
+    # through its fallback decoder, and stays silent about damage.
+    limit = [] if duration is None else ["-t", repr(float(duration))]
+    command = [
+        media.program("ffmpeg"), "-v", "error", "-nostdin", "-xerror",
+        *media.SAFE_INPUT, *limit, "-i", media.source(path),
+        "-map", "0:a:0", "-f", "f32le", "-c:a", "pcm_f32le", "-",
+    ]  # fmt: skip
+    resampler = soxr.ResampleStream(song.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    frame_bytes = 4 * song.channels
+    pieces, decoded = [], 0
+    with tempfile.TemporaryFile() as stderr:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL) as process:
+            while data := process.stdout.read(READ * frame_bytes):
+                frames = np.frombuffer(data[:len(data) // frame_bytes * frame_bytes], "<f4")
+                mono = librosa.to_mono(frames.reshape(-1, song.channels).T)
+                decoded += len(mono)
+                pieces.append(resampler.resample_chunk(np.ascontiguousarray(mono)))
+        stderr.seek(0)
+        complaint = stderr.read()
+    if not decoded:
+        raise media.MediaError(f"{path}: cannot be decoded: {media.last_line(complaint)}")
+    expected = min(song.duration, duration or np.inf)
+    end = decoded / song.sample_rate
+    if end < expected - END_TOLERANCE:
+        raise media.MediaError(
+            f"{path}: damaged or cut off at {end:.1f} s of {song.duration:.1f} s "
+            f"(give a whole file, or a duration of at most {end:.1f} s)"
+        )
+    pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    samples = np.concatenate(pieces)
+    return librosa.util.fix_length(samples, size=int(np.ceil(decoded * SAMPLE_RATE / song.sample_rate)))
+
+
+def classic_features(samples: np.ndarray, frame_length: int = 512) -> Features:
+    """The features of the published deep-music-visualizer.
+
+    Args:
+        samples: (n,) mono at 22 050 Hz.
+        frame_length: hop in samples, a multiple of 64.
+
+    Returns:
+        Features with T = 1 + n // frame_length points.
+
+    Raises:
+        ValueError: a hop that is not a multiple of 64, or no samples.
+    """
+    if frame_length < HOP_UNIT or frame_length % HOP_UNIT:
+        raise ValueError(f"frame_length: {frame_length} is not a multiple of {HOP_UNIT}")
+    if not len(samples):
+        raise ValueError("samples: none")
+    points = 1 + len(samples) // frame_length
+    duration = len(samples) / SAMPLE_RATE
+    samples = librosa.util.fix_length(samples, size=max(len(samples), SHORTEST))
+    tuning = estimate_tuning(samples)
+
+    def mel(piece):
+        bands = librosa.feature.melspectrogram(
+            y=piece, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=frame_length, n_mels=MEL_BANDS, fmax=MEL_CEILING
+        )
+        return bands.mean(axis=0)
+
+    def chroma(piece):
+        return librosa.feature.chroma_cqt(
+            y=piece, sr=SAMPLE_RATE, hop_length=frame_length, bins_per_octave=CHROMA_BINS, tuning=tuning
+        )
+
+    loudness = in_blocks(mel, samples, frame_length)[:points]
+    return Features(
+        mel_power=_spread(loudness),
+        mel_gradient=_rise(loudness),
+        chroma=in_blocks(chroma, samples, frame_length)[:, :points],
+        frame_length=frame_length,
+        duration=duration,
+    )
+
+
+def estimate_tuning(samples: np.ndarray) -> float:
+    """`librosa.estimate_tuning` in a fixed amount of memory: offset from A440, in thirds of a semitone."""
+    hop = N_FFT // 4
+
+    def peaks(piece):
+        return np.stack(librosa.piptrack(y=piece, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=hop))
+
+    pitch, strength = np.concatenate([found[:, found[0] > 0] for found in blocks(peaks, samples, hop)], axis=1)
+    if not pitch.size:
+        return 0.0
+    return librosa.pitch_tuning(pitch[strength >= np.median(strength)], bins_per_octave=CHROMA_BINS)
+
+
+def blocks(analyse: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, hop: int):
+    """Yield a centred analysis of a long signal piece by piece.
+
+    Args:
+        analyse: (n,) samples -> (..., 1 + n // hop).
+        samples: (n,) the whole signal.
+        hop: samples from point to point.
+
+    Yields:
+        (..., t) whose concatenation along the last axis is `analyse(samples)`.
+    """
+    length, context = BLOCK // hop, -(-CONTEXT // hop)
+    for start in range(0, 1 + len(samples) // hop, length):
+        before = min(start, context)
+        piece = samples[(start - before) * hop:(start + length + context) * hop]
+        yield analyse(piece)[..., before:before + length]
+
+
+def in_blocks(analyse: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, hop: int) -> np.ndarray:
+    """`analyse(samples)` in a fixed amount of memory; see `blocks`."""
+    return np.concatenate(list(blocks(analyse, samples, hop)), axis=-1)
+
+
+def _spread(loudness: np.ndarray) -> np.ndarray:
+    """Loudness mapped onto 0..1; all 0 if it never changes."""
+    span = np.ptp(loudness)
+    return (loudness - loudness.min()) / span if span > 0 else np.zeros_like(loudness)
+
+
+def _rise(loudness: np.ndarray) -> np.ndarray:
+    """The rise of loudness from point to point, the steepest 1; all 0 if it never rises."""
+    if len(loudness) < 2:
+        return np.zeros_like(loudness)
+    gradient = np.gradient(loudness)
+    steepest = gradient.max()
+    return np.clip(gradient / steepest, 0, None) if steepest > 0 else np.zeros_like(gradient)

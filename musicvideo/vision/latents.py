@@ -1,0 +1,325 @@
+"""Features of a song -> the path its video takes through a generator's latent space.
+
+Two walks on the analysis grid: a noise vector pushed along by loudness, and class weights that follow the
+pitches. Both are the mapping of the published deep-music-visualizer, reproduced exactly where it is defined
+and carried on to the last sample of the song.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import truncnorm
+
+from musicvideo.media import MediaError, atomic, require_file
+from musicvideo.vision.features import SAMPLE_RATE, Features
+
+PITCHES = 12
+NOISE_LIMIT = 2.0              # the generators were trained on normal noise cut off at +-2
+REFERENCE_HOP = 512            # samples; the sensitivities are meant for this hop and scale with others
+JITTER_INTERVAL = 200          # grid points between two draws of the jitter mask
+STILL = 1e-7                   # class weights closer together than this are taken for equal
+
+# Name: lowest and highest value of each parameter, ends included.
+RANGES = {
+    "pitch_sensitivity": (1, 299),
+    "tempo_sensitivity": (0, 1),
+    "depth": (0.01, 1),
+    "num_classes": (1, PITCHES),
+    "jitter": (0, 1),
+    "truncation": (0.1, 1),
+    "smooth_factor": (1, np.inf),
+}
+
+
+def noise_walk(
+    power: np.ndarray,
+    gradient: np.ndarray,
+    start: np.ndarray,
+    jitter_masks: np.ndarray,
+    *,
+    tempo_sensitivity: float,
+    frame_length: int,
+    truncation: float,
+) -> np.ndarray:
+    """Push every noise unit back and forth within the truncation, at a speed that follows loudness.
+
+    Args:
+        power: (T,) loudness, 0..1.
+        gradient: (T,) rise of loudness, 0..1.
+        start: (noise_dim,) first noise vector.
+        jitter_masks: (ceil(T / 200), noise_dim) factors on the speed, one row for 200 grid points.
+        tempo_sensitivity: speed, 0..1 (0.05..0.8 useful).
+        frame_length: hop of the grid, in samples at 22 050 Hz.
+        truncation: a unit turns round near 2 * truncation, 0.1..1.
+
+    Returns:
+        (T + 1, noise_dim) float64; the first row is `start`.
+    """
+    sensitivity = tempo_sensitivity * frame_length / REFERENCE_HOP
+    turn = NOISE_LIMIT * truncation - sensitivity
+    speeds = (sensitivity * (gradient + power)).tolist()
+    walk = np.empty((len(speeds) + 1, len(start)))
+    walk[0] = start
+    direction = np.where(walk[0] < 0, 1.0, -1.0)
+    step = np.zeros(len(start))
+    for t, speed in enumerate(speeds):
+        if t % JITTER_INTERVAL == 0:
+            mask = jitter_masks[t // JITTER_INTERVAL]
+        step = (speed * direction * mask + 3 * step) / 4
+        noise = np.add(walk[t], step, out=walk[t + 1])
+        direction[noise < -turn] = 1.0
+        direction[noise >= turn] = -1.0
+    return walk
+
+
+def class_walk(
+    chroma: np.ndarray,
+    classes: Sequence[int],
+    *,
+    num_classes: int,
+    pitch_sensitivity: float,
+    frame_length: int,
+    depth: float,
+    smooth_factor: float,
+) -> np.ndarray:
+    """Let the weight of each class follow the pitch that drives it.
+
+    Pitches are ranked by their mean strength; the pitch of rank j drives `classes[j]`.
+
+    Args:
+        chroma: (12, T) strength of each pitch class, 0..1.
+        classes: class ids, at least `num_classes` of them; those beyond it keep weight 0.
+        num_classes: how many pitches drive a class, 1..12.
+        pitch_sensitivity: how fast weights follow pitch, 1..299 (200..295 useful).
+        frame_length: hop of the grid, in samples at 22 050 Hz.
+        depth: the largest weight, 0.01..1.
+        smooth_factor: length of a smoothing bin in hops of 512 samples; 1 does not smooth.
+
+    Returns:
+        (T + 1, len(classes)) float64, columns in the order of `classes`.
+    """
+    inertia = (300 - pitch_sensitivity) * REFERENCE_HOP / frame_length
+    order = strongest_first(chroma)[:num_classes]
+    sounding = chroma > 0
+    first = int(sounding.any(axis=0).argmax())
+    # The published script starts twelve classes by pitch and fewer by rank. It walks all of them by rank.
+    started = np.arange(PITCHES) if num_classes == PITCHES else order
+
+    walk = np.zeros((chroma.shape[1] + 1, len(classes)))
+    walk[0, :num_classes] = chroma[started, first]
+    pulls = chroma[order].T / inertia
+    weights = walk[0, :num_classes]
+    for t, pull in enumerate(pulls):
+        weights = depth * _normalised((weights + pull) / (1 + 1 / inertia))
+        nonzero = weights[weights != 0]
+        if not nonzero.size or nonzero.std() < STILL:
+            weights[0] += 0.01
+        walk[t + 1, :num_classes] = weights
+    return _smoothed(walk, bin_length(smooth_factor, frame_length))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The path of one video: where every moment of a song stands in latent space.
+
+    Attributes:
+        noise: (T, noise_dim) noise vector of each grid point.
+        weights: (T, K) weights of the chosen classes, all others being 0.
+        classes: the K class ids, in the order of the columns of `weights`.
+        grid_rate: grid points a second; point t is at t / grid_rate seconds.
+        duration: length of the song in seconds.
+    """
+
+    noise: np.ndarray
+    weights: np.ndarray
+    classes: tuple[int, ...]
+    grid_rate: float
+    duration: float
+
+    def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sample the path at any moments, in a straight line from grid point to grid point.
+
+        Args:
+            times: (N,) seconds; before the first point it counts as 0, behind the last one that is held.
+
+        Returns:
+            Noise (N, noise_dim) and class weights (N, K).
+        """
+        position = np.clip(np.asarray(times, dtype=float) * self.grid_rate, 0, len(self.noise) - 1)
+        before = np.floor(position).astype(int)
+        after = np.minimum(before + 1, len(self.noise) - 1)
+        share = (position - before)[:, None]
+        return tuple(path[before] * (1 - share) + path[after] * share for path in (self.noise, self.weights))
+
+    def save(self, path: str | os.PathLike, *, labels: Sequence[str], params: dict) -> None:
+        """Write the path as .npz, with the names of its classes and the parameters that made it."""
+        with atomic(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                noise_vectors=self.noise,
+                class_vectors=self.weights,
+                classes=np.array(self.classes),
+                labels=np.array(labels),
+                grid_rate=self.grid_rate,
+                duration=self.duration,
+                params=json.dumps(params),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> tuple[Trajectory, list[str], dict]:
+        """Read what `save` wrote: the path, the names of its classes, the parameters that made it.
+
+        Raises:
+            MediaError: no such file, or not a file of vectors.
+        """
+        require_file(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                trajectory = cls(
+                    noise=file["noise_vectors"],
+                    weights=file["class_vectors"],
+                    classes=tuple(file["classes"].tolist()),
+                    grid_rate=float(file["grid_rate"]),
+                    duration=float(file["duration"]),
+                )
+                return trajectory, file["labels"].tolist(), json.loads(str(file["params"]))
+        except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise MediaError(f"{path}: not a file of saved vectors ({error})") from None
+
+
+def trajectory(
+    features: Features,
+    classes: Sequence[int],
+    *,
+    noise_dim: int,
+    rng: np.random.Generator,
+    pitch_sensitivity: float = 220,
+    tempo_sensitivity: float = 0.25,
+    depth: float = 1,
+    num_classes: int = 12,
+    sort_classes_by_power: bool = False,
+    jitter: float = 0.5,
+    truncation: float = 1,
+    smooth_factor: float = 20,
+) -> Trajectory:
+    """The path of a song, by the classic mapping.
+
+    Args:
+        features: of the song, on the grid of the path.
+        classes: class ids, `num_classes` or 12 of them; the first `num_classes` are used.
+        noise_dim: length of a noise vector.
+        rng: draws the first noise vector and the jitter.
+        pitch_sensitivity, tempo_sensitivity, depth, truncation, smooth_factor: as in the walks above.
+        num_classes: how many classes appear, 1..12.
+        sort_classes_by_power: the first class goes to the strongest pitch.
+        jitter: 0..1, how unevenly the noise units move.
+
+    Raises:
+        ValueError: a parameter out of its range, or the wrong number of classes.
+    """
+    _check_ranges(
+        pitch_sensitivity=pitch_sensitivity, tempo_sensitivity=tempo_sensitivity, depth=depth,
+        num_classes=num_classes, jitter=jitter, truncation=truncation, smooth_factor=smooth_factor,
+    )  # fmt: skip
+    if len(classes) not in (num_classes, PITCHES):
+        raise ValueError(f"classes: {len(classes)} given, num_classes asks for {num_classes}")
+    classes = list(classes[:num_classes])
+    if len(set(classes)) < num_classes:
+        twice = next(index for index in classes if classes.count(index) > 1)
+        raise ValueError(f"classes: {twice} is named twice")
+    if sort_classes_by_power:
+        classes = [classes[rank] for rank in np.argsort(strongest_first(features.chroma)[:num_classes])]
+
+    points = len(features.mel_power)
+    start = truncation * truncnorm.rvs(-NOISE_LIMIT, NOISE_LIMIT, size=noise_dim, random_state=rng)
+    slowed = rng.random((-(-points // JITTER_INTERVAL), noise_dim)) < 0.5
+    noise = noise_walk(
+        features.mel_power,
+        features.mel_gradient,
+        start,
+        np.where(slowed, 1 - jitter, 1.0),
+        tempo_sensitivity=tempo_sensitivity,
+        frame_length=features.frame_length,
+        truncation=truncation,
+    )
+    weights = class_walk(
+        features.chroma,
+        classes,
+        num_classes=num_classes,
+        pitch_sensitivity=pitch_sensitivity,
+        frame_length=features.frame_length,
+        depth=depth,
+        smooth_factor=smooth_factor,
+    )
+    return Trajectory(
+        noise=noise[:points],
+        weights=weights[:points],
+        classes=tuple(int(index) for index in classes),
+        grid_rate=SAMPLE_RATE / features.frame_length,
+        duration=features.duration,
+    )
+
+
+def random_classes(rng: np.random.Generator, num_classes: int, number_of_labels: int) -> list[int]:
+    """Draw different class ids.
+
+    Raises:
+        ValueError: more classes than 12 or than there are labels.
+    """
+    most = min(PITCHES, number_of_labels)
+    if not 1 <= num_classes <= most:
+        raise ValueError(f"num_classes: {num_classes} is not in 1..{most}")
+    return rng.choice(number_of_labels, size=num_classes, replace=False).tolist()
+
+
+def _check_ranges(**parameters: float) -> None:
+    for name, value in parameters.items():
+        lowest, highest = RANGES[name]
+        if not lowest <= value <= highest:
+            raise ValueError(f"{name}: {value} is not in {lowest}..{highest}")
+    if parameters["num_classes"] != int(parameters["num_classes"]):
+        raise ValueError(f"num_classes: {parameters['num_classes']} is not a whole number")
+
+
+def strongest_first(chroma: np.ndarray) -> np.ndarray:
+    """The twelve pitches by mean strength over the song, strongest first; (12,) from chroma (12, T)."""
+    return np.argsort(np.mean(chroma, axis=1))[::-1]
+
+
+def bin_length(smooth_factor: float, frame_length: int) -> int:
+    """Length of a smoothing bin in grid points; 1 is no smoothing."""
+    return max(1, int(smooth_factor * REFERENCE_HOP / frame_length)) if smooth_factor > 1 else 1
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    """Spread weights over 0..1: few classes keep their proportions, many are told apart by contrast."""
+    highest = weights.max()
+    if highest <= 0:
+        return weights
+    if len(weights) > 6:
+        # The thousand classes that are not chosen sit at the lowest weight of those that are, and map to 0.
+        lowest = weights[weights > 0].min()
+        if lowest < highest:
+            return (np.maximum(weights, lowest) - lowest) / (highest - lowest)
+    return weights / highest
+
+
+def _smoothed(walk: np.ndarray, length: int) -> np.ndarray:
+    """Means over bins of `length` rows, joined by straight lines of `length` rows.
+
+    The published smoothing ends with the last whole pair of bins. Here the last row is held until the line
+    reaches the end of the walk; whole bins, and so the rows that both have, are the same.
+    """
+    if length == 1:
+        return walk
+    bins = -(-len(walk) // length) + 1
+    padded = np.pad(walk, ((0, bins * length - len(walk)), (0, 0)), mode="edge")
+    means = padded.reshape(bins, length, -1).mean(axis=1)
+    lines = np.linspace(means[:-1], means[1:], length, axis=1)
+    return lines.reshape((bins - 1) * length, -1)[:len(walk)]
