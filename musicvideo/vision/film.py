@@ -46,7 +46,7 @@ def finish(
         title: text of the title card; "" for none.
         font: a font family; None lets fontconfig choose.
         intro: seconds of slow motion before the music; 0 for none.
-        outro: seconds that run back and forth from the end of the video to the end of the sound; 0 holds the last frame.
+        outro: the last seconds, at most, that run back and forth until the sound ends; 0 holds the last frame.
         crf: quality, 0 (lossless) to 51.
         preset: x264's speed, "ultrafast" to "veryslow".
         progress: called with the seconds of picture that are done, and all of them.
@@ -64,8 +64,8 @@ def finish(
     if square.width != square.height or square.width % 4:
         raise MediaError(f"{video}: is {square.width}x{square.height}; give a square whose side is a multiple of 4")
     rate, shown = square.frame_rate, Fraction(square.duration)
-    if shown < max(INTRO_SOURCE, Fraction(outro)) + 1 / rate and (intro or outro):
-        raise MediaError(f"{video}: {float(shown):.1f} s is too short for intro and outro; set INTRO=0 OUTRO=0")
+    if intro and shown < INTRO_SOURCE + 1 / rate:
+        raise MediaError(f"{video}: {float(shown):.2f} s is too short for an intro; set INTRO=0")
     length = intro_length(intro, rate) + Fraction(media.probe(sound).duration)
 
     with tempfile.TemporaryDirectory(prefix="film-") as work, media.atomic(output) as partial:

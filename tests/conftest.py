@@ -1,0 +1,59 @@
+"""What tests share: looking into media files, and running the project's own commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicvideo import media
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "data" / "golden"
+
+
+def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
+    """Run one of the project's commands with this Python, as a person would."""
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, **options)
+
+
+def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code: int = 1) -> None:
+    """A failure as a person should see it: the exit code, one line, the words that help, no traceback."""
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def read_frames(path, pixel_format="gray") -> np.ndarray:
+    """Every decoded frame of a video: uint8 (frames, height, width), or (…, 3) for rgb24."""
+    found = media.probe(path)
+    raw = media.run(["ffmpeg", "-v", "error", "-i", media.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
+                    doing=f"decoding {path}")
+    depth = (3,) if pixel_format == "rgb24" else ()
+    return np.frombuffer(raw, np.uint8).reshape(-1, found.height, found.width, *depth)
+
+
+def make_media(output, *arguments) -> Path:
+    """Let FFmpeg make a file out of nothing: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
+    media.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
+    return Path(output)
+
+
+@pytest.fixture
+def write_wav(tmp_path):
+    """A function that writes samples (n,) or (n, channels) to a WAV file and returns its path."""
+    import soundfile
+
+    def write(name: str, samples, rate: int = 48000, subtype: str = "FLOAT") -> Path:
+        path = tmp_path / name
+        soundfile.write(path, samples, rate, subtype=subtype)
+        return path
+
+    return write

@@ -1,0 +1,146 @@
+"""The finished picture: size, symmetry, timing; and the film it becomes."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import make_media, read_frames
+
+from musicvideo import media
+from musicvideo.media import MediaError
+from musicvideo.vision import film
+
+SMALL = dict(width=320, height=180, preset="ultrafast")
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory):
+    """Four seconds of a moving, asymmetric picture, 128x128 at 30 frames a second."""
+    return make_media(tmp_path_factory.mktemp("film") / "square.mp4", "-f", "lavfi", "-i",
+                      "testsrc2=s=128x128:r=30:d=4", "-pix_fmt", "yuv420p", "-crf", "10")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Five and a half seconds: the song and a reverb tail of 1.5 s."""
+    return make_media(tmp_path_factory.mktemp("film") / "sound.wav", "-f", "lavfi", "-i", "sine=r=48000:d=5.5")
+
+
+@pytest.mark.parametrize("size", [(320, 180), (180, 320), (192, 192), (384, 216)])
+def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, sound, tmp_path, size):
+    output = tmp_path / "film.mkv"
+    film.finish(square, sound, output, width=size[0], height=size[1], crf=0, preset="ultrafast", intro=0)
+    frames = read_frames(output)
+    assert frames.shape[1:] == (size[1], size[0])
+    assert np.array_equal(frames, frames[:, :, ::-1])
+
+
+def test_outer_edges_are_mirror_images(square, sound, tmp_path):
+    output = tmp_path / "film.mkv"
+    film.finish(square, sound, output, width=384, height=216, crf=0, preset="ultrafast", intro=0)
+    frame = read_frames(output)[60].astype(float)
+    # 216 high: the square is 216 wide in the middle, from 84 to 300; what is left of 84 mirrors what is right of it.
+    left, right = frame[:, 20:83], frame[:, 85:148][:, ::-1]
+    assert np.abs(left - right).mean() < 6
+    assert frame.std() > 20
+
+
+def test_picture_lasts_as_long_as_intro_and_sound(square, sound, tmp_path):
+    for intro, outro in [(0, 0), (1, 0), (0, 1), (1.5, 2)]:
+        output = tmp_path / "film.mkv"
+        film.finish(square, sound, output, intro=intro, outro=outro, **SMALL)
+        assert len(read_frames(output)) == round((intro + 5.5) * 30)
+
+
+def test_video_plays_unchanged_between_intro_and_outro(square, tmp_path):
+    """The intro ends on the first frame; then each frame of the video, once, in order; then back and forth."""
+    # Long enough for the fade to black to come after all that is looked at.
+    sound = make_media(tmp_path / "long.wav", "-f", "lavfi", "-i", "sine=r=48000:d=9")
+    plain, whole = tmp_path / "plain.mkv", tmp_path / "whole.mkv"
+    film.finish(square, sound, plain, intro=0, outro=0, **SMALL)
+    film.finish(square, sound, whole, intro=1, outro=0.5, **SMALL)
+    plain, whole = (read_frames(path).astype(float) for path in (plain, whole))
+
+    def distance(a, b):
+        return np.abs(plain[a] - whole[b]).mean()
+
+    assert max(distance(frame, 30 + frame) for frame in range(0, 119)) < 2.5     # codec noise
+    assert distance(0, 29) < 2.5
+    assert distance(118, 30 + 118 + 3) > distance(118, 30 + 118)                 # the measure can tell frames apart
+    outro = [min(range(100, 120), key=lambda frame: distance(frame, 150 + n)) for n in range(25)]
+    assert outro[:14] == sorted(outro[:14], reverse=True) and outro[0] >= 118
+    assert outro[16:] == sorted(outro[16:])
+
+
+def test_flash_and_click_stay_together(tmp_path):
+    """A white frame and a click at 2 s go in; they come out together, after the intro."""
+    rate = 30
+    flash = make_media(tmp_path / "flash.mp4", "-f", "lavfi", "-i",
+                       f"color=black:s=64x64:r={rate}:d=4,drawbox=t=fill:color=white:enable='eq(n,{2 * rate})'",
+                       "-pix_fmt", "yuv420p")
+    click = np.zeros(5 * 48000)
+    click[2 * 48000] = 0.9
+    wav = tmp_path / "click.wav"
+    soundfile.write(wav, click, 48000)
+    picture, finished = tmp_path / "picture.mkv", tmp_path / "film.mkv"
+    film.finish(flash, wav, picture, intro=1.25, outro=1, title="", **SMALL)
+    film.merge(picture, wav, finished, intro=1.25)
+    seen = read_frames(finished).mean(axis=(1, 2)).argmax() / rate
+    make_media(tmp_path / "out.wav", "-i", finished, "-vn")
+    samples, sample_rate = soundfile.read(tmp_path / "out.wav")
+    heard = np.abs(samples).argmax() / sample_rate
+    assert abs(seen - heard) <= 1 / rate
+    assert heard == pytest.approx(2 + round(1.25 * rate) / rate, abs=1e-3)
+
+
+def test_title_comes_and_goes(square, sound, tmp_path):
+    bare, titled = tmp_path / "bare.mkv", tmp_path / "titled.mkv"
+    film.finish(square, sound, bare, intro=2, **SMALL)
+    film.finish(square, sound, titled, intro=2, title="Impassive: it's 100%", **SMALL)
+    difference = np.abs(read_frames(bare).astype(float) - read_frames(titled)).mean(axis=(1, 2))
+    assert difference[:10].max() < 1 and difference[150:].max() < 1
+    assert difference[60] > 2
+
+
+def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
+    picture = tmp_path / "picture.mkv"
+    film.finish(square, sound, picture, **SMALL)
+    for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
+        film.merge(picture, sound, tmp_path / name, title="Name")
+        found = media.probe(tmp_path / name)
+        assert found.audio_codec == codec
+        assert (found.width, found.height, found.frame_rate) == (320, 180, Fraction(30))
+        assert found.duration == pytest.approx(4 + 5.5, abs=1 / 30)
+
+
+def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
+    output = tmp_path / "film.mkv"
+    with pytest.raises(MediaError, match="WIDTH must be a multiple of 4"):
+        film.finish(square, sound, output, width=321, height=180)
+    oblong = make_media(tmp_path / "oblong.mp4", "-f", "lavfi", "-i", "testsrc2=s=128x64:r=30:d=2")
+    with pytest.raises(MediaError, match="128x64; give a square"):
+        film.finish(oblong, sound, output)
+    with pytest.raises(MediaError, match="no picture"):
+        film.finish(sound, sound, output)
+    brief = make_media(tmp_path / "brief.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=30:d=0.3")
+    with pytest.raises(MediaError, match="INTRO=0"):
+        film.finish(brief, sound, output)
+    with pytest.raises(MediaError, match="FONT=No Such Font"):
+        film.finish(square, sound, output, title="x", font="No Such Font", **SMALL)
+    with pytest.raises(MediaError, match="s longer than"):
+        film.merge(square, sound, output, intro=0)
+    with pytest.raises(MediaError, match="no such file"):
+        film.finish(tmp_path / "missing.mp4", sound, output)
+    assert not output.exists()
+    assert not list(tmp_path.glob(".*"))                                         # nothing half-written
+
+
+def test_failed_encode_leaves_the_old_film(square, sound, tmp_path, monkeypatch):
+    output = tmp_path / "film.mkv"
+    output.write_bytes(b"old")
+    monkeypatch.setattr(film, "filter_graph", lambda **_: "[0:v]nosuchfilter[film]")
+    with pytest.raises(MediaError, match="finishing"):
+        film.finish(square, sound, output, **SMALL)
+    assert output.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
