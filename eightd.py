@@ -1,0 +1,72 @@
+"""8D sound: move a song, or one part of a piece, around the listener's head (for headphones).
+
+    python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid
+    python eightd.py -i song.mp3 -o song-8d.wav --orbit 16
+"""
+
+import argparse
+import sys
+from math import inf
+
+from tqdm import tqdm
+
+from musicvideo.media import entry_point
+from musicvideo.sound.clock import read_clock
+from musicvideo.sound.panning import orbit, read_motion
+from musicvideo.sound.spatial import MODELS, load_model, open_sound, render_file
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description="Move a sound around the listener's head.", epilog=__doc__.split("\n\n", 1)[1],
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("-i", "--input", metavar="FILE", required=True, help="mono or stereo sound: wav, flac, ogg, mp3")
+    p.add_argument("-o", "--output", metavar="FILE", required=True, help="stereo sound at the same rate: wav or flac")
+    p.add_argument("-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats")
+    p.add_argument("-e", "--set", metavar="SET", help="which set of the panning score, such as vibes")
+    p.add_argument("-m", "--midi", metavar="MID", help="MIDI file whose tempo and metre the panning score follows")
+    p.add_argument("--orbit", metavar="SECONDS", type=float,
+                   help="no score: circle the head, so many seconds a turn (below 0: counter-clockwise)")
+    p.add_argument("--model", choices=MODELS, help="pan: level only; sphere: level and time differences "
+                                                   "of a spherical head (default: the best there is)")
+    p.add_argument("--width", metavar="0..1", type=float, default=0.5,
+                   help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° (default %(default)s)")
+    p.add_argument("--distance", metavar="METRES", type=float, default=1.0,
+                   help="of the source; the level falls as 1/distance (default %(default)s)")
+    p.add_argument("-n", "--normalize", action="store_true",
+                   help="scale ear positions outside ±1 to fit, instead of refusing them")
+    p.add_argument("--subtype", metavar="NAME", type=str.upper,
+                   help="sample format of the output, such as PCM_16, PCM_24, FLOAT (default: that of the input)")
+    return p
+
+
+def main() -> None:
+    p = parser()
+    args = p.parse_args()
+    if (args.orbit is None) == (args.panning is None):
+        p.error("give the motion: either -j panning.json -e SET, or --orbit SECONDS")
+    if args.panning and not args.set:
+        p.error("-j needs -e SET: which set of the panning score to follow")
+    if args.orbit is not None and not 0.1 <= abs(args.orbit) < inf:
+        p.error("--orbit: a turn takes some seconds; 16 is calm, 4 is fast")
+    if not 0 <= args.width <= 1:
+        p.error("--width is from 0 to 1")
+    if not 0.1 <= args.distance <= 100:
+        p.error("--distance is from 0.1 to 100 metres")
+
+    with open_sound(args.input) as sound:
+        frames, duration = sound.frames, sound.frames / sound.samplerate
+    if args.panning:
+        clock = read_clock(args.midi) if args.midi else None
+        motion = read_motion(args.panning, args.set, clock, duration, scale=args.normalize, distance=args.distance)
+    else:
+        motion = orbit(args.orbit, distance=args.distance)
+
+    with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output) as bar:
+        gain = render_file(args.input, args.output, motion, load_model(args.model), width=args.width,
+                           subtype=args.subtype, progress=bar.update)
+    if gain:
+        print(f"{args.output}: {-gain:.1f} dB softer, so that nothing clips", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    entry_point(main)
