@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 from musicvideo import media
@@ -170,8 +171,7 @@ def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, o
             f"[opening]trim=end_frame={used}",
             f"reverse,setpts={_s(stretch)}*PTS",
             f"framerate={rate}:interp_start=0:interp_end=255:scene=100",
-            f"tpad=stop_mode=clone:stop=-1,trim=end={_s(wait)}",
-            f"{_on_grid(rate)}[intro]",
+            f"{_on_grid(rate)},tpad=stop_mode=clone:stop=-1,trim=end_frame={round(wait * rate)}[intro]",
             "[intro][whole]concat",
             _on_grid(rate),
         ]
@@ -184,7 +184,7 @@ def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, o
             f"[turned]reverse,{_on_grid(rate)}[back]",
             "[back][forth]concat",
             f"{_on_grid(rate)},loop=loop=-1:size={2 * leg}",
-            f"trim=end={_s(tail + 1)}[outro]",
+            f"{_on_grid(rate)},trim=end_frame={ceil(tail * rate) + 1}[outro]",
             "[so_far][outro]concat",
             _on_grid(rate),
         ]
