@@ -1,0 +1,133 @@
+"""Song -> features: the golden arrays, songs of every format, and files that are no songs."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from musicvideo import media
+from musicvideo.media import MediaError
+from musicvideo.vision import features
+from musicvideo.vision.features import SAMPLE_RATE, classic_features, estimate_tuning, load_song
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+SONG = GOLDEN / "arpeggio.flac"
+FFMPEG = media.program("ffmpeg")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return load_song(SONG)
+
+
+@pytest.mark.parametrize("run", ["default", "tuned", "eight"])
+def test_features_are_the_published_ones(run, samples):
+    arrays = np.load(GOLDEN / f"{run}.npz")
+    frame_length = json.loads(str(arrays["params"])).get("frame_length", 512)
+    found = classic_features(samples, frame_length)
+    for name in ("mel_power", "mel_gradient", "chroma"):
+        np.testing.assert_allclose(getattr(found, name), arrays[name], rtol=0, atol=1e-4, err_msg=name)
+    assert (found.duration, found.frame_length) == (20.0, frame_length)
+
+
+def test_blocks_change_nothing(samples, monkeypatch):
+    whole = classic_features(samples)
+    tuning = estimate_tuning(samples)
+    assert tuning == librosa.estimate_tuning(y=samples, sr=SAMPLE_RATE, bins_per_octave=36)
+    monkeypatch.setattr(features, "BLOCK", 4 * SAMPLE_RATE)
+    assert estimate_tuning(samples) == tuning
+    pieced = classic_features(samples)
+    np.testing.assert_allclose(pieced.mel_power, whole.mel_power, atol=1e-6)
+    np.testing.assert_allclose(pieced.chroma, whole.chroma, atol=1e-4)
+
+
+def test_samples_are_those_of_librosa(samples):
+    np.testing.assert_allclose(samples, librosa.load(SONG)[0], atol=1e-6)
+
+
+def encode(path, *options):
+    """The golden song in another format, by name."""
+    subprocess.run([FFMPEG, "-v", "error", "-y", "-i", SONG, *options, path], check=True)
+    return path
+
+
+FILM = ("-f", "lavfi", "-i", "testsrc=d=20:s=64x64:r=5", "-shortest")
+
+
+@pytest.mark.parametrize("name, options", [
+    ("a.wav", ()), ("a.mp3", ()), ("a.m4a", ()), ("a.ogg", ("-c:a", "libvorbis")), ("a.opus", ()), ("a.aiff", ()),
+    ("8000.wav", ("-ar", "8000")), ("192000.wav", ("-ar", "192000", "-c:a", "pcm_s24le")),
+    ("22050.wav", ("-ar", "22050")), ("mono.flac", ("-ac", "1")), ("surround.flac", ("-ac", "8")),
+    ("a film's, ü %d.mp4", FILM), ("no table.mp3", ("-q:a", "9", "-write_xing", "0")),
+])  # fmt: skip
+def test_every_format_gives_the_same_song(name, options, samples, tmp_path):
+    decoded = load_song(encode(tmp_path / name, *options))
+    assert decoded.dtype == np.float32 and abs(len(decoded) - len(samples)) < 0.1 * SAMPLE_RATE
+    loud, reference = (np.abs(x[:19 * SAMPLE_RATE]).reshape(190, -1).mean(axis=1) for x in (decoded, samples))
+    assert np.corrcoef(loud, reference)[0, 1] > 0.9
+
+
+def test_duration_cuts_and_never_lengthens(samples):
+    assert np.array_equal(load_song(SONG, duration=2.5)[:50_000], samples[:50_000])
+    assert len(load_song(SONG, duration=2.5)) == 2.5 * SAMPLE_RATE
+    assert len(load_song(SONG, duration=100)) == len(samples)
+    with pytest.raises(ValueError, match="duration: -1"):
+        load_song(SONG, duration=-1)
+
+
+def test_full_scale_is_kept(tmp_path):
+    loud = np.full(44_100, 1.5, np.float32)
+    soundfile.write(tmp_path / "loud.wav", loud, 44_100, subtype="FLOAT")
+    assert load_song(tmp_path / "loud.wav")[1000] == pytest.approx(1.5, abs=1e-3)
+
+
+def refusal(path, **options):
+    with pytest.raises(MediaError) as caught:
+        load_song(path, **options)
+    message = str(caught.value)
+    assert path.name in message and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.aiff"])
+def test_songs_cut_off_are_refused_but_play_up_to_there(name, tmp_path):
+    whole = encode(tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:len(whole) // 2])
+    assert "of its 20.0 s" in refusal(tmp_path / name)
+    assert len(load_song(tmp_path / name, duration=5)) == 5 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.ogg"])
+def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, tmp_path):
+    data = bytearray(encode(tmp_path / name, "-c:a", "libvorbis").read_bytes() if name == "a.ogg"
+                     else encode(tmp_path / name).read_bytes())  # fmt: skip
+    middle, hole = len(data) // 2, len(data) // 10
+    data[middle:middle + hole] = np.random.default_rng(0).bytes(hole)
+    (tmp_path / name).write_bytes(data)
+    assert "of its 20.0 s" in refusal(tmp_path / name)
+    assert len(load_song(tmp_path / name, duration=5)) == 5 * SAMPLE_RATE
+
+
+def test_files_that_are_no_songs_are_one_line(tmp_path):
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "text.mp3").write_text("hello " * 1000)
+    (tmp_path / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(200_000))
+    (tmp_path / "folder.wav").mkdir()
+    encode(tmp_path / "song.wav")
+    (tmp_path / "header.wav").write_bytes((tmp_path / "song.wav").read_bytes()[:1000])
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:20,\n{tmp_path / 'song.wav'}\n")
+    (tmp_path / "list.wav").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'song.wav'}\n")
+    subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1", tmp_path / "mute.mp4"], check=True)
+    for name in ("missing.mp3", "empty.mp3", "text.mp3", "noise.mp3", "folder.wav", "header.wav", "list.m3u8", "list.wav"):
+        refusal(tmp_path / name)
+    assert "no audio" in refusal(tmp_path / "mute.mp4")
+
+
+@pytest.mark.parametrize("frame_length", [0, 63, 100, -512])
+def test_hops_the_analysis_cannot_make_are_named(frame_length):
+    with pytest.raises(ValueError, match=f"frame_length: {frame_length} is not a multiple of 64"):
+        classic_features(np.zeros(1000, np.float32), frame_length)
