@@ -32,9 +32,11 @@ def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
         raise MediaError(f"{song}: has no sound in it")
     if song.resolve() == output.resolve():
         raise MediaError(f"{song}: is where the decoded song goes; keep your song outside {output.parent}/")
+    # Many a sound mp3 has tags or junk between its frames; in any other format an error means a broken file.
+    strict = [] if found.audio_codec == "mp3" else ["-xerror"]
     with media.atomic(output) as partial:
         media.run(
-            ["ffmpeg", "-v", "error", "-xerror", *media.SAFE_INPUT, "-i", media.source(song), "-map", "0:a:0",
+            ["ffmpeg", "-v", "error", *strict, *media.SAFE_INPUT, "-i", media.source(song), "-map", "0:a:0",
              "-ac", "2", "-ar", "48000", "-c:a", "pcm_s24le", media.source(partial)],
             doing=f"decoding {song} (is it whole?)",
         )

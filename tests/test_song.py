@@ -1,0 +1,96 @@
+"""Strangers' songs, in every format, whole and broken."""
+
+import os
+
+import numpy as np
+import pytest
+from conftest import assert_one_line_error, command, make_media
+
+from musicvideo import media
+from musicvideo.media import MediaError
+from musicvideo.sound import song
+
+TONE = ["-f", "lavfi", "-i", "sine=f=440:r=44100:d=3"]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "a.ogg", "a.opus", "a.aiff", "a.mkv"])
+def test_formats(tmp_path, name):
+    output = tmp_path / "media" / "Song.wav"
+    assert song.decode(make_media(tmp_path / name, *TONE), output)
+    found = media.probe(output)
+    assert (found.sample_rate, found.channels, found.audio_codec) == (48000, 2, "pcm_s24le")
+    assert found.duration == pytest.approx(3, abs=0.1)
+
+
+def test_strange_names_and_a_cover_picture(tmp_path):
+    cover = make_media(tmp_path / "cover.png", "-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1")
+    named = tmp_path / "Ähm 'quoted' $HOME \"#1\" %03d.mp3"
+    make_media(named, *TONE, "-i", cover, "-map", "0", "-map", "1", "-disposition:v", "attached_pic")
+    assert song.decode(named, tmp_path / "out.wav")
+
+
+def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
+    path = make_media(tmp_path / "a.mp3", *TONE)
+    path.write_bytes(path.read_bytes() + os.urandom(3000))
+    assert song.decode(path, tmp_path / "out.wav")
+
+
+def test_decodes_again_only_what_changed(tmp_path):
+    path, output = make_media(tmp_path / "a.flac", *TONE), tmp_path / "out.wav"
+    assert song.decode(path, output)
+    assert not song.decode(path, output)
+    make_media(path, "-f", "lavfi", "-i", "sine=f=220:d=2")
+    assert song.decode(path, output)
+    assert media.probe(output).duration == pytest.approx(2, abs=0.01)
+
+
+def test_what_is_no_song_says_so(tmp_path):
+    output = tmp_path / "out.wav"
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "text.mp3").write_text("these are no notes\n" * 50)
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\na.ts\n#EXT-X-ENDLIST\n")
+    (tmp_path / "script.mp3").write_text(f"ffconcat version 1.0\nfile '{make_media(tmp_path / 'a.wav', *TONE)}'\n")
+    whole = make_media(tmp_path / "whole.wav", *TONE).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 3])
+    whole = make_media(tmp_path / "whole.mp3", *TONE).read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 3])
+    noisy = bytearray(make_media(tmp_path / "whole.flac", *TONE).read_bytes())
+    noisy[len(noisy) // 2: len(noisy) // 2 + 2000] = np.random.default_rng(0).bytes(2000)
+    (tmp_path / "torn.flac").write_bytes(noisy)
+    make_media(tmp_path / "mute.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=1")
+    for name, message in [
+        ("missing.mp3", "no such file"), ("empty.mp3", "is empty"), ("text.mp3", "not an audio or video file"),
+        ("list.m3u8", "not an audio or video file"), ("script.mp3", "not an audio or video file"),
+        ("cut.wav", "is it whole"), ("cut.mp3", "is cut off"), ("torn.flac", "is it whole"), ("mute.mp4", "has no sound"), (".", "is a folder"),
+    ]:
+        with pytest.raises(MediaError, match=message):
+            song.decode(tmp_path / name, output)
+        assert not output.exists()
+    assert not list(tmp_path.glob(".*.partial*"))
+
+
+def test_urls_are_refused():
+    for address in ["http://127.0.0.1:9/a.mp3", "concat:a.mp3|b.mp3"]:
+        with pytest.raises(MediaError, match="no such file"):
+            song.decode(address, "out.wav")
+
+
+def test_one_line_on_the_command_line(tmp_path):
+    assert_one_line_error(command("-m", "musicvideo", "song", tmp_path / "x.mp3", tmp_path / "o.wav"), "x.mp3", "no such")
+    tone = make_media(tmp_path / "a.wav", *TONE)
+    assert_one_line_error(command("-m", "musicvideo", "song", tone, "/proc/o.wav"), "/proc")
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path):
+    """A limit on file size stops FFmpeg as a full disk does: in the middle of its output."""
+    import resource
+
+    output = tmp_path / "out.wav"
+    song.decode(make_media(tmp_path / "a.wav", *TONE), output)
+    old = output.read_bytes()
+    longer = make_media(tmp_path / "b.flac", "-f", "lavfi", "-i", "sine=d=60")
+    result = command("-m", "musicvideo", "song", longer, output,
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+    assert_one_line_error(result, "b.flac")
+    assert output.read_bytes() == old
+    assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.flac", "out.source.json", "out.wav"]
