@@ -10,10 +10,10 @@ from math import inf
 
 from tqdm import tqdm
 
-from musicvideo.media import entry_point
+from musicvideo.media import MediaError, entry_point
 from musicvideo.sound.clock import read_clock
 from musicvideo.sound.panning import orbit, read_motion
-from musicvideo.sound.spatial import MODELS, load_model, open_sound, render_file
+from musicvideo.sound.spatial import MODELS, is_silent, load_model, open_sound, render_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,6 +55,8 @@ def main() -> None:
 
     with open_sound(args.input) as sound:
         frames, duration = sound.frames, sound.frames / sound.samplerate
+        if is_silent(sound):
+            raise MediaError(f"{args.input}: is silent from begin to end, there is nothing to move")
     if args.panning:
         clock = read_clock(args.midi) if args.midi else None
         motion = read_motion(args.panning, args.set, clock, duration, scale=args.normalize, distance=args.distance)

@@ -10,18 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import ceil, floor, inf
 from os import PathLike
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 
 from musicvideo.media import MediaError, require_file
 from musicvideo.sound.clock import Clock
+from musicvideo.sound.schema import find_fault, nearest
 
-SCHEMA = Path(__file__).parents[1] / "assets" / "panning.schema.json"
 CONTROL_RATE = 4000           # Hz; the curve is computed here and linear in between (error of a 4 s circle: -150 dB)
 SMOOTHING = 0.010             # seconds over which a jump from one place to another is spread
 SAME_TIME = 1e-4              # seconds; positions closer than this are one (beats like 1.333 are rounded)
@@ -163,20 +161,16 @@ def read_panning(path: str | PathLike, *, scale: bool = False) -> dict[str, list
         raise MediaError(f"{path}: not JSON ({error})") from None
     if scale:
         scale_ears(sets)
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(sets))
-    if error:
-        raise MediaError(f"{path}: {_where(sets, error.absolute_path)}{_plain(error)}")
+    fault = find_fault(sets, "panning.schema.json")
+    if fault:
+        hint = "; an ear is -1 to 1, scale it with -n" if set(fault.path) & set(EARS) else ""
+        raise MediaError(f"{path}: {_where(sets, fault.path)}{fault.message}{hint}")
     return sets
 
 
 def _refuse(constant: str) -> None:
     """Python's JSON reader takes NaN and Infinity, which are no positions."""
     raise ValueError(f"{constant} is not a number")
-
-
-@cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
 
 
 def _where(sets: Mapping, location: Sequence) -> str:
@@ -195,15 +189,6 @@ def _move_name(index: int, move: Mapping | object) -> str:
     if isinstance(move, Mapping) and "t1" in move:
         return f"move {index + 1} ({move['t1']} s)"
     return f"move {index + 1}"
-
-
-def _plain(error: jsonschema.ValidationError) -> str:
-    """The validator's message, in the words of the format where it would quote the schema."""
-    if error.validator == "required":
-        return f"{error.message.split()[0]} is missing"
-    if "ear_i" in error.absolute_path or "ear_f" in error.absolute_path or "ear_mid" in error.absolute_path:
-        return f"{error.message} (an ear is -1 to 1; scale it with -n)"
-    return error.message
 
 
 def scale_ears(sets: object) -> None:
@@ -234,7 +219,7 @@ def read_motion(path: str | PathLike, name: str, clock: Clock | None, duration: 
     """
     sets = read_panning(path, scale=scale)
     if name not in sets:
-        raise MediaError(f'{path}: there is no set "{name}", it has: {", ".join(sets)}')
+        raise MediaError(f'{path}: there is no set "{name}", {nearest(name, list(sets))}')
     moves: list[Move] = []
     for index, written in enumerate(sets[name]):
         here = f'{path}: set "{name}", {_move_name(index, written)}'

@@ -11,6 +11,7 @@ accuracy), and a stereo file with equal channels sounds in front as loud as it d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import log10
 from os import PathLike
 
 import numpy as np
@@ -161,7 +162,7 @@ def render_file(source: str | PathLike, target: str | PathLike, motion: Motion, 
         Gain in dB that kept the sound from clipping: 0, or below.
 
     Raises:
-        MediaError: not a sound file, more than two channels, no sound in it, or a format the target cannot hold.
+        MediaError: not a sound file, more than two channels, no samples in it, or a format the target cannot hold.
     """
     with open_sound(source) as file:
         format = target_format(target)
@@ -173,7 +174,7 @@ def render_file(source: str | PathLike, target: str | PathLike, motion: Motion, 
                 gain = FULL_SCALE / peak
                 file.seek(0)
                 _write(file, partial, format, subtype, motion, model, width, gain, lambda frames: None)
-    return 20 * np.log10(gain)
+    return 20 * log10(gain)
 
 
 def _write(file, path, format, subtype, motion, model, width, gain, progress) -> float:
@@ -188,7 +189,7 @@ def _write(file, path, format, subtype, motion, model, width, gain, progress) ->
 
 
 def open_sound(path: str | PathLike) -> soundfile.SoundFile:
-    """Open a mono or stereo file that has something to hear.
+    """Open a mono or stereo sound file.
 
     Raises:
         MediaError: anything else.
@@ -198,18 +199,17 @@ def open_sound(path: str | PathLike) -> soundfile.SoundFile:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError:
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
-    problem = ""
-    if file.channels > 2:
-        problem = f"has {file.channels} channels; give a mono or stereo file"
-    elif not file.frames:
-        problem = "holds no sound (0 samples)"
-    elif not any(block.any() for block in file.blocks(BLOCK, dtype="float32")):
-        problem = "is silent from begin to end; there is nothing to move"
-    if problem:
-        file.close()
-        raise MediaError(f"{path}: {problem}")
+    if file.channels <= 2 and file.frames:
+        return file
+    file.close()
+    raise MediaError(f"{path}: has {file.channels} channels; give a mono or stereo file" if file.frames else
+                     f"{path}: holds no sound (0 samples); export it again")
+
+
+def is_silent(file: soundfile.SoundFile) -> bool:
+    """Whether every sample of an open file is 0; reads it from its begin."""
     file.seek(0)
-    return file
+    return not any(block.any() for block in file.blocks(BLOCK, dtype="float32"))
 
 
 def target_format(path: str | PathLike) -> str:

@@ -1,0 +1,38 @@
+"""Mix the parts of a piece: media/TITLE-Dry.wav, and media/TITLE-Wet.wav with 8D panning and reverb.
+
+    python mix.py scores/Impassive.mix.toml
+    python mix.py scores/song.mix.toml --title MySong
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from tqdm import tqdm
+
+from musicvideo.media import entry_point
+from musicvideo.sound.mixing import make_mixes, read_mix, steps
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description="Mix parts by a table: loudness, tremolo, reverb, 8D panning.",
+                                epilog=__doc__.split("\n\n", 1)[1],
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("table", metavar="TABLE", help="mix table; its settings are explained in scores/Impassive.mix.toml")
+    p.add_argument("--title", help="names the outputs, and {title} in the table's paths (default: the table's name)")
+    return p
+
+
+def main() -> None:
+    p = parser()
+    args = p.parse_args()
+    title = args.title or Path(args.table).name.removesuffix(".toml").removesuffix(".mix")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", title):
+        p.error(f"title '{title}': use letters, digits, - and _ only; name it with --title")
+    mix = read_mix(args.table, title)
+    with tqdm(total=steps(mix), desc=f"mixing {title}") as bar:
+        make_mixes(mix, f"media/{title}-Dry.wav", f"media/{title}-Wet.wav", progress=bar.update)
+
+
+if __name__ == "__main__":
+    entry_point(main)

@@ -1,0 +1,343 @@
+"""Mix the parts of a piece by a table: a Dry mix, and a Wet one with 8D panning and reverb.
+
+Signal flow, as on a desk:
+
+    part -> gain, high-pass -> tremolo -+-> dry bus ------------------------------> master -> Dry
+                                        +-> around the head -+-> wet bus ---------> master -> Wet
+                                                             +-> send -> reverb -> wet bus
+
+SoX does tremolo and reverb, FFmpeg converts, sums and limits. Between the first step and the last everything is
+48 kHz stereo float of one length, so parts stay aligned to the sample.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from math import ceil, log10
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from musicvideo.media import SAFE_INPUT, MediaError, atomic, require_file, run, source
+from musicvideo.sound.clock import read_clock
+from musicvideo.sound.panning import Motion, orbit, read_motion
+from musicvideo.sound.schema import find_fault, nearest
+from musicvideo.sound.spatial import load_model, open_sound, render_file
+
+try:
+    import tomllib
+except ModuleNotFoundError:       # Python 3.10
+    import tomli as tomllib
+
+RATE = 48_000                     # Hz
+WORKING_LEVEL = -24.0             # dB; SoX counts in integers and clips at full scale, so all goes this much softer
+FLOAT_WAV = ("-c:a", "pcm_f32le")
+PROFILES = {"youtube": -14.0, "spotify": -14.0, "apple": -16.0, "broadcast": -23.0, "none": None}    # LUFS
+LOUDNESS_TOLERANCE = 0.1          # LU within which a master is done
+PEAK_MARGIN = 0.05                # dB under the ceiling that the limiter aims at
+LIMITER_OVERSAMPLING = 4          # ITU-R BS.1770 measures true peaks at 4 times 48 kHz
+LIMITER_ATTACK = 0.005            # seconds of look-ahead, which FFmpeg's limiter delays the sound by
+SILENCE = -70.0                   # LUFS: the absolute gate of BS.1770, below which there is no loudness
+
+
+@dataclass(frozen=True)
+class Tremolo:
+    """Amplitude modulation, like the motor of a vibraphone."""
+
+    speed: float                  # Hz
+    depth: float                  # percent
+
+
+@dataclass(frozen=True)
+class Reverb:
+    """A room, in SoX's terms (the Freeverb algorithm)."""
+
+    reverberance: float = 50.0    # percent
+    damping: float = 50.0         # percent, of high frequencies
+    room: float = 100.0           # percent
+    stereo: float = 100.0         # percent
+    predelay: float = 0.0         # ms
+    gain: float = 0.0             # dB, of what comes back
+
+
+@dataclass(frozen=True)
+class Part:
+    """One track of the mix."""
+
+    file: str
+    gain: float = 0.0             # dB
+    highpass: float | None = None         # Hz
+    tremolo: Tremolo | None = None
+    set: str | None = None        # of the panning score
+    orbit: float | None = None    # seconds a turn
+    model: str | None = None      # None is the best there is
+    width: float = 0.5            # 0 to 1
+    distance: float = 1.0         # metres
+    reverb: str | None = None     # name of a reverb
+    send: float = 0.0             # dB
+
+    @property
+    def moves(self) -> bool:
+        return self.set is not None or self.orbit is not None
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A sum of parts."""
+
+    parts: Sequence[str]
+    gain: float = 0.0             # dB
+
+
+@dataclass(frozen=True)
+class Master:
+    """What a finished mix must be."""
+
+    loudness: float | None = PROFILES["youtube"]      # LUFS integrated; None leaves it as it comes
+    ceiling: float = -1.0         # dBTP
+    tail: float = 4.0             # seconds after the longest part
+    fade: float = 1.0             # seconds of fade-out at the end of the tail
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A whole mix table."""
+
+    parts: Mapping[str, Part]
+    dry: Bus
+    wet: Bus
+    reverbs: Mapping[str, Reverb] = field(default_factory=dict)
+    panning_score: str | None = None
+    clock: str | None = None
+    master: Master = Master()
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """What EBU R128 says of a sound."""
+
+    integrated: float             # LUFS
+    range: float                  # LU
+    true_peak: float              # dBTP
+
+
+def read_mix(path: str | os.PathLike, title: str) -> Mix:
+    """Read and check a mix table.
+
+    Args:
+        title: stands for `{title}` in the table's paths.
+
+    Raises:
+        MediaError: not TOML, a key that is not known (with the nearest that is), a value out of range, a part, reverb or
+            panning score that is named but not there.
+    """
+    require_file(path)
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MediaError(f"{path}: not TOML ({error})") from None
+    fault = find_fault(table, "mix.schema.json")
+    if fault:
+        place = ".".join(map(str, fault.path))
+        raise MediaError(f"{path}: {f'[{place}]: ' if place else ''}{fault.message}")
+
+    parts = {}
+    for name, settings in table["parts"].items():
+        settings["file"] = settings["file"].replace("{title}", title)
+        if "tremolo" in settings:
+            settings["tremolo"] = Tremolo(**settings["tremolo"])
+        parts[name] = Part(**settings)
+    buses = {name: Bus(**{"parts": list(parts), **table.get("buses", {}).get(name, {})}) for name in ("dry", "wet")}
+    reverbs = {name: Reverb(**settings) for name, settings in table.get("reverbs", {}).items()}
+    panning = {key: value.replace("{title}", title) for key, value in table.get("panning", {}).items()}
+    master = dict(table.get("master", {}))
+    if "profile" in master:
+        master["loudness"] = PROFILES[master.pop("profile")]
+
+    for name, part in parts.items():
+        if part.reverb is not None and part.reverb not in reverbs:
+            raise MediaError(f"{path}: [parts.{name}]: unknown reverb '{part.reverb}', {nearest(part.reverb, list(reverbs))}")
+        if part.set is not None and not panning:
+            raise MediaError(f"{path}: [parts.{name}]: a set needs a panning score: add [panning] with score and clock")
+    for bus_name, bus in buses.items():
+        for name in bus.parts:
+            if name not in parts:
+                raise MediaError(f"{path}: [buses.{bus_name}]: unknown part '{name}', {nearest(name, list(parts))}")
+    return Mix(parts, **buses, reverbs=reverbs, panning_score=panning.get("score"), clock=panning.get("clock"),
+               master=Master(**master))
+
+
+def steps(mix: Mix) -> int:
+    """How many times `make_mixes` calls its `progress`."""
+    return len(mix.parts) + len(mix.reverbs) + 2
+
+
+def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
+               progress: Callable[[], object] = lambda: None) -> None:
+    """Write the Dry and the Wet mix: 48 kHz, 24 bit, of the same length, the longest part's plus the tail.
+
+    Raises:
+        MediaError: a part that is missing or no sound, a fault in the panning score, a mix that cannot be that loud.
+    """
+    length = mix_length(mix)
+    motions = {name: read_part_motion(mix, part, length / RATE) for name, part in mix.parts.items() if part.moves}
+    with TemporaryDirectory(prefix="mix-") as folder, atomic(dry) as dry_partial, atomic(wet) as wet_partial:
+        work = Path(folder)
+
+        def make_part(name: str) -> None:
+            part = mix.parts[name]
+            prepare(part, work / f"{name}-dry.wav", length)
+            if name in motions:
+                render_file(work / f"{name}-dry.wav", work / f"{name}-wet.wav", motions[name], load_model(part.model),
+                            width=part.width)
+            else:
+                os.link(work / f"{name}-dry.wav", work / f"{name}-wet.wav")
+            progress()
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(make_part, mix.parts))
+        wet_inputs = {work / f"{name}-wet.wav": 0.0 for name in mix.wet.parts}
+        for name, reverb in mix.reverbs.items():
+            sends = {work / f"{part}-wet.wav": mix.parts[part].send
+                     for part in mix.wet.parts if mix.parts[part].reverb == name}
+            if sends:
+                sum_files(sends, work / "send.wav")
+                add_reverb(work / "send.wav", work / f"return-{name}.wav", reverb)
+                wet_inputs[work / f"return-{name}.wav"] = reverb.gain
+            progress()
+        sum_files({work / f"{name}-dry.wav": 0.0 for name in mix.dry.parts}, work / "dry.wav", gain=mix.dry.gain)
+        master_file(work / "dry.wav", dry_partial, mix.master)
+        progress()
+        sum_files(wet_inputs, work / "wet.wav", gain=mix.wet.gain)
+        master_file(work / "wet.wav", wet_partial, mix.master)
+        progress()
+
+
+def mix_length(mix: Mix) -> int:
+    """Samples of the finished mix: its longest part and the tail."""
+    longest = 0
+    for part in mix.parts.values():
+        with open_sound(part.file) as sound:
+            longest = max(longest, ceil(sound.frames * RATE / sound.samplerate))
+    return longest + round(mix.master.tail * RATE)
+
+
+def read_part_motion(mix: Mix, part: Part, duration: float) -> Motion:
+    """How a part moves, for `duration` seconds."""
+    if part.orbit is not None:
+        return orbit(part.orbit, distance=part.distance)
+    clock = read_clock(mix.clock) if mix.clock else None
+    return read_motion(mix.panning_score, part.set, clock, duration, distance=part.distance)
+
+
+def prepare(part: Part, target: Path, length: int) -> None:
+    """A part as it enters the mix: 48 kHz stereo float, `length` samples, with its gain, high-pass and tremolo."""
+    with open_sound(part.file) as sound:
+        mono = sound.channels == 1
+    filters = [
+        f"aresample={RATE}",
+        *(["pan=stereo|c0=c0|c1=c0"] if mono else []),
+        f"volume={WORKING_LEVEL + part.gain}dB:precision=float",
+        *([f"highpass=f={part.highpass}"] if part.highpass else []),
+        f"apad=whole_len={length}",
+        f"atrim=end_sample={length}",
+    ]
+    plain = target.with_suffix(".plain.wav") if part.tremolo else target
+    ffmpeg(part.file, plain, filters)
+    if part.tremolo:
+        sox(plain, target, ["tremolo", part.tremolo.speed, part.tremolo.depth])
+        plain.unlink()
+
+
+def add_reverb(source_path: Path, target: Path, reverb: Reverb) -> None:
+    """What a room gives back of a sound, without the sound itself."""
+    sox(source_path, target, ["reverb", "--wet-only", reverb.reverberance, reverb.damping, reverb.room, reverb.stereo,
+                              reverb.predelay, 0])
+
+
+def sum_files(inputs: Mapping[Path, float], target: Path, *, gain: float = 0.0) -> None:
+    """Add up sound files of one rate and length.
+
+    Args:
+        inputs: a gain in dB for each file.
+        gain: dB, of the sum.
+    """
+    levels = [f"[{index}]volume={level + gain}dB:precision=float[in{index}]"
+              for index, level in enumerate(inputs.values())]
+    # Left to itself, amix divides by the number of inputs, and swells whenever one ends.
+    total = "".join(f"[in{index}]" for index in range(len(inputs)))
+    graph = ";".join([*levels, f"{total}amix=inputs={len(inputs)}:duration=longest:normalize=0"])
+    files = [argument for path in inputs for argument in ("-i", source(path))]
+    run(["ffmpeg", "-v", "error", "-y", *files, "-filter_complex", graph, *FLOAT_WAV, target], doing="mixing")
+
+
+def measure(path: str | os.PathLike) -> Loudness:
+    """Loudness and true peak of a sound file by ITU-R BS.1770 and EBU Tech 3342 (FFmpeg's ebur128).
+
+    Raises:
+        MediaError: nothing to be heard in it.
+    """
+    printed = run(["ffmpeg", "-v", "error", "-i", source(path), "-af",
+                   "ebur128=peak=true:metadata=1,ametadata=print:file=-", "-f", "null", "-"],
+                  doing=f"measuring {path}").decode()
+    found = {key: [float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)]
+             for key in ("I", "LRA", "true_peak")}
+    if not found["I"] or found["I"][-1] <= SILENCE:
+        raise MediaError("the mix is silent, or shorter than 0.4 s: there is no loudness to set; check the parts")
+    return Loudness(found["I"][-1], found["LRA"][-1], 20 * log10(found["true_peak"][-1]))
+
+
+def master_file(source_path: Path, target: Path, master: Master) -> None:
+    """Fade, set the loudness, limit the true peak, and write 24 bit.
+
+    The limiter takes away loudness and the return to 48 kHz adds to the peaks, so both are measured on the result and
+    set again until they are right.
+
+    Raises:
+        MediaError: silent, or so dynamic that it cannot be that loud under the ceiling.
+    """
+    with open_sound(source_path) as sound:
+        length = sound.frames
+    fade = min(master.fade, length / RATE)
+    gain = -WORKING_LEVEL if master.loudness is None else master.loudness - measure(source_path).integrated
+    limit = master.ceiling - PEAK_MARGIN
+    delay = round(LIMITER_ATTACK * RATE)
+    with TemporaryDirectory(prefix="master-", dir=source_path.parent) as folder:
+        attempt = Path(folder) / "attempt.wav"
+        for _ in range(8):
+            ffmpeg(source_path, attempt, [
+                f"volume={gain}dB:precision=float",
+                *([f"afade=t=out:st={length / RATE - fade}:d={fade}"] if fade else []),
+                f"apad=pad_len={delay}",
+                f"aresample={RATE * LIMITER_OVERSAMPLING}",
+                f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
+                f"aresample={RATE}",
+                f"atrim=start_sample={delay}",
+                "asetpts=PTS-STARTPTS",
+                f"atrim=end_sample={length}",
+            ], "-c:a", "pcm_s24le")
+            result = measure(attempt)
+            too_soft = 0.0 if master.loudness is None else master.loudness - result.integrated
+            too_high = result.true_peak - master.ceiling
+            if abs(too_soft) <= LOUDNESS_TOLERANCE and too_high <= 0:
+                shutil.move(attempt, target)
+                return
+            gain += too_soft
+            limit -= max(0.0, too_high + PEAK_MARGIN)
+    raise MediaError(f"the mix came to {result.integrated:.1f} LUFS with peaks at {result.true_peak:.1f} dBTP, and not "
+                     f"nearer to its target: set a lower loudness in [master]")
+
+
+def ffmpeg(source_path: str | os.PathLike, target: Path, filters: Sequence[str], *output: str) -> None:
+    """Send one sound file through a chain of filters."""
+    run(["ffmpeg", "-v", "error", "-y", *SAFE_INPUT, "-i", source(source_path), "-af", ",".join(filters), *(output or FLOAT_WAV),
+         target], doing=f"mixing {source_path}")
+
+
+def sox(source_path: Path, target: Path, effect: Sequence[object]) -> None:
+    """Send one sound file through a SoX effect, in float."""
+    run(["sox", source_path, "-e", "floating-point", "-b", "32", target, *map(str, effect)], doing=f"mixing {source_path.stem}")

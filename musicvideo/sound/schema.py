@@ -1,0 +1,54 @@
+"""Check a document that a person wrote against a JSON Schema; say what is wrong in words a person can act on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, and where."""
+
+    path: Sequence[str | int]       # keys and indices from the top of the document
+    message: str
+
+
+def find_fault(document: object, schema: str) -> Fault | None:
+    """The most telling violation of a schema in assets/, or None."""
+    error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(document))
+    return Fault(list(error.absolute_path), _explain(error)) if error else None
+
+
+@cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads((ASSETS / schema).read_text(encoding="utf-8")))
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    if error.validator == "required":
+        return f"{error.message.split()[0]} is missing"
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in known)
+        return f"unknown key '{unknown}', {nearest(unknown, known)}"
+    if error.validator == "enum":
+        known = [str(value) for value in error.validator_value]
+        return f"unknown value {error.instance!r}, {nearest(str(error.instance), known)}"
+    if error.validator == "not" and "required" in error.validator_value:
+        return f"give either {' or '.join(error.validator_value['required'])}, not both"
+    return error.message
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """'did you mean ...?' for a misspelt word, else what there is."""
+    match = get_close_matches(word, known, 1)
+    return f"did you mean '{match[0]}'?" if match else f"there is: {', '.join(known)}"
