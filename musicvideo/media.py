@@ -7,6 +7,7 @@ names the input and the remedy.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -93,8 +94,8 @@ def run_ffmpeg(
 class Feed:
     """An external program that is fed through its standard input.
 
-    Used as a context: leaving it ends the input and waits for the program, an exception in it kills the program.
-    Neither Ctrl-C nor a full pipe of complaints reaches the program by itself.
+    Used as a context: leaving it ends the input and waits for the program, an exception in it kills the program,
+    which a Ctrl-C in the terminal does not reach by itself.
 
     Args:
         command: as for `run`.
@@ -216,6 +217,15 @@ def require_file(path: str | os.PathLike) -> Path:
     return path
 
 
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Write to a temporary neighbour (same suffix) and rename it onto `path` if all went well.
@@ -233,7 +243,10 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def entry_point(main: Callable[[], None]) -> None:
-    """Run a script's `main` and exit: 0, 1 on failure (one line on stderr), 130 on Ctrl-C."""
+    """Run a script's `main` and exit: 0, 1 on failure (one line on stderr), 130 on Ctrl-C.
+
+    A `KeyboardInterrupt` that carries a message has it printed.
+    """
     try:
         main()
     except MediaError as error:
@@ -245,8 +258,8 @@ def entry_point(main: Callable[[], None]) -> None:
             errno.EROFS: " (choose another place)",
         }.get(error.errno, "")
         fail(f"{error.filename or 'output'}: {error.strerror or error}{remedy}")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *interrupt.args]), file=sys.stderr)
         sys.exit(130)
 
 

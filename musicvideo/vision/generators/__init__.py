@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from musicvideo.vision.labels import imagenet_labels
+
 
 class Generator(Protocol):
     """A class-conditional picture generator.
@@ -37,6 +39,21 @@ class Generator(Protocol):
 
 
 NAMES = ("biggan", "cppn")
+
+
+def labels(name: str) -> Sequence[str]:
+    """Class names of a generator, before it is loaded.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name == "cppn":
+        from musicvideo.vision.generators.cppn import CPPN
+
+        return CPPN.labels
+    if name == "biggan":
+        return imagenet_labels()
+    raise _unknown(name)
 
 
 def load(
@@ -69,4 +86,8 @@ def load(
         from musicvideo.vision.generators.biggan import BigGAN
 
         return BigGAN(resolution, truncation=truncation, weights=weights, device=device)
-    raise ValueError(f"generator: unknown name {name!r} (choose {' or '.join(NAMES)})")
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ValueError:
+    return ValueError(f"generator: unknown name {name!r} (choose {' or '.join(NAMES)})")

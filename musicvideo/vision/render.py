@@ -1,0 +1,415 @@
+"""A trajectory -> segments -> one video with the song's sound.
+
+A render is cut into segments of `SEGMENT_FRAMES` frames. Each is drawn batch by batch, streamed into an encoder of
+its own and renamed into place when whole; the segments are joined without re-encoding. So memory does not grow with
+the song, a killed run goes on at the last whole segment, and a segment may be rendered anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import filelock
+import numpy as np
+from tqdm import tqdm
+
+from musicvideo import media
+from musicvideo.media import MediaError
+from musicvideo.vision.generators import Generator
+from musicvideo.vision.latents import Trajectory
+
+SEGMENT_FRAMES = 240       # 8 s at 30 frames a second; also the distance of key frames, so segments stand alone
+ENCODER_THREADS = 2        # a fixed number, for other numbers give other bytes; few, for the generator needs the rest
+SILENT = partial(tqdm, disable=True)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How FFmpeg is asked for a codec."""
+
+    encoder: str
+    quality: str = ""                  # the option that takes the quality
+    crf: int | None = None             # default quality, by eye the same as the drawing
+    worst: int | None = None           # the quality's range is 0..worst
+    options: tuple[str, ...] = ()
+
+
+_THREADS = str(ENCODER_THREADS)
+CODECS = {
+    "h264": Codec("libx264", "-crf", 18, 51, ("-preset", "medium", "-threads", _THREADS)),
+    "hevc": Codec("libx265", "-crf", 20, 51, ("-preset", "medium", "-x265-params",
+                                              f"log-level=error:pools={_THREADS}:frame-threads=1")),
+    "av1": Codec("libsvtav1", "-crf", 24, 63, ("-preset", "8", "-svtav1-params", f"lp={_THREADS}")),
+    "vp9": Codec("libvpx-vp9", "-crf", 24, 63, ("-b:v", "0", "-cpu-used", "3", "-row-mt", "1",
+                                                "-threads", _THREADS)),
+    "ffv1": Codec("ffv1", options=("-level", "3", "-slices", "4", "-threads", _THREADS)),
+    "h264_nvenc": Codec("h264_nvenc", "-cq", 19, 51, ("-preset", "p5", "-rc", "vbr", "-b:v", "0")),
+    "hevc_nvenc": Codec("hevc_nvenc", "-cq", 21, 51, ("-preset", "p5", "-rc", "vbr", "-b:v", "0")),
+    "av1_nvenc": Codec("av1_nvenc", "-cq", 24, 51, ("-preset", "p5", "-rc", "vbr", "-b:v", "0")),
+    "h264_qsv": Codec("h264_qsv", "-global_quality", 19, 51),
+    "hevc_qsv": Codec("hevc_qsv", "-global_quality", 21, 51),
+    "h264_videotoolbox": Codec("h264_videotoolbox", "-q:v", 70, 100),      # here higher is better
+    "hevc_videotoolbox": Codec("hevc_videotoolbox", "-q:v", 65, 100),
+}
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file of this suffix can hold."""
+
+    codecs: tuple[str, ...]            # families, the default first
+    audio: re.Pattern                  # FFmpeg's names of the audio codecs that are copied as they are
+    reencode: tuple[str, ...]          # what becomes of others
+
+
+# Either encoder writes other layouts in a way that few players understand, or not at all.
+_LAYOUTS = ("-af", "aformat=channel_layouts=mono|stereo|5.1|7.1")
+_AAC = (*_LAYOUTS, "-c:a", "aac", "-b:a", "320k")
+_OPUS = (*_LAYOUTS, "-c:a", "libopus", "-b:a", "256k")
+CONTAINERS = {
+    ".mp4": Container(("h264", "hevc", "av1", "vp9"), re.compile("aac|mp3|ac3|eac3|alac|opus"), _AAC),
+    ".mov": Container(("h264", "hevc"), re.compile("aac|mp3|ac3|alac|pcm_[sf](16|24|32)[bl]e"), _AAC),
+    ".mkv": Container(("h264", "hevc", "av1", "vp9", "ffv1"), re.compile(".*"), _AAC),
+    ".webm": Container(("vp9", "av1"), re.compile("opus|vorbis"), _OPUS),
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How drawings become a video stream; make one with `encoding`."""
+
+    fps: Fraction          # frames a second
+    codec: str             # key of CODECS
+    crf: int | None        # quality in the codec's own scale
+    size: int              # height and width in pixels
+
+
+def encoding(
+    output: str | os.PathLike, *, fps: Fraction, size: int, codec: str | None = None, crf: int | None = None
+) -> Encoding:
+    """The encoding of a video file, checked against what its container and this machine's FFmpeg can do.
+
+    Args:
+        output: the video; its suffix chooses the container.
+        fps: frames a second, 1..240.
+        size: height and width in pixels, even.
+        codec: a key of `CODECS`; None takes the container's own.
+        crf: quality in the codec's own scale, lower is better; None takes its default.
+
+    Raises:
+        ValueError: something that cannot be; names parameter, value and choices.
+        MediaError: this machine's FFmpeg lacks the encoder.
+    """
+    suffix = Path(output).suffix.lower()
+    if suffix not in CONTAINERS:
+        raise ValueError(f"output_file: {output} must end in one of {' '.join(CONTAINERS)}")
+    families = CONTAINERS[suffix].codecs
+    codec = codec or families[0]
+    if codec not in CODECS:
+        raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
+    if codec.partition("_")[0] not in families:
+        raise ValueError(f"codec: {suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)")
+    if not 1 <= fps <= 240:
+        raise ValueError(f"fps: {float(fps):g} is not in 1..240")
+    if size % 2 or size < 16:
+        raise ValueError(f"output_size: a video of {size}x{size} pixels cannot be encoded (even numbers from 16)")
+    chosen = CODECS[codec]
+    if crf is None:
+        crf = chosen.crf
+    elif chosen.worst is None:
+        raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
+    elif not 0 <= crf <= chosen.worst:
+        raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
+    known = media.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
+    if not re.search(rf"\b{chosen.encoder}\b", known):
+        raise MediaError(f"codec: the ffmpeg on this machine has no {chosen.encoder} (choose another --codec)")
+    return Encoding(fps, codec, crf, size)
+
+
+def frame_count(duration: float, fps: Fraction) -> int:
+    """Frames that cover `duration` seconds: frame n is shown at n / fps, the last one before the song ends."""
+    return max(1, math.ceil(duration * float(fps) - 1e-6))
+
+
+def segments(frames: int) -> list[range]:
+    """The frame numbers of each segment of a video of `frames` frames."""
+    return [range(start, min(start + SEGMENT_FRAMES, frames)) for start in range(0, frames, SEGMENT_FRAMES)]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a picture depends on."""
+    packages = ("torch", "numpy", "librosa")
+    banner = media.run(["ffmpeg", "-version"], doing="asking for the version").decode().split()
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "ffmpeg": banner[2],
+    }
+
+
+class Work:
+    """The hidden folder beside an output that holds its render until it is whole."""
+
+    def __init__(self, output: str | os.PathLike):
+        self.output = Path(output)
+        self.folder = self.output.with_name(f".{self.output.name}.render")
+        self._note = self.folder / "settings.json"
+
+    def segment(self, index: int) -> Path:
+        """Where a segment lies when it is whole. NUT holds every codec, and any frame rate exactly."""
+        return self.folder / f"{index:06d}.nut"
+
+    def unfinished(self) -> dict | None:
+        """Settings of an interrupted render that has whole segments; None if there is none."""
+        return self.settings() if any(self.folder.glob("[0-9]*.nut")) else None
+
+    def settings(self) -> dict:
+        """What `open` was given."""
+        return json.loads(self._note.read_text())
+
+    @contextmanager
+    def open(self, settings: Mapping, *, overwrite: bool = False) -> Iterator[None]:
+        """Hold the folder for one render. It is gone on leaving, unless there is something in it to go on with.
+
+        Args:
+            settings: all that the render depends on, of JSON's types.
+            overwrite: start over if an interrupted render had other settings.
+
+        Raises:
+            MediaError: another run is at work on this output, or an interrupted one had other settings.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.folder / "lock", timeout=0):
+                self._prepare(json.loads(json.dumps(settings)), overwrite)
+                yield
+                shutil.rmtree(self.folder)
+        except filelock.Timeout:
+            raise MediaError(f"{self.output}: another run is making it; wait for that, or name another output") from None
+        finally:
+            if self.folder.exists() and not self.unfinished():
+                shutil.rmtree(self.folder)
+
+    def _prepare(self, settings: dict, overwrite: bool) -> None:
+        for stale in self.folder.glob(".*"):
+            stale.unlink()
+        earlier = self.unfinished()
+        if earlier is not None and earlier != settings:
+            if not overwrite:
+                changed = [
+                    f"{name} {json.dumps(earlier.get(name))} is now {json.dumps(settings.get(name))}"
+                    for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)
+                ]
+                raise MediaError(f"{self.output}: an interrupted render of it had other settings: {'; '.join(changed)} "
+                                 "(give the same settings to go on, or --overwrite to start over)")
+            for segment in self.folder.glob("[0-9]*.nut"):
+                segment.unlink()
+        with media.atomic(self._note) as partial_file:
+            partial_file.write_text(json.dumps(settings, indent=2, ensure_ascii=False))
+
+
+def render(
+    generator: Generator,
+    trajectory: Trajectory,
+    song: str | os.PathLike,
+    work: Work,
+    *,
+    encoding: Encoding,
+    batch_size: int = 30,
+    progress: Callable[..., tqdm] = SILENT,
+) -> int:
+    """Draw a trajectory and write the video, going on where an interrupted run stopped.
+
+    Args:
+        generator: what draws.
+        trajectory: what to draw.
+        song: file whose sound goes with the picture, from its start, for the trajectory's duration.
+        work: of the video, open; its settings are written into the video and beside it, as `<output>.json`.
+        encoding: made by `encoding` for this output.
+        batch_size: frames that are drawn at a time; does not change them.
+        progress: makes a bar from `total` and `initial` frames, as tqdm does.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        MediaError: the encoder failed, for example for want of space.
+    """
+    plan = segments(frame_count(trajectory.duration, encoding.fps))
+    frames = plan[-1].stop
+    missing = [index for index, numbers in enumerate(plan) if not is_whole(work.segment(index), len(numbers))]
+    done = frames - sum(len(plan[index]) for index in missing)
+    with progress(total=frames, initial=done) as bar:
+        for index in missing:
+            render_segment(
+                generator, trajectory, plan[index], work.segment(index),
+                encoding=encoding, batch_size=batch_size, drawn=bar.update,
+            )
+    settings = work.settings()
+    whole = work.folder / f".joined{work.output.suffix}"
+    join([work.segment(index) for index in range(len(plan))], plan, song, whole,
+         encoding=encoding, duration=trajectory.duration, settings=settings)
+    with media.atomic(f"{work.output}.json") as beside:
+        beside.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    os.replace(whole, work.output)
+    return frames
+
+
+def render_segment(
+    generator: Generator,
+    trajectory: Trajectory,
+    frames: range,
+    path: Path,
+    *,
+    encoding: Encoding,
+    batch_size: int,
+    drawn: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Draw some frames of a trajectory and encode them; `path` appears when it is whole.
+
+    Args:
+        generator, trajectory, encoding, batch_size: as for `render`.
+        frames: numbers of the frames.
+        path: the segment.
+        drawn: called with a number of frames whenever that many more are drawn.
+
+    Raises:
+        MediaError: the encoder failed.
+    """
+    # The encoder works on one batch in a thread of its own while the generator draws the next.
+    with (
+        media.atomic(path) as partial_file,
+        media.Feed(encoder_command(generator.resolution, encoding, partial_file), doing=f"encoding {path}") as encoder,
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
+        encoded = None
+        for start in range(frames.start, frames.stop, batch_size):
+            numbers = np.arange(start, min(start + batch_size, frames.stop))
+            pictures = draw(generator, trajectory, numbers * encoding.fps.denominator / encoding.fps.numerator)
+            if encoded:
+                encoded.result()
+            encoded = thread.submit(encoder.write, pictures)
+            drawn(len(numbers))
+        encoded.result()
+
+
+def is_whole(path: Path, frames: int) -> bool:
+    """Whether a segment is there with all its frames; after a power failure its name may be without its bytes."""
+    if not path.exists():
+        return False
+    arguments = ["-v", "error", "-count_packets", "-show_entries", "stream=nb_read_packets", "-of", "csv=p=0"]
+    try:
+        return int(media.run(["ffprobe", *arguments, media.source(path)], doing=f"looking at {path}")) == frames
+    except (MediaError, ValueError):
+        return False
+
+
+def draw(generator: Generator, trajectory: Trajectory, times: Sequence[float]) -> np.ndarray:
+    """Pictures of a trajectory at `times` in seconds: uint8 (len(times), height, width, 3)."""
+    noise, weights = trajectory.at(np.asarray(times))
+    classes = np.zeros((len(weights), len(generator.labels)))
+    classes[:, list(trajectory.classes)] = weights
+    return np.ascontiguousarray(generator.frames(noise, classes))
+
+
+def encoder_command(resolution: int, encoding: Encoding, path: Path) -> list[str]:
+    """FFmpeg, taking raw pictures of `resolution` x `resolution` on its standard input."""
+    codec = CODECS[encoding.codec]
+    # A pipe of our own, since moviepy's writer rounds frame rates to two decimals.
+    source = [
+        "-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{resolution}x{resolution}",
+        "-framerate", str(encoding.fps), "-i", "pipe:0",
+    ]  # fmt: skip
+    scale = f"scale={encoding.size}:{encoding.size}:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+    if encoding.codec == "ffv1":
+        pixels = ["-vf", f"{scale},format=bgr0"]           # lossless for RGB
+    else:
+        pixels = [
+            "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format=yuv420p",
+            "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+        ]  # fmt: skip
+    quality = [codec.quality, str(encoding.crf)] if codec.quality else []
+    return [
+        "ffmpeg", "-v", "error", "-y", *source, *pixels, "-c:v", codec.encoder, *quality, *codec.options,
+        "-g", str(SEGMENT_FRAMES), "-f", "nut", media.source(path),
+    ]  # fmt: skip
+
+
+def join(
+    parts: Sequence[Path],
+    plan: Sequence[range],
+    song: str | os.PathLike,
+    output: Path,
+    *,
+    encoding: Encoding,
+    duration: float,
+    settings: Mapping,
+) -> None:
+    """Put segments one after the other, and the song's sound beside them.
+
+    Args:
+        parts: the segments, whole.
+        plan: their frame numbers.
+        song: file with the sound; copied where the container can hold its codec.
+        output: the video.
+        encoding: of the segments.
+        duration: seconds of sound.
+        settings: written into the video's comment as JSON.
+
+    Raises:
+        MediaError: FFmpeg failed, for example for want of space.
+    """
+    rate = encoding.fps
+    script = parts[0].with_name("segments.ffconcat")
+    script.write_text("ffconcat version 1.0\n" + "".join(
+        f"file {part.name}\nduration {float(len(frames) / rate):.6f}\n" for part, frames in zip(parts, plan)
+    ))
+    # FFmpeg's concat counts in microseconds, which most frame rates are no multiple of: back onto the exact grid.
+    exact = "round({0}*TB*{1})/({1})/TB"
+    grid = f"setts=pts={exact.format('PTS', rate)}:dts={exact.format('DTS', rate)}"
+    container = CONTAINERS[output.suffix.lower()]
+    copied = container.audio.fullmatch(media.probe(song).audio_codec)
+    tag = ["-tag:v", "hvc1"] if encoding.codec.startswith("hevc") and output.suffix.lower() != ".mkv" else []
+    media.run(
+        [
+            "ffmpeg", "-v", "error", "-y",
+            "-f", "concat", "-i", media.source(script),
+            *media.SAFE_INPUT, "-t", repr(duration), "-i", media.source(song),
+            "-map", "0:v", "-c:v", "copy", "-bsf:v", grid, *tag,
+            "-map", "1:a:0", *(("-c:a", "copy") if copied else container.reencode),
+            "-map_metadata", "1", "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
+            "-movflags", "+faststart", media.source(output),
+        ],
+        doing=f"joining {len(parts)} segments with {song}",
+    )  # fmt: skip
+
+
+def settings_of(video: str | os.PathLike) -> dict:
+    """The settings that made a video, from its metadata or from the JSON file written beside it.
+
+    Raises:
+        MediaError: no such file, or none of ours.
+    """
+    media.require_file(video)
+    try:
+        if Path(video).suffix == ".json":
+            return json.loads(Path(video).read_text())
+        arguments = ["-v", "error", *media.SAFE_INPUT, "-show_entries", "format_tags", "-of", "json"]
+        tags = json.loads(media.run(["ffprobe", *arguments, media.source(video)], doing=f"reading {video}"))
+        comment = {name.lower(): value for name, value in tags["format"].get("tags", {}).items()}["comment"]
+        return dict(json.loads(comment))
+    except (KeyError, ValueError, UnicodeError):
+        raise MediaError(f"{video}: holds no settings (give a video that visualize.py made, or its .json)") from None

@@ -1,0 +1,249 @@
+"""A song -> a square video: a picture generator steered by the song's loudness and pitches.
+
+    python visualize.py --song media/Impassive.wav --generator cppn --output_file out.mp4 --duration 10
+    python visualize.py --song song.mp3 --classes mushroom "grand piano" 947 --fps 30 --seed 7 --output_file song.mp4
+    python visualize.py --list_classes castle
+    python visualize.py --like song.mp4 --jitter 0.8 --output_file livelier.mp4
+"""
+
+import argparse
+import math
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from musicvideo import media
+from musicvideo.media import MediaError, entry_point
+from musicvideo.vision import generators
+from musicvideo.vision.features import HOP_UNIT, SAMPLE_RATE, classic_features, load_song
+from musicvideo.vision.labels import resolve, search
+from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
+from musicvideo.vision.render import CODECS, Encoding, Work, encoding, render, settings_of, versions
+
+PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
+MAPPING = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
+           "sort_classes_by_power")
+KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "frame_length", *MAPPING,
+        "codec", "crf", "output_size")   # with the classes, the seed and the like: what makes a video
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        usage="python visualize.py --song SONG --output_file FILE [options]",
+        description="Turn a song into a square video.",
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument_group("song and video").add_argument
+    add("--song", metavar="FILE", help="any audio file, or a video file for its sound")
+    add("--duration", metavar="SECONDS", type=number(float, 0.01), help="only so much of the song, from its start (default: all)")
+    add("--output_file", metavar="FILE", default="output.mp4", help=".mp4, .mkv, .webm or .mov (default %(default)s)")
+    add("--fps", metavar="RATE", type=rate, help="frames a second, a number or a fraction such as 30000/1001 "
+                                                 "(default: the rate of analysis, 22050/frame_length)")
+    add("--codec", choices=CODECS, metavar="NAME", help=f"{', '.join(CODECS)} (default: h264; in .webm vp9)")
+    add("--crf", metavar="N", type=int, help="quality in the codec's own scale; lower is better and larger")
+    add("--output_size", metavar="PIXELS", type=int, help="scale the picture to this size (default: as drawn)")
+    add("--overwrite", action="store_true", help="start over where an interrupted run had other settings")
+
+    add = p.add_argument_group("generator").add_argument
+    add("--generator", choices=generators.NAMES, default="biggan",
+        help="biggan needs its weights; cppn needs nothing (default %(default)s)")
+    add("--resolution", metavar="PIXELS", type=int, default=512,
+        help="128, 256 or 512; cppn draws any (default %(default)s)")
+    add("--weights", metavar="DIR", help="folder with BigGAN's weights (default: the cache, else a download)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    add("--batch_size", metavar="N", type=number(int, 1), default=30,
+        help="pictures drawn at a time; fewer need less memory (default %(default)s)")
+
+    add = p.add_argument_group("what is seen").add_argument
+    add("--classes", metavar="CLASS", nargs="+", help="names or numbers of classes (default: random ones)")
+    add("--num_classes", metavar="N", type=number(int, *RANGES["num_classes"]), help="how many classes, 1..12 (default: those named, else 12)")
+    add("--sort_classes_by_power", metavar="0|1", type=int, choices=(0, 1), default=0,
+        help="1: the first class named goes to the strongest pitch (default %(default)s)")
+    add("--list_classes", metavar="WORD", nargs="?", const="", help="print the generator's classes and stop")
+
+    add = p.add_argument_group("how it moves").add_argument
+    add("--pitch_sensitivity", metavar="1..299", type=number(float, *RANGES["pitch_sensitivity"]), default=220,
+        help="how fast classes follow pitch, 200..295 useful (default %(default)s)")
+    add("--tempo_sensitivity", metavar="0..1", type=number(float, *RANGES["tempo_sensitivity"]), default=0.25,
+        help="how fast the picture follows loudness, 0.05..0.8 useful (default %(default)s)")
+    add("--depth", metavar="0.01..1", type=number(float, *RANGES["depth"]), default=1, help="largest weight of a class (default %(default)s)")
+    add("--jitter", metavar="0..1", type=number(float, *RANGES["jitter"]), default=0.5, help="unevenness of the motion (default %(default)s)")
+    add("--truncation", metavar="0.1..1", type=number(float, *RANGES["truncation"]), default=1,
+        help="lower is more typical, higher more varied (default %(default)s)")
+    add("--smooth_factor", metavar="N", type=number(float, *RANGES["smooth_factor"]), default=20,
+        help="smoothing of classes, in frames of 512 samples, from 1 (default %(default)s)")
+    add("--frame_length", metavar="SAMPLES", type=number(int, HOP_UNIT, step=HOP_UNIT), default=512,
+        help="step of the analysis at 22 050 Hz, a multiple of 64 (default %(default)s)")
+    add("--seed", metavar="N", type=number(int, 0), help="the same number makes the same video (default: a new one, printed)")
+
+    add = p.add_argument_group("the same again").add_argument
+    add("--like", metavar="VIDEO", help="all settings of an earlier video; what else is given here wins")
+    add("--save_vectors", metavar="NPZ", help="write the vectors of this video")
+    add("--vectors", metavar="NPZ", help="use vectors that --save_vectors wrote")
+    add("--use_previous_classes", metavar="0|1", type=int, choices=(0, 1), default=0,
+        help="1: the classes of the last run in the output folder (default %(default)s)")
+    add("--use_previous_vectors", metavar="0|1", type=int, choices=(0, 1), default=0,
+        help="1: the vectors of the last run in the output folder (default %(default)s)")
+    return p
+
+
+def number(kind: type, lowest: float, highest: float = math.inf, step: int | None = None):
+    """What reads a number of a command line, and says its range if it is not in it."""
+    def read(text: str):
+        value = kind(text)
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text} is not in {lowest}..{highest}")
+        if step and value % step:
+            raise argparse.ArgumentTypeError(f"{text} is not a multiple of {step}")
+        return value
+
+    read.__name__ = {int: "whole number", float: "number"}[kind]       # argparse: "invalid number value: 'x'"
+    return read
+
+
+def rate(text: str) -> Fraction:
+    """A frame rate as people write it, such as 30, 23.976 or 30000/1001."""
+    try:
+        return Fraction(text).limit_denominator(100_000)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number and no fraction") from None
+
+
+def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """The settings asked for: the command line's, else those of the video it likes, else the defaults."""
+    def underscored(word: str) -> str:
+        name, equals, value = word.partition("=")
+        return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
+
+    argv = [underscored(word) for word in argv]
+    args = p.parse_args(argv)
+    if args.like:
+        earlier = settings_of(args.like)
+        if args.generator != earlier.get("generator") and "--generator" in argv:
+            earlier.pop("classes", None)             # class numbers of another generator
+        p.set_defaults(**{name: value for name, value in earlier.items() if name in vars(args)})
+        args = p.parse_args(argv)
+    if not args.song and args.list_classes is None:
+        p.error("--song is missing: which song shall be seen?")
+    return args
+
+
+def main() -> None:
+    p = parser()
+    args = parse(p, sys.argv[1:])
+    try:
+        labels = generators.labels(args.generator)
+        if args.list_classes is not None:
+            for index, name in search(labels, args.list_classes):
+                print(f"{index:4d}  {name}")
+            return
+        settings, how = settle(args, labels)
+        generator = generators.load(args.generator, resolution=args.resolution, truncation=args.truncation,
+                                    weights=args.weights, device=args.device)
+    except ValueError as error:
+        p.error(str(error))                          # names the setting, its value and what it can be
+
+    work = Work(args.output_file)
+    with work.open(settings, overwrite=args.overwrite):
+        path = follow(args, settings, generator.noise_dim)
+        names = [labels[index] for index in path.classes]
+        for file in filter(None, (args.save_vectors, work.output.with_name(PREVIOUS))):
+            path.save(file, labels=names, params=settings)
+        print(f"seed {settings['seed']}, classes: {', '.join(names)}")
+        try:
+            frames = render(generator, path, args.song, work, encoding=how, batch_size=args.batch_size,
+                            progress=partial(tqdm, unit="frame", desc=args.output_file))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what is done is kept; run the same command again to go on") from None
+    print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {float(how.fps):.6g} frames a second")
+
+
+def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encoding]:
+    """Decide what was left open: the seed, the classes, the frame rate, the encoding.
+
+    Returns:
+        Everything that makes the video, of JSON's types, settings under their names; and the encoding.
+    """
+    if media.probe(args.song).audio_codec is None:
+        raise MediaError(f"{args.song}: has no sound in it")
+    how = encoding(args.output_file, fps=args.fps or Fraction(SAMPLE_RATE, args.frame_length), codec=args.codec,
+                   crf=args.crf, size=args.output_size or args.resolution)
+    seed = args.seed
+    if seed is None:
+        interrupted = Work(args.output_file).unfinished()
+        seed = interrupted["seed"] if interrupted and not args.overwrite else secrets.randbelow(2**32)
+    previous = Path(args.output_file).with_name(PREVIOUS)
+    vectors = str(previous) if args.use_previous_vectors else args.vectors
+    if vectors:
+        classes = saved_classes(vectors, labels)
+    elif args.use_previous_classes:
+        classes = saved_classes(previous, labels)
+    else:
+        classes = chosen_classes(args, labels, seed)
+    settings = {
+        **{name: getattr(args, name) for name in KEPT},
+        "fps": args.fps and str(args.fps),
+        "seed": seed,
+        "classes": classes,
+        "class_names": [labels[index] for index in classes],
+        "vectors": vectors,
+        "vectors_sha256": vectors and media.sha256(vectors),
+        "song_sha256": media.sha256(args.song),
+        "frames": {"fps": str(how.fps), "codec": how.codec, "crf": how.crf, "size": how.size},
+        "versions": versions(),
+    }
+    return settings, how
+
+
+def chosen_classes(args: argparse.Namespace, labels: Sequence[str], seed: int) -> list[int]:
+    """The classes named, else random ones; the first `num_classes` of them."""
+    if not args.classes:
+        return random_classes(np.random.default_rng([seed, 0]), args.num_classes or PITCHES, len(labels))
+    classes = resolve(args.classes, labels)
+    wanted = args.num_classes or min(len(classes), PITCHES)
+    if len(classes) not in (wanted, PITCHES):
+        raise ValueError(f"classes: {len(classes)} given, num_classes asks for {wanted}")
+    twice = {index for index in classes if classes.count(index) > 1}
+    if twice:
+        raise ValueError(f"classes: {labels[min(twice)]} is named twice")
+    return classes[:wanted]
+
+
+def saved_classes(vectors: str | os.PathLike, labels: Sequence[str]) -> list[int]:
+    """The classes of saved vectors, if this generator has them."""
+    path, names, _ = Trajectory.load(vectors)
+    if [labels[index] for index in path.classes if index < len(labels)] != names:
+        raise MediaError(f"{vectors}: made for another generator's classes ({', '.join(names)})")
+    return list(path.classes)
+
+
+def follow(args: argparse.Namespace, settings: dict, noise_dim: int) -> Trajectory:
+    """The path of the song through the generator: read, or made."""
+    if settings["vectors"]:
+        path, _, _ = Trajectory.load(settings["vectors"])
+        if path.noise.shape[1] != noise_dim:
+            raise MediaError(f"{settings['vectors']}: noise vectors of {path.noise.shape[1]} numbers, "
+                             f"{args.generator} takes {noise_dim}")
+        duration = min(media.probe(args.song).duration, args.duration or math.inf)
+        if duration > path.duration + 1:
+            raise MediaError(f"{settings['vectors']}: ends after {path.duration:.1f} of {duration:.1f} s "
+                             f"(give --duration {math.floor(path.duration)})")
+        return replace(path, duration=min(duration, path.duration))
+    features = classic_features(load_song(args.song, args.duration), args.frame_length)
+    return trajectory(
+        features, settings["classes"], noise_dim=noise_dim, num_classes=len(settings["classes"]),
+        rng=np.random.default_rng([settings["seed"], 1]), **{name: getattr(args, name) for name in MAPPING},
+    )
+
+
+if __name__ == "__main__":
+    entry_point(main)
