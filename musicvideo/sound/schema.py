@@ -43,6 +43,9 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "enum":
         known = [str(value) for value in error.validator_value]
         return f"unknown value {error.instance!r}, {nearest(str(error.instance), known)}"
+    if error.validator == "oneOf" and all("required" in choice for choice in error.validator_value):
+        choices = (" and ".join(choice["required"]) for choice in error.validator_value)
+        return f"give either {', or '.join(choices)}"
     if error.validator == "not" and "required" in error.validator_value:
         return f"give either {' or '.join(error.validator_value['required'])}, not both"
     return error.message
