@@ -31,11 +31,6 @@ INTRO ?= 4
 OUTRO ?= 4
 SYSTEM_DEPS ?= install
 
-# A path may hold what make would expand or split: it goes through the environment, never through make's own lists.
-override SONG := $(value SONG)
-override TITLE_TEXT := $(if $(filter file default,$(origin TITLE_TEXT)),$(TITLE),$(value TITLE_TEXT))
-export SONG TITLE_TEXT FONT WEIGHTS
-
 safe := A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z \
         0 1 2 3 4 5 6 7 8 9 - _
 left := $(value TITLE)
@@ -46,6 +41,11 @@ endif
 ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
 endif
+
+# A path may hold what make would expand or split: it goes through the environment, never through make's own lists.
+override SONG := $(value SONG)
+override TITLE_TEXT := $(if $(filter file default,$(origin TITLE_TEXT)),$(TITLE),$(value TITLE_TEXT))
+export SONG TITLE_TEXT FONT WEIGHTS
 
 SCORES := $(wildcard scores/$(TITLE).mscz scores/$(TITLE)-8d.mscz)
 ifneq ($(SONG),)

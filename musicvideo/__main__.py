@@ -105,10 +105,10 @@ def run_video(video: str, sound: str, output: str, font: str, **options) -> None
 
     from musicvideo.vision import film
 
-    with tqdm(desc="video", unit="s", bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]") as bar:
+    with tqdm(desc=output, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]") as bar:
         def progress(done: float, length: float) -> None:
-            bar.total = length
-            bar.update(done - bar.n)
+            bar.total = round(length)
+            bar.update(round(done) - bar.n)
 
         film.finish(video, sound, output, font=font or None, progress=progress, **options)
 
