@@ -193,15 +193,21 @@ class Work:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.folder / "lock", timeout=0):
-                self._prepare(json.loads(json.dumps(settings)), overwrite)
-                yield
-                shutil.rmtree(self.folder)
+            lock = filelock.FileLock(self.folder / "lock").acquire(timeout=0)
         except filelock.Timeout:
             raise MediaError(f"{self.output}: another run is making it; wait for that, or name another output") from None
-        finally:
-            if self.folder.exists() and not self.unfinished():
-                shutil.rmtree(self.folder)
+        with lock:
+            try:
+                self._prepare(json.loads(json.dumps(settings)), overwrite)
+                yield
+                self._clear()
+            finally:
+                if not self.unfinished():
+                    shutil.rmtree(self.folder)
+
+    def _clear(self) -> None:
+        for segment in self.folder.glob("[0-9]*.nut"):
+            segment.unlink()
 
     def _prepare(self, settings: dict, overwrite: bool) -> None:
         for stale in self.folder.glob(".*"):
@@ -215,8 +221,7 @@ class Work:
                 ]
                 raise MediaError(f"{self.output}: an interrupted render of it had other settings: {'; '.join(changed)} "
                                  "(give the same settings to go on, or --overwrite to start over)")
-            for segment in self.folder.glob("[0-9]*.nut"):
-                segment.unlink()
+            self._clear()
         with media.atomic(self._note) as partial_file:
             partial_file.write_text(json.dumps(settings, indent=2, ensure_ascii=False))
 
