@@ -380,7 +380,9 @@ def join(
     rate = encoding.fps
     script = parts[0].with_name("segments.ffconcat")
     script.write_text("ffconcat version 1.0\n" + "".join(
-        f"file {part.name}\nduration {float(len(frames) / rate):.6f}\n" for part, frames in zip(parts, plan)
+        # Whole and quoted: FFmpeg takes a "#" in the folder of a relative name for the end of it.
+        "file '{}'\nduration {:.6f}\n".format(media.source(part).replace("'", r"'\''"), float(len(numbers) / rate))
+        for part, numbers in zip(parts, plan)
     ))
     # FFmpeg's concat counts in microseconds, which most frame rates are no multiple of: back onto the exact grid.
     exact = "round({0}*TB*{1})/({1})/TB"
@@ -391,9 +393,9 @@ def join(
     media.run(
         [
             "ffmpeg", "-v", "error", "-y",
-            "-f", "concat", "-i", media.source(script),
+            "-f", "concat", "-safe", "0", "-i", media.source(script),
             *media.SAFE_INPUT, "-t", repr(duration), "-i", media.source(song),
-            "-map", "0:v", "-c:v", "copy", "-bsf:v", grid, *tag,
+            "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
             "-map", "1:a:0", *(("-c:a", "copy") if copied else container.reencode),
             "-map_metadata", "1", "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
             "-movflags", "+faststart", media.source(output),

@@ -1,0 +1,42 @@
+"""A generator that costs nothing, so that what surrounds a generator can be tested at length."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from musicvideo.vision.latents import Trajectory
+
+
+class Stub:
+    """One flat colour a picture: red and green from the noise, blue from the weight of the first class."""
+
+    labels = tuple(f"colour {index}" for index in range(20))
+    noise_dim = 4
+
+    def __init__(self, resolution: int = 16):
+        self.resolution = resolution
+
+    def frames(self, noise, classes):
+        assert noise.shape[1:] == (self.noise_dim,) and classes.shape[1:] == (len(self.labels),)
+        colour = np.column_stack([noise[:, :2] / 4 + 0.5, classes[:, 0]])
+        pixels = np.round(255 * np.clip(colour, 0, 1)).astype(np.uint8)
+        return np.broadcast_to(pixels[:, None, None], (len(pixels), self.resolution, self.resolution, 3))
+
+
+def drifting(duration: float, grid_rate: float = 50.0) -> Trajectory:
+    """A path whose every moment has another colour."""
+    time = np.arange(int(duration * grid_rate) + 1) / grid_rate
+    noise = np.stack([np.sin(time), np.cos(1.3 * time), time, time], axis=1)
+    weights = np.stack([(time / 3) % 1, np.ones_like(time)], axis=1)
+    return Trajectory(noise=noise, weights=weights, classes=(0, 5), grid_rate=grid_rate, duration=duration)
+
+
+def flashing(duration: float, flashes, grid_rate: float = 100.0) -> Trajectory:
+    """A black path that is white for a tenth of a second from each of `flashes`, seconds on the grid."""
+    level = np.full(int(duration * grid_rate) + 1, -2.0)
+    for flash in flashes:
+        start = round(flash * grid_rate)
+        level[start:start + round(grid_rate / 10)] = 2.0
+    noise = np.repeat(level[:, None], Stub.noise_dim, axis=1)
+    weights = np.where(level[:, None] > 0, 1.0, 0.0)
+    return Trajectory(noise=noise, weights=weights, classes=(0,), grid_rate=grid_rate, duration=duration)

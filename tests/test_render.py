@@ -1,0 +1,357 @@
+"""From trajectory to file: exact time, any interruption, every container; with real FFmpeg."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_media, read_frames
+from stub import Stub, drifting, flashing
+
+from musicvideo import media
+from musicvideo.media import MediaError
+from musicvideo.vision import render as rendering
+from musicvideo.vision.render import SEGMENT_FRAMES, Work, draw, encoding, frame_count, render, segments, settings_of
+
+CD = 44100
+RATES = ["30", "25", "30000/1001", "11025/256", "2997/125"]
+
+
+@pytest.fixture(scope="session")
+def song(tmp_path_factory):
+    """Twenty-two seconds of tone."""
+    return make_media(tmp_path_factory.mktemp("song") / "tone.wav", "-f", "lavfi", "-i", "sine=440:d=22:r=44100")
+
+
+def make(song, output, path=None, *, generator=None, settings=None, overwrite=False, batch_size=30, **options):
+    """Render a path and return the video's path."""
+    generator = generator or Stub()
+    how = encoding(output, **{"fps": Fraction(30), "size": generator.resolution, **options})
+    work = Work(output)
+    with work.open(settings or {"seed": 7}, overwrite=overwrite):
+        render(generator, path or drifting(2), song, work, encoding=how, batch_size=batch_size)
+    return Path(output)
+
+
+def packets(video) -> tuple[list[int], Fraction]:
+    """Presentation times of a video's frames in order, in ticks; and the length of a tick in seconds."""
+    found = json.loads(media.run(
+        ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts:stream=time_base",
+         "-of", "json", video], doing="looking"))
+    return sorted(packet["pts"] for packet in found["packets"]), Fraction(found["streams"][0]["time_base"])
+
+
+def stream(video, entries, kind="v") -> dict:
+    """What FFprobe says of a stream."""
+    found = json.loads(media.run(["ffprobe", "-v", "error", "-select_streams", kind, "-show_entries",
+                                  f"stream={entries}", "-of", "json", video], doing="looking"))
+    return found["streams"][0]
+
+
+def samples(file, rate=CD) -> np.ndarray:
+    """Decoded sound, mono, from the moment a player shows as 0."""
+    raw = media.run(["ffmpeg", "-v", "error", "-i", file, "-map", "0:a", "-ac", "1", "-ar", str(rate), "-af",
+                     "aresample=async=1:first_pts=0", "-f", "f32le", "-"], doing="decoding")
+    return np.frombuffer(raw, "<f4")
+
+
+# -- Time ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_frame_n_is_shown_at_exactly_n_over_fps_across_segments(song, tmp_path, rate):
+    fps = Fraction(rate)
+    video = make(song, tmp_path / "a.mp4", drifting(20), fps=fps)
+    ticks, tick = packets(video)
+    assert len(ticks) == frame_count(20, fps) > SEGMENT_FRAMES
+    assert [n * tick for n in ticks] == [n / fps for n in range(len(ticks))]
+    assert Fraction(stream(video, "r_frame_rate")["r_frame_rate"]) == fps
+    assert abs(media.probe(video).duration - 20) <= 1 / fps
+
+
+@pytest.mark.parametrize("duration", [0.01, 1, 1.009, 7.77, 8, 8.001])
+@pytest.mark.parametrize("fps", [Fraction(30), Fraction(30000, 1001), Fraction(1)])
+def test_frames_cover_the_song_and_no_frame_more(duration, fps):
+    frames = frame_count(duration, fps)
+    assert frames >= 1
+    assert (frames - 1) / fps < duration < (frames + 1e-3) / fps
+
+
+def test_segments_are_whole_and_of_fixed_length():
+    plan = segments(2 * SEGMENT_FRAMES + 1)
+    assert [len(numbers) for numbers in plan] == [SEGMENT_FRAMES, SEGMENT_FRAMES, 1]
+    assert [n for numbers in plan for n in numbers] == list(range(2 * SEGMENT_FRAMES + 1))
+
+
+def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
+    hour, rate, fps = 3600, 8000, Fraction(24000, 1001)
+    moments = np.array([1, 61.25, 1800.5, 3000.1, 3590.9])
+    clicks = np.zeros(hour * rate, np.int16)
+    for moment in moments:
+        clicks[round(moment * rate):][:80] = 20000
+    raw = tmp_path / "clicks.raw"
+    clicks.tofile(raw)
+    song = make_media(tmp_path / "clicks.flac", "-f", "s16le", "-ar", str(rate), "-ac", "1", "-i", raw)
+    video = make(song, tmp_path / "hour.mkv", flashing(hour, moments), fps=fps / 2, codec="ffv1", batch_size=120)
+
+    bright = read_frames(video).mean(axis=(1, 2)) > 64
+    ticks, tick = packets(video)
+    assert abs(len(bright) / (fps / 2) - hour) <= 1 / (fps / 2)
+    shown = [float(ticks[n] * tick) for n in np.flatnonzero(bright[1:] & ~bright[:-1]) + 1]
+    sound = np.abs(samples(video, rate)) > 0.2
+    onsets = np.flatnonzero(sound[1:] & ~sound[:-1]) / rate
+    heard = onsets[np.diff(onsets, prepend=-1) > 0.5]
+    np.testing.assert_allclose(heard, moments, atol=0.005)
+    delay = np.array(shown) - heard
+    assert np.all((delay > -0.01) & (delay < float(2 / fps) + 0.01)), delay
+
+
+@pytest.mark.parametrize("codec, suffix", [("mp3", ".mp3"), ("aac", ".m4a"), ("libopus", ".opus"),
+                                           ("libvorbis", ".ogg"), ("flac", ".flac"), ("pcm_s16le", ".wav")])
+@pytest.mark.parametrize("container", [".mp4", ".webm"])
+def test_sound_is_as_early_in_the_video_as_in_the_song(tmp_path, codec, suffix, container):
+    noise = np.zeros(3 * CD, np.float32)
+    burst = np.random.default_rng(1).standard_normal(2000) * np.hanning(2000) / 8
+    noise[CD:CD + 2000] = burst
+    raw = tmp_path / "burst.raw"
+    noise.tofile(raw)
+    song = make_media(tmp_path / f"burst{suffix}", "-f", "f32le", "-ar", str(CD), "-ac", "1", "-i", raw, "-c:a", codec,
+                      "-b:a", "192k")
+    video = make(song, tmp_path / f"a{container}", drifting(3), fps=Fraction(5))
+    late = np.argmax(np.correlate(samples(video), burst, "valid")) / CD - 1
+    first = float(stream(video, "start_time")["start_time"])
+    assert abs(late - first) < 0.004
+
+
+# -- Interruptions ------------------------------------------------------------------------------------------
+
+
+class Fails(Stub):
+    """Fails from a moment on; the moment is in the third number of the noise."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def frames(self, noise, classes):
+        if noise[:, 2].max() >= self.at:
+            raise self.error
+        return super().frames(noise, classes)
+
+    error = RuntimeError("out of memory")
+
+
+class Interrupted(Fails):
+    error = KeyboardInterrupt()
+
+
+@pytest.mark.parametrize("failing", [Fails, Interrupted])
+def test_a_run_that_stopped_goes_on_at_the_last_whole_segment(song, tmp_path, failing):
+    undisturbed = make(song, tmp_path / "undisturbed.mp4", drifting(20))
+    stopped = tmp_path / "stopped.mp4"
+    with pytest.raises(type(failing.error)):
+        make(song, stopped, drifting(20), generator=failing(at=13))
+    assert not stopped.exists()
+    assert len(list(Work(stopped).folder.glob("*.nut"))) == 1
+
+    drawn = []
+
+    class Counts(Stub):
+        def frames(self, noise, classes):
+            drawn.append(len(noise))
+            return super().frames(noise, classes)
+
+    make(song, stopped, drifting(20), generator=Counts())
+    assert sum(drawn) == 600 - SEGMENT_FRAMES
+    assert stopped.read_bytes() == undisturbed.read_bytes()
+    assert not Work(stopped).folder.exists()
+
+
+def test_a_run_killed_in_mid_segment_gives_the_same_video(song, tmp_path, monkeypatch):
+    script = """
+import sys, time
+from test_render import make, drifting, Stub
+class Slow(Stub):
+    def frames(self, noise, classes):
+        time.sleep(0.05)
+        return super().frames(noise, classes)
+make(sys.argv[1], sys.argv[2], drifting(20), generator=Slow(), batch_size=6)
+"""
+    output = tmp_path / "killed.mp4"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    process = subprocess.Popen([sys.executable, "-c", script, song, output], env=environment)
+    work = Work(output)
+    deadline = time.monotonic() + 60
+    while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(MediaError, match="another run"):
+        make(song, output, drifting(20))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = work.segment(0).stat().st_mtime_ns
+    assert not output.exists() and not work.segment(1).exists()
+
+    joined = []
+    monkeypatch.setattr(rendering, "join", lambda parts, *rest, join=rendering.join, **options: (
+        joined.append(parts[0].stat().st_mtime_ns), join(parts, *rest, **options)))
+    make(song, output, drifting(20))
+    assert joined == [kept]
+    np.testing.assert_array_equal(read_frames(output), read_frames(make(song, tmp_path / "b.mp4", drifting(20))))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.mp4", "b.mp4.json", "killed.mp4", "killed.mp4.json"]
+
+
+def test_other_settings_start_over_only_when_told_to(song, tmp_path):
+    output = tmp_path / "a.mp4"
+    with pytest.raises(RuntimeError):
+        make(song, output, drifting(20), generator=Fails(at=9), settings={"seed": 7, "jitter": 0.5})
+    with pytest.raises(MediaError, match="jitter 0.5 is now 0.6.*--overwrite"):
+        make(song, output, drifting(20), settings={"seed": 7, "jitter": 0.6})
+    assert Work(output).unfinished() == {"seed": 7, "jitter": 0.5}
+    make(song, output, drifting(20), settings={"seed": 7, "jitter": 0.6}, overwrite=True)
+    assert settings_of(output) == {"seed": 7, "jitter": 0.6}
+
+
+def test_a_segment_cut_off_by_a_power_failure_is_made_again(song, tmp_path):
+    output = tmp_path / "a.mp4"
+    with pytest.raises(RuntimeError):
+        make(song, output, drifting(20), generator=Fails(at=17))
+    first, second = Work(output).segment(0), Work(output).segment(1)
+    os.truncate(first, 0)
+    os.truncate(second, second.stat().st_size // 2)
+    make(song, output, drifting(20))
+    assert output.read_bytes() == make(song, tmp_path / "b.mp4", drifting(20)).read_bytes()
+
+
+def test_a_failure_leaves_an_earlier_video_and_nothing_else(song, tmp_path):
+    output = tmp_path / "a.mp4"
+    output.write_bytes(b"precious")
+    with pytest.raises(RuntimeError):
+        make(song, output, drifting(5), generator=Fails(at=1))
+    assert output.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
+    broken = rendering.Codec("libx264", "-crf", 18, 51, ("-profile:v", "nonsense"))
+    monkeypatch.setitem(rendering.CODECS, "h264", broken)
+    with pytest.raises(MediaError, match="encoding.*ffmpeg failed"):
+        make(song, tmp_path / "a.mp4", drifting(10))
+    assert not list(tmp_path.iterdir())
+
+
+# -- What is in the file ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix, codec, name", [
+    (".mp4", None, "h264"), (".mov", None, "h264"), (".mkv", None, "h264"), (".webm", None, "vp9"),
+    (".mp4", "hevc", "hevc"), (".mp4", "av1", "av1"), (".mkv", "ffv1", "ffv1"), (".webm", "av1", "av1"),
+])
+def test_every_container_and_codec(song, tmp_path, suffix, codec, name):
+    video = make(song, tmp_path / f"a{suffix}", drifting(1), generator=Stub(64), codec=codec, fps=Fraction(10))
+    found = stream(video, "codec_name,pix_fmt,color_space,color_range")
+    assert found["codec_name"] == name
+    if name != "ffv1":
+        assert (found["pix_fmt"], found["color_space"], found["color_range"]) == ("yuv420p", "bt709", "tv")
+    wanted = draw(Stub(64), drifting(1), np.arange(10) / 10)
+    seen = read_frames(video, "rgb24")
+    assert seen.shape == wanted.shape
+    assert np.abs(seen.astype(int) - wanted).max() <= (0 if name == "ffv1" else 12)
+    assert settings_of(video) == settings_of(f"{video}.json") == {"seed": 7}
+
+
+def test_mp4_starts_at_once_and_says_its_colours(song, tmp_path):
+    video = make(song, tmp_path / "a.mp4", drifting(1))
+    data = video.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    found = stream(video, "color_space,color_transfer,color_primaries,color_range")
+    assert set(found.values()) == {"bt709", "tv"}
+
+
+def test_lossless_video_holds_the_drawing_whatever_the_batch(song, tmp_path):
+    path = drifting(10)
+    wanted = draw(Stub(), path, np.arange(300) / 30)
+    for batch_size in (1, 7, 1000):
+        video = make(song, tmp_path / f"{batch_size}.mkv", path, codec="ffv1", batch_size=batch_size)
+        np.testing.assert_array_equal(read_frames(video, "rgb24"), wanted)
+
+
+@pytest.mark.parametrize("suffix, container, copied", [
+    (".mp3", ".mp4", "mp3"), (".m4a", ".mp4", "aac"), (".wav", ".mp4", None), (".flac", ".mkv", "flac"),
+    (".wav", ".mov", "pcm_s16le"), (".ogg", ".webm", "vorbis"), (".mp3", ".webm", None),
+])
+def test_sound_is_copied_where_the_container_can_hold_it(song, tmp_path, suffix, container, copied):
+    encoder = ["-c:a", "libvorbis"] if suffix == ".ogg" else []
+    original = make_media(tmp_path / f"song{suffix}", "-i", song, *encoder)
+    video = make(original, tmp_path / f"a{container}", drifting(2))
+    found = stream(video, "codec_name", "a")["codec_name"]
+    assert found == (copied or {".mp4": "aac", ".webm": "opus"}[container])
+    assert abs(len(samples(video)) / CD - 2) < 0.1
+
+
+@pytest.mark.parametrize("layout", ["5.1", "7.1", "quad"])
+@pytest.mark.parametrize("container", [".mp4", ".webm"])
+def test_sound_of_many_channels(tmp_path, layout, container):
+    song = make_media(tmp_path / "song.wav", "-f", "lavfi", "-i", f"anoisesrc=d=2:r=96000,aformat=channel_layouts={layout}")
+    video = make(song, tmp_path / f"a{container}", drifting(2))
+    assert stream(video, "channels", "a")["channels"] >= 4
+
+
+def test_output_size_scales(song, tmp_path):
+    video = make(song, tmp_path / "a.mp4", drifting(1), generator=Stub(32), size=128)
+    found = media.probe(video)
+    assert (found.width, found.height) == (128, 128)
+
+
+def test_song_and_video_of_any_name(song, tmp_path):
+    name = "-it's 50%d: “ü” #[1]"
+    original = tmp_path / f"{name}.wav"
+    original.write_bytes(Path(song).read_bytes())
+    video = make(original, tmp_path / f"{name}.mp4", drifting(1))
+    assert media.probe(video).audio_codec == "aac"
+
+
+@pytest.mark.parametrize("output, options, words", [
+    ("a.avi", {}, [".avi", ".mp4 .mov .mkv .webm"]),
+    ("a.webm", {"codec": "h264"}, [".webm", "h264", "vp9"]),
+    ("a.mp4", {"codec": "ffv1"}, ["ffv1", ".mkv"]),
+    ("a.mp4", {"codec": "h265"}, ["h265", "hevc"]),
+    ("a.mp4", {"crf": 52}, ["crf", "52", "0..51"]),
+    ("a.mkv", {"codec": "ffv1", "crf": 3}, ["ffv1", "lossless"]),
+    ("a.mp4", {"size": 33}, ["33x33", "even"]),
+    ("a.mp4", {"fps": Fraction(0)}, ["fps", "1..240"]),
+])
+def test_what_cannot_be_encoded_is_refused_with_the_choices(output, options, words):
+    with pytest.raises(ValueError) as error:
+        encoding(output, **{"fps": Fraction(30), "size": 64, **options})
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_stranger_s_video_has_no_settings(song, tmp_path):
+    with pytest.raises(MediaError, match="holds no settings"):
+        settings_of(song)
+
+
+def test_memory_does_not_grow_with_the_song(tmp_path):
+    script = """
+import resource, sys
+from fractions import Fraction
+from test_render import make, drifting, Stub
+make(sys.argv[1], sys.argv[2], drifting(float(sys.argv[3])), generator=Stub(64), fps=Fraction(10))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    peak = {}
+    for minutes in (1, 10):
+        song = make_media(tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"sine=440:d={60 * minutes}:r=8000")
+        command = [sys.executable, "-c", script, song, tmp_path / f"{minutes}.mp4", str(60 * minutes)]
+        peak[minutes] = int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+    assert peak[10] <= 1.05 * peak[1]
