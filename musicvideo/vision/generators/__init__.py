@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from musicvideo.vision.labels import imagenet_labels
 
@@ -38,7 +40,8 @@ class Generator(Protocol):
         """
 
 
-NAMES = ("biggan", "cppn")
+SILENT = partial(tqdm, disable=True)
+NAMES = ("biggan", "cppn", "biggan-reference")
 
 
 def labels(name: str) -> Sequence[str]:
@@ -51,7 +54,7 @@ def labels(name: str) -> Sequence[str]:
         from musicvideo.vision.generators.cppn import CPPN
 
         return CPPN.labels
-    if name == "biggan":
+    if name in ("biggan", "biggan-reference"):
         return imagenet_labels()
     raise _unknown(name)
 
@@ -63,6 +66,7 @@ def load(
     truncation: float = 1.0,
     weights: str | os.PathLike | None = None,
     device: str = "auto",
+    progress: Callable[..., tqdm] = SILENT,
 ) -> Generator:
     """Make a generator ready to draw.
 
@@ -72,6 +76,7 @@ def load(
         truncation: BigGAN's truncation, 0.1..1, which its batch norms look their statistics up by.
         weights: folder with BigGAN's weights; None looks in the cache, then downloads.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        progress: makes a bar of a download, as tqdm does.
 
     Raises:
         ValueError: an unknown name, or a resolution the generator does not have.
@@ -85,9 +90,13 @@ def load(
     if name == "biggan":
         from musicvideo.vision.generators.biggan import BigGAN
 
-        return BigGAN(resolution, truncation=truncation, weights=weights, device=device)
+        return BigGAN(resolution, truncation=truncation, weights=weights, device=device, progress=progress)
+    if name == "biggan-reference":
+        from musicvideo.vision.generators.biggan import Reference
+
+        return Reference(resolution, truncation=truncation, weights=weights, progress=progress)
     raise _unknown(name)
 
 
 def _unknown(name: str) -> ValueError:
-    return ValueError(f"generator: unknown name {name!r} (choose {' or '.join(NAMES)})")
+    return ValueError(f"generator: unknown name {name!r} (choose {', '.join(NAMES)})")

@@ -1,0 +1,281 @@
+"""BigGAN: the pictures of the library from random weights of full size, and weights that are none."""
+
+import functools
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from musicvideo.media import MediaError
+from musicvideo.vision import generators
+from musicvideo.vision.generators import backends, weights
+from musicvideo.vision.generators.biggan import BigGAN, Network, Reference, fold_upsampling, statistics, to_bytes
+from tests.random_biggan import random_biggan, save
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of random weights, resolution 128."""
+    folder = tmp_path_factory.mktemp("biggan-128")
+    save(random_biggan(128), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(folder):
+    return generators.load("biggan", resolution=128, weights=folder, device="cpu")
+
+
+def vectors(count, seed=0):
+    """Noise and mixtures of three classes, as a song makes them."""
+    rng = np.random.default_rng(seed)
+    classes = np.zeros((count, 1000))
+    for row in classes:
+        row[rng.choice(1000, 3, replace=False)] = rng.random(3)
+    return rng.normal(scale=0.8, size=(count, 128)), classes
+
+
+def drawn(generator, noise, classes):
+    return torch.cat(list(generator.pictures(noise, classes)))
+
+
+def psnr(found, wanted):
+    """Peak signal to noise ratio in dB, on -1..1."""
+    return float(10 * torch.log10(4 / (found - wanted).square().mean()))
+
+
+def same_picture(generator, reference, count=2):
+    noise, classes = vectors(count)
+    wanted = reference.pictures(noise, classes)
+    assert wanted.std() > 0.1 and (wanted.abs() > 0.999).float().mean() < 0.2     # there is something to compare
+    found = drawn(generator, noise, classes)
+    assert psnr(found, wanted) >= 90
+    assert (to_bytes(found).int() - to_bytes(wanted).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("truncation", [1.0, 0.4])
+def test_pictures_are_those_of_the_library(folder, truncation):
+    same_picture(
+        BigGAN(128, weights=folder, truncation=truncation, device="cpu"),
+        Reference(128, weights=folder, truncation=truncation),
+    )
+
+
+@pytest.mark.parametrize("resolution, seed", [(128, 1), (256, 2), (512, 3)])
+def test_every_resolution_is_that_of_the_library(resolution, seed, tmp_path):
+    save(random_biggan(resolution, seed), tmp_path)
+    same_picture(
+        BigGAN(resolution, weights=tmp_path, device="cpu"), Reference(resolution, weights=tmp_path), count=1
+    )
+
+
+def test_truncations_between_rows_are_interpolated(folder):
+    """The library swaps the weights of two rows, so it agrees where the weights are equal: half-way."""
+    half_way = 0.41
+    same_picture(
+        BigGAN(128, weights=folder, truncation=half_way, device="cpu"),
+        Reference(128, weights=folder, truncation=half_way),
+    )
+    norm = weights.load(128, folder).generator.bn
+    near, far = norm.running_means[29], norm.running_means[30]
+    assert torch.allclose(statistics(norm, 0.585)[0], 0.75 * near + 0.25 * far, atol=1e-5)
+    assert torch.equal(statistics(norm, 0.58)[0], near)
+    assert torch.equal(statistics(norm, 1.0)[0], norm.running_means[50])
+
+
+def test_torch_draws_what_openvino_draws(folder, generator):
+    noise, classes = vectors(2)
+    plain = backends.TorchBackend(Network(weights.load(128, folder), 1.0), "cpu")
+    styles = next(generator.styles(torch.tensor(noise).float(), torch.tensor(classes).float()))
+    assert psnr(plain(styles), drawn(generator, noise, classes)) > 90
+
+
+def test_folded_upsampling_is_a_doubling_and_a_convolution():
+    x, weight = torch.randn(1, 5, 6, 7, dtype=torch.double), torch.randn(4, 5, 3, 3)
+    doubled = torch.nn.functional.interpolate(x, scale_factor=2)
+    wanted = torch.nn.functional.conv2d(doubled, weight.double(), padding=1)
+    found = torch.nn.functional.conv_transpose2d(x, fold_upsampling(weight).double(), stride=2, padding=1)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_frames_do_not_depend_on_their_batch(generator):
+    noise, classes = vectors(10)
+    whole = generator.frames(noise, classes)
+    pieces = [generator.frames(noise[a:b], classes[a:b]) for a, b in ((0, 1), (1, 4), (4, 10))]
+    assert whole.shape == (10, 128, 128, 3) and whole.dtype == np.uint8
+    assert np.array_equal(np.concatenate(pieces), whole)
+    assert len({picture.tobytes() for picture in whole}) == 10
+
+
+def test_the_reference_is_a_generator_too(folder, generator):
+    reference = generators.load("biggan-reference", resolution=128, weights=folder)
+    noise, classes = vectors(2)
+    difference = reference.frames(noise, classes).astype(int) - generator.frames(noise, classes)
+    assert np.abs(difference).max() <= 1
+    assert len(reference.labels) == 1000 and reference.noise_dim == 128
+
+
+def test_what_biggan_has_not_is_named():
+    with pytest.raises(ValueError, match="resolution: BigGAN has 128, 256, 512, not 300"):
+        BigGAN(300)
+    with pytest.raises(ValueError, match="truncation: 1.5 is not in"):
+        BigGAN(128, truncation=1.5)
+    with pytest.raises(ValueError, match="device: unknown name 'gpu'"):
+        BigGAN(128, device="gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line():
+    with pytest.raises(MediaError, match="device cuda: not in this machine"):
+        BigGAN(128, device="cuda")
+
+
+# Weights
+
+
+def refusal(resolution, folder):
+    with pytest.raises(MediaError) as caught:
+        weights.load(resolution, folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_weights_may_have_their_published_names_or_be_safetensors(folder, tmp_path):
+    published, tensors = tmp_path / "published", tmp_path / "tensors"
+    published.mkdir(), tensors.mkdir()
+    (published / "biggan-deep-128-pytorch_model.bin").symlink_to(folder / "pytorch_model.bin")
+    (published / "biggan-deep-128-config.json").symlink_to(folder / "config.json")
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    save_file({key: value.contiguous() for key, value in state.items()}, tensors / "model.safetensors")
+    for other in (published, tensors):
+        assert torch.equal(weights.load(128, other).embeddings.weight, state["embeddings.weight"])
+
+
+def test_weights_of_another_resolution_are_refused(folder, tmp_path):
+    assert "not the weights of resolution 256" in refusal(256, folder)
+    (tmp_path / "pytorch_model.bin").symlink_to(folder / "pytorch_model.bin")
+    assert "not the weights of BigGAN-deep 256 (has no generator.layers.11." in refusal(256, tmp_path)
+
+
+class Hostile:
+    """A pickle that runs code when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_folders_of_junk_are_one_line(folder, tmp_path):
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    whole = (folder / "pytorch_model.bin").read_bytes()
+    owned = tmp_path / "owned"
+    first, other = "embeddings.weight", "generator.conv_to_rgb.bias"
+    junk = {
+        "truncated": (whole[:len(whole) // 2], "damaged"),
+        "text": (b"hello", "damaged"),
+        "empty": (b"", "damaged"),
+        "hostile": (Hostile(owned), "damaged"),
+        "list": ([1, 2, 3], "no weights of a model"),
+        "numbers": ({"a": 1}, "no weights of a model"),
+        "lacking": ({k: v for k, v in state.items() if k != other}, f"has no {other}"),
+        "surplus": (state | {"extra": torch.zeros(1)}, "has extra, which the model has not"),
+        "shape": (state | {first: torch.zeros(128, 7)}, r"embeddings.weight is (128, 7), not (128, 1000)"),
+    }
+    for name, (content, complaint) in junk.items():
+        file = tmp_path / name / "pytorch_model.bin"
+        file.parent.mkdir()
+        file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+        message = refusal(128, file.parent)
+        assert complaint in message and name in message, message
+    assert not owned.exists()
+    assert "no such folder" in refusal(128, tmp_path / "missing")
+    assert "holds no BigGAN weights of resolution 128 (wants model.safetensors or" in refusal(128, tmp_path)
+    (tmp_path / "config.json").write_text("hello")
+    assert "not a configuration" in refusal(128, tmp_path)
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, with ranges; breaks off after `limit` bytes."""
+
+    limit = None
+
+    def do_GET(self):
+        data = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
+        start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        if start >= len(data):
+            self.send_error(416)
+            return
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:start + (self.limit or len(data))])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def source(folder, tmp_path, monkeypatch):
+    """The weights on a server of this machine, and an empty cache."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=folder))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setattr(Files, "limit", None)
+    monkeypatch.setattr(weights, "cache", lambda: tmp_path / "cache")
+    monkeypatch.setitem(weights.SOURCES, 128, [f"http://127.0.0.1:{server.server_port}/pytorch_model.bin"])
+    yield tmp_path / "cache"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_download_breaks_off_resumes_and_is_kept(source, monkeypatch):
+    monkeypatch.setattr(Files, "limit", 100_000_000)
+    with pytest.raises(MediaError, match="could not be downloaded .*biggan-deep-128-pytorch_model.bin.*--generator cppn"):
+        weights.fetch(128)
+    (part,) = source.iterdir()
+    have = part.stat().st_size
+    assert 0 < have <= 100_000_000
+    monkeypatch.setattr(Files, "limit", None)
+    file = weights.fetch(128)
+    assert list(source.iterdir()) == [file]
+    monkeypatch.setitem(weights.SOURCES, 128, [])              # offline from here on
+    assert weights.load(128).config.output_dim == 128
+
+
+def test_a_damaged_download_leaves_the_cache_clean(source, monkeypatch):
+    monkeypatch.setitem(weights.CHECKSUMS, 128, "0" * 64)
+    with pytest.raises(MediaError, match="the download is damaged"):
+        weights.fetch(128)
+    assert not list(source.iterdir())
+
+
+def test_a_full_disk_is_named_before_it_is_full(source, monkeypatch):
+    monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(MediaError, match="MB of weights do not fit"):
+        weights.fetch(128)
+    assert not list(source.iterdir())
+
+
+def test_offline_without_weights_names_files_place_and_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "cache", lambda: tmp_path)
+    monkeypatch.setitem(weights.SOURCES, 512, ["http://127.0.0.1:9/nothing"])
+    with pytest.raises(MediaError) as caught:
+        generators.load("biggan", resolution=512)
+    message = str(caught.value)
+    assert "\n" not in message
+    for wanted in ("biggan-deep-512-pytorch_model.bin", str(tmp_path), "--generator cppn", "GENERATOR=cppn"):
+        assert wanted in message
+
+
+def test_the_configuration_is_the_librarys_own():
+    from pytorch_pretrained_biggan import BigGANConfig
+
+    assert json.loads(json.dumps(weights.configuration(128).to_dict())) == json.loads(json.dumps(BigGANConfig().to_dict()))
