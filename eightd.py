@@ -2,6 +2,7 @@
 
     python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid
     python eightd.py -i song.mp3 -o song-8d.wav --orbit 16
+    python eightd.py -j scores/Impassive.panning.json -m media/Impassive.mid --plot motion.png
 """
 
 import argparse
@@ -12,22 +13,25 @@ from tqdm import tqdm
 
 from musicvideo.media import MediaError, entry_point
 from musicvideo.sound.clock import read_clock
-from musicvideo.sound.panning import orbit, read_motion
+from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, read_panning
+from musicvideo.sound.plots import plot_motions
 from musicvideo.sound.spatial import MODELS, is_silent, load_model, open_sound, render_file
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description="Move a sound around the listener's head.", epilog=__doc__.split("\n\n", 1)[1],
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("-i", "--input", metavar="FILE", required=True, help="mono or stereo sound: wav, flac, ogg, mp3")
-    p.add_argument("-o", "--output", metavar="FILE", required=True, help="stereo sound at the same rate: wav or flac")
+    p.add_argument("-i", "--input", metavar="FILE", help="mono or stereo sound: wav, flac, ogg, mp3")
+    p.add_argument("-o", "--output", metavar="FILE", help="stereo sound at the same rate: wav or flac")
     p.add_argument("-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats")
     p.add_argument("-e", "--set", metavar="SET", help="which set of the panning score, such as vibes")
     p.add_argument("-m", "--midi", metavar="MID", help="MIDI file whose tempo and metre the panning score follows")
     p.add_argument("--orbit", metavar="SECONDS", type=float,
                    help="no score: circle the head, so many seconds a turn (below 0: counter-clockwise)")
-    p.add_argument("--model", choices=MODELS, help="pan: level only; sphere: level and time differences "
-                                                   "of a spherical head (default: the best there is)")
+    p.add_argument("--model", choices=MODELS,
+                   help="pan: level only; sphere: level and time differences of a spherical head; hrtf: a measured head, "
+                        "which tells front from back (default: hrtf where measurements are installed, else sphere)")
+    p.add_argument("--sofa", metavar="FILE", help="a measured head of your own for hrtf: a SOFA file (SimpleFreeFieldHRIR)")
     p.add_argument("--width", metavar="0..1", type=float, default=0.5,
                    help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° (default %(default)s)")
     p.add_argument("--distance", metavar="METRES", type=float, default=1.0,
@@ -36,16 +40,24 @@ def parser() -> argparse.ArgumentParser:
                    help="scale ear positions outside ±1 to fit, instead of refusing them")
     p.add_argument("--subtype", metavar="NAME", type=str.upper,
                    help="sample format of the output, such as PCM_16, PCM_24, FLOAT (default: that of the input)")
+    p.add_argument("--plot", metavar="PNG", help="draw the ear position of every set over time; with or without a sound")
     return p
 
 
-def main() -> None:
-    p = parser()
-    args = p.parse_args()
+def check(p: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with a usage error where options do not go together."""
+    if bool(args.input) != bool(args.output):
+        p.error("-i and -o go together: the sound to move, and where to write it")
+    if not args.input and not args.plot:
+        p.error("give a sound to move with -i and -o, or --plot")
     if (args.orbit is None) == (args.panning is None):
         p.error("give the motion: either -j panning.json -e SET, or --orbit SECONDS")
-    if args.panning and not args.set:
+    if args.panning and args.input and not args.set:
         p.error("-j needs -e SET: which set of the panning score to follow")
+    if args.plot and not args.panning:
+        p.error("--plot draws a panning score: give one with -j")
+    if args.sofa and args.model not in (None, "hrtf"):
+        p.error(f"--sofa is for --model hrtf, not {args.model}")
     if args.orbit is not None and not 0.1 <= abs(args.orbit) < inf:
         p.error("--orbit: a turn takes some seconds; 16 is calm, 4 is fast")
     if not 0 <= args.width <= 1:
@@ -53,21 +65,33 @@ def main() -> None:
     if not 0.1 <= args.distance <= 100:
         p.error("--distance is from 0.1 to 100 metres")
 
-    with open_sound(args.input) as sound:
-        frames, duration = sound.frames, sound.frames / sound.samplerate
-        if is_silent(sound):
-            raise MediaError(f"{args.input}: is silent from begin to end, there is nothing to move")
-    if args.panning:
-        clock = read_clock(args.midi) if args.midi else None
-        motion = read_motion(args.panning, args.set, clock, duration, scale=args.normalize, distance=args.distance)
-    else:
-        motion = orbit(args.orbit, distance=args.distance)
 
-    with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output) as bar:
-        gain = render_file(args.input, args.output, motion, load_model(args.model), width=args.width,
-                           subtype=args.subtype, progress=bar.update)
-    if gain:
-        print(f"{args.output}: {-gain:.1f} dB softer, so that nothing clips", file=sys.stderr)
+def main() -> None:
+    p = parser()
+    args = p.parse_args()
+    check(p, args)
+    clock = read_clock(args.midi) if args.midi else None
+
+    def motion_of(name: str, duration: float) -> Motion:
+        return read_motion(args.panning, name, clock, duration, scale=args.normalize, distance=args.distance)
+
+    if args.input:
+        with open_sound(args.input) as sound:
+            frames, duration = sound.frames, sound.frames / sound.samplerate
+            if is_silent(sound):
+                raise MediaError(f"{args.input}: is silent from begin to end, there is nothing to move")
+        motion = motion_of(args.set, duration) if args.panning else orbit(args.orbit, distance=args.distance)
+        model = load_model("hrtf" if args.sofa else args.model, args.sofa)
+        with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
+            gain = render_file(args.input, args.output, motion, model, width=args.width, subtype=args.subtype,
+                               progress=bar.update)
+        if gain:
+            print(f"{args.output}: {-gain:.1f} dB softer, so that nothing clips", file=sys.stderr)
+    else:
+        duration = panning_duration(args.panning, clock, scale=args.normalize)
+    if args.plot:
+        names = read_panning(args.panning, scale=args.normalize)
+        plot_motions({name: motion_of(name, duration) for name in names}, clock, duration, args.plot)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main() -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", title):
         p.error(f"title '{title}': use letters, digits, - and _ only; name it with --title")
     mix = read_mix(args.table, title)
-    with tqdm(total=steps(mix), desc=f"mixing {title}") as bar:
+    with tqdm(total=steps(mix), desc=f"mixing {title}", disable=None) as bar:
         make_mixes(mix, f"media/{title}-Dry.wav", f"media/{title}-Wet.wav", progress=bar.update)
 
 

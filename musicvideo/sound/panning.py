@@ -240,6 +240,13 @@ def read_motion(path: str | PathLike, name: str, clock: Clock | None, duration: 
     return Motion(moves)
 
 
+def panning_duration(path: str | PathLike, clock: Clock | None, *, scale: bool = False) -> float:
+    """Seconds a panning score lasts where no sound says it: to the end of the piece, or of its last move in seconds."""
+    sets = read_panning(path, scale=scale)
+    times = [move["t2"] for moves in sets.values() for move in moves if isinstance(move.get("t2"), (int, float))]
+    return max([*times, clock.duration if clock else SMOOTHING])
+
+
 def _end(written: Mapping, clock: Clock | None, duration: float) -> float:
     end = written.get("t2", written.get("m2"))
     if end == "end":

@@ -11,25 +11,26 @@ accuracy), and a stereo file with equal channels sounds in front as loud as it d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from math import log10
 from os import PathLike
 
 import numpy as np
 import soundfile
-from scipy import ndimage, signal
+from scipy import signal
 
 from musicvideo.media import MediaError, atomic, require_file
+from musicvideo.sound.delay import glide
+from musicvideo.sound.hrtf import MeasuredHead, find_kemar, read_sofa
 from musicvideo.sound.panning import Motion, Position
 
 SPEED_OF_SOUND = 343.0        # m/s
 HEAD_RADIUS = 0.0875          # m
 HEAD_TIME = HEAD_RADIUS / SPEED_OF_SOUND      # s, 255 µs: sound along one radius of the head
 
-BLOCK = 1 << 16               # samples a streamed block
-MARGIN = 1 << 11              # samples of context on either side of a block
+BLOCK = 1 << 17               # samples a streamed block
+MARGIN = 1 << 12              # samples of context on either side of a block
 FULL_WIDTH = 60.0             # degrees from the trajectory to each channel of a stereo source of width 1
-OVERSAMPLING = 2              # before delays are interpolated
-SPLINE = 5                    # order of that interpolation: with it, images of a 12 kHz tone are below -100 dB
 FULL_SCALE = 1 - 2.0**-15     # what a 16-bit file can hold
 
 Model = Callable[[np.ndarray, Position, float], np.ndarray]
@@ -61,42 +62,41 @@ def sphere(source: np.ndarray, position: Position, rate: float) -> np.ndarray:
     Processing 6(5), 1998, equations 1 to 4.
     """
     # The shadow is (1 + α s) / (1 + s) with s = jω a/2c: the pole stays, only the zero moves. So it is a fixed
-    # low-pass and the rest of the signal, weighted by α at each sample: exact for a moving source.
+    # low-pass and the rest of the signal weighted by α at each sample: exact for a moving source.
     pole = signal.bilinear([1], [HEAD_TIME / 2, 1], rate)
-    low = signal.lfilter(*pole, source)
-    high = source - low
-    # Both bands are delayed as one signal would be: interpolated once for each ear, after the shadow.
+    toward = [side * position.ear for side in (-1, 1)]         # cosine of the angle between source and axis of each ear
+    incidence = [np.arccos(np.clip(cosine, -1, 1)) for cosine in toward]
+    delays = [rate * HEAD_TIME * np.where(cosine > 0, -cosine, angle - np.pi / 2)
+              for cosine, angle in zip(toward, incidence)]
     ears = []
-    for side in (-1, 1):
-        cosine = side * position.ear                       # of the angle between the source and this ear's axis
-        incidence = np.arccos(np.clip(cosine, -1, 1))
-        shadow = 1.05 + 0.95 * np.cos(incidence * (180 / 150))
-        delay = HEAD_TIME * np.where(cosine > 0, -cosine, incidence - np.pi / 2)
-        ears.append(glide(low + shadow * high, delay * rate))
+    for angle, delayed in zip(incidence, glide(source, delays)):
+        low = signal.lfilter(*pole, delayed)
+        shadow = 1.05 + 0.95 * np.cos(angle * (180 / 150))
+        ears.append(low + shadow * (delayed - low))
     return np.stack(ears, axis=1) / np.sqrt(2)
 
 
-def glide(x: np.ndarray, delay: np.ndarray) -> np.ndarray:
-    """Delay a signal by a time that changes at every sample.
+MODELS = ("pan", "sphere", "hrtf")
+
+
+@cache
+def load_model(name: str | None = None, sofa: str | PathLike | None = None) -> Model:
+    """The model of a name in `MODELS`.
 
     Args:
-        x: (N,) signal; silent outside.
-        delay: (N,) samples; fractions and negative delays (early) allowed.
+        name: None is "hrtf" where there are measurements, else "sphere".
+        sofa: measurements for "hrtf"; None are those of the KEMAR manikin that came with FFmpeg.
 
-    Returns:
-        (N,) x at n - delay[n], by spline interpolation of the oversampled signal.
+    Raises:
+        MediaError: "hrtf" without measurements, or what `read_sofa` finds wrong with them.
     """
-    dense = signal.resample_poly(x, OVERSAMPLING, 1)
-    where = OVERSAMPLING * (np.arange(len(x)) - delay)
-    return ndimage.map_coordinates(dense, where[np.newaxis], order=SPLINE, mode="constant")
-
-
-MODELS = ("pan", "sphere")
-
-
-def load_model(name: str | None = None) -> Model:
-    """The model of a name in `MODELS`; None is the best one there is."""
-    return {"pan": pan, "sphere": sphere}[name or "sphere"]
+    sofa = sofa or find_kemar()
+    if name == "hrtf" and sofa is None:
+        raise MediaError("no measured head is installed for the hrtf model: install libmysofa (with FFmpeg), "
+                         "name a SOFA file, or use the sphere model")
+    if name == "hrtf" or (name is None and sofa):
+        return MeasuredHead(read_sofa(sofa))
+    return pan if name == "pan" else sphere
 
 
 def render(sound: np.ndarray, rate: float, motion: Motion, model: Model, *, width: float = 0.5,

@@ -1,0 +1,188 @@
+"""The 8D script as a person runs it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import assert_one_line_error, command
+from test_clock import metre, tempo, write_midi
+
+import eightd
+from musicvideo.media import entry_point
+
+RATE = 48000
+# A second a quarter, 4/4: measures at 0, 4 and 8 s.
+SETS = {"vibes": [{"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.7},
+                  {"effect": "half_cosine", "m1": 2, "b1": 1, "m2": 3, "b2": 1, "ear_i": -0.7, "ear_f": 0.7}],
+        "bells": [{"effect": "orbit", "m1": 1, "m2": "end", "turns": 2}]}
+
+
+@pytest.fixture
+def score(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(SETS))
+    return path
+
+
+@pytest.fixture
+def midi(tmp_path):
+    return write_midi(tmp_path / "clock.mid", (0, tempo(60)), (0, metre(4, 4)), end=8 * 480)
+
+
+@pytest.fixture
+def song(write_wav):
+    return write_wav("in.wav", np.random.default_rng(0).normal(0, 0.1, 9 * RATE), subtype="PCM_16")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the script within this process: a second faster than `command`, and the same to a person."""
+    def run(*arguments) -> subprocess.CompletedProcess:
+        monkeypatch.setattr(sys, "argv", ["eightd.py", *map(str, arguments)])
+        code = 0
+        try:
+            entry_point(eightd.main)
+        except SystemExit as stop:
+            code = stop.code
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+    return run
+
+
+@pytest.fixture
+def run_score(run, song, score, midi):
+    """The script on a song and a panning score, with further options."""
+    return lambda out, *more: run("-i", song, "-o", out, "-e", "vibes", "-j", score, "-m", midi, *more)
+
+
+def balance(path, start: float, end: float) -> float:
+    """Level of the right ear over the left in dB between two times in seconds."""
+    sound, rate = soundfile.read(path)
+    left, right = np.mean(sound[int(start * rate): int(end * rate)] ** 2, axis=0)
+    return 10 * np.log10(right / left)
+
+
+@pytest.mark.parametrize("model", ["pan", "sphere"])
+def test_the_command_of_the_manual(model, song, score, midi, tmp_path):
+    out = tmp_path / "out.wav"
+    result = command("eightd.py", "-i", song, "-o", out, "-e", "vibes", "-j", score, "-m", midi, "--model", model)
+    assert result.returncode == 0, result.stderr
+    info = soundfile.info(out)
+    assert (info.samplerate, info.channels, info.frames, info.subtype) == (RATE, 2, 9 * RATE, "PCM_16")
+    assert balance(out, 0.5, 3.5) < -5
+    assert abs(balance(out, 5.9, 6.1)) < 1
+    assert balance(out, 7.5, 7.95) > 5
+    assert abs(balance(out, 8.1, 9)) < 0.5                # after the last move it is in front
+
+
+def test_a_song_without_a_score_circles(song, tmp_path):
+    out = tmp_path / "out.flac"
+    assert command("eightd.py", "-i", song, "-o", out, "--orbit", 4, "--subtype", "pcm_24").returncode == 0
+    assert soundfile.info(out).subtype == "PCM_24"
+    assert balance(out, 0.9, 1.1) > 3 and balance(out, 2.9, 3.1) < -3
+
+
+def test_the_plot_needs_no_sound(run, score, midi, tmp_path):
+    result = run("-j", score, "-m", midi, "--plot", tmp_path / "motion.png")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "motion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_help_shows_an_example():
+    shown = command("eightd.py", "--help").stdout
+    assert "python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid" in shown
+
+
+@pytest.mark.parametrize("options, words", [
+    ([], ["give a sound"]),
+    (["-i", "in.wav"], ["-i and -o"]),
+    (["-i", "in.wav", "-o", "out.wav"], ["--orbit"]),
+    (["-i", "in.wav", "-o", "out.wav", "--orbit", "0"], ["--orbit"]),
+    (["-i", "in.wav", "-o", "out.wav", "--orbit", "nan"], ["--orbit"]),
+    (["-i", "in.wav", "-o", "out.wav", "-j", "p.json"], ["-e SET"]),
+    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--width", "2"], ["--width"]),
+    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--distance", "0"], ["--distance"]),
+    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--model", "pan", "--sofa", "x"], ["--sofa"]),
+    (["--plot", "a.png", "--orbit", "4"], ["--plot"]),
+])
+def test_options_that_do_not_go_together(options, words, run):
+    result = run(*options)
+    assert result.returncode == 2
+    assert all(word in result.stderr.splitlines()[-1] for word in words)
+
+
+def change(score, **changes):
+    sets = json.loads(score.read_text())
+    sets["vibes"][1].update(changes)
+    score.write_text(json.dumps(sets))
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"b1": 2}, ['set "vibes", move 2 (measure 2 beat 2)', "a gap"]),
+    ({"m1": 1}, ["an overlap"]),
+    ({"effect": "zigzag"}, ["zigzag"]),
+    ({"m2": 2, "b2": 5.5}, ["beat 5.5"]),
+    ({"m2": 7}, ["no measure 7"]),
+    ({"ear_f": 1.5}, ["ear_f", "1.5", "-n"]),
+])
+def test_a_faulty_panning_score(run_score, score, tmp_path, changes, words):
+    change(score, **changes)
+    assert_one_line_error(run_score(tmp_path / "out.wav"), "p.json", *words)
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_ears_outside_are_scaled_with_n(run_score, score, tmp_path):
+    change(score, ear_f=1.5)
+    assert run_score(tmp_path / "out.wav", "-n").returncode == 0
+
+
+@pytest.mark.parametrize("option, name, content, words", [
+    ("-i", "empty.wav", b"", ["is empty"]),
+    ("-i", "text.wav", b"not a sound", ["not a sound file"]),
+    ("-i", "gone.wav", None, ["no such file"]),
+    ("-m", "broken.mid", b"MThd", ["not a MIDI file"]),
+    ("-m", "gone.mid", None, ["no such file"]),
+    ("-j", "broken.json", b"{", ["not JSON"]),
+    ("-e", "vibbes", None, ["no set \"vibbes\"", "'vibes'"]),
+    ("--sofa", "x.sofa", b"no SOFA", ["not a SOFA file"]),
+])
+def test_a_faulty_file(run_score, tmp_path, option, name, content, words):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    value = name if option == "-e" else path
+    result = run_score(tmp_path / "out.wav", option, value)
+    assert_one_line_error(result, name, *words)
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize("samples, words", [
+    (np.zeros((1000, 2)), ["is silent"]),
+    (np.zeros((0, 1)), ["no sound"]),
+    (np.ones((1000, 3)) * 0.1, ["3 channels"]),
+    (np.where(np.arange(RATE) == 30000, np.nan, 0.1), ["not numbers"]),
+    (np.where(np.arange(RATE) == 30000, np.inf, 0.1), ["not numbers"]),
+])
+def test_sounds_that_cannot_be_moved(run, write_wav, tmp_path, samples, words):
+    path = write_wav("odd.wav", samples)
+    assert_one_line_error(run("-i", path, "-o", tmp_path / "out.wav", "--orbit", 4), "odd.wav", *words)
+    assert sorted(os.listdir(tmp_path)) == ["odd.wav"]
+
+
+def test_places_that_cannot_be_written(run, song, tmp_path):
+    for name, words in (("out.xyz", "end it in .wav or .flac"), ("out", "end it in .wav or .flac")):
+        assert_one_line_error(run("-i", song, "-o", tmp_path / name, "--orbit", 4), words)
+    assert_one_line_error(run("-i", song, "-o", tmp_path / "out.flac", "--orbit", 4, "--subtype", "FLOAT"),
+                          "FLAC cannot hold FLOAT", "PCM_24")
+    assert_one_line_error(run("-i", song, "-o", "/dev/null/out.wav", "--orbit", 4), "/dev/null")
+
+
+def test_what_was_there_stays_when_it_fails(run_score, score, tmp_path):
+    out = tmp_path / "out.wav"
+    out.write_bytes(b"mine")
+    change(score, m2=7)
+    assert run_score(out).returncode == 1
+    assert out.read_bytes() == b"mine"
