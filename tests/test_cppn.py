@@ -6,7 +6,7 @@ import torch
 
 from musicvideo.vision.generators.cppn import CPPN
 
-SIZE = 96
+SIZE = 64
 FPS = 30
 GRID = 22050 / 512              # analysis points a second
 
@@ -111,13 +111,13 @@ def test_no_class_at_all_is_still_a_picture(generator):
 
 def test_classes_look_different(portraits):
     """Between any two classes: colour distributions, or the pictures at a coarse scale, are apart."""
-    small = portraits.reshape(len(portraits), 12, SIZE // 12, 12, SIZE // 12, 3).astype(float)
+    small = portraits.reshape(len(portraits), 8, SIZE // 8, 8, SIZE // 8, 3).astype(float)
     coarse = small.mean((2, 4)).reshape(len(portraits), -1, 3)
     tone = np.sort(portraits.reshape(len(portraits), -1, 3).astype(float), axis=1)[:, ::64]
     for i in range(len(portraits)):
         for j in range(i):
             apart = np.abs(coarse[i] - coarse[j]).mean() + np.abs(tone[i] - tone[j]).mean()
-            assert apart > 20, f"{CPPN.labels[i]} and {CPPN.labels[j]} are {apart:.1f} apart"
+            assert apart > 25, f"{CPPN.labels[i]} and {CPPN.labels[j]} are {apart:.1f} apart"
 
 
 def test_every_class_has_contrast_and_colour(portraits):
@@ -143,7 +143,7 @@ def test_motion_is_smooth_and_never_stuck(generator, seed):
     noise, classes = walk(generator, 4, seed)
     pictures = generator.frames(noise, classes).astype(np.int16)
     steps = np.abs(np.diff(pictures, axis=0)).mean((1, 2, 3))
-    assert steps.max() <= 6.5
+    assert steps.max() <= 6
     assert steps.min() >= 0.2
     assert 1 <= steps.mean() <= 3
     # and nothing pops: no step stands out from its neighbours
@@ -155,8 +155,8 @@ def test_resolutions_show_the_same_picture(generator):
     fine = CPPN(4 * SIZE).frames(noise[:1], classes[:1])[0]
     coarse = generator.frames(noise[:1], classes[:1])[0]
     shrunk = fine.reshape(SIZE, 4, SIZE, 4, 3).mean((1, 3))
-    assert np.abs(shrunk - coarse).mean() < 8
-    assert np.corrcoef(luminance(shrunk).ravel(), luminance(coarse).ravel())[0, 1] > 0.93
+    assert np.abs(shrunk - coarse).mean() < 5
+    assert np.corrcoef(luminance(shrunk).ravel(), luminance(coarse).ravel())[0, 1] > 0.97
 
 
 @pytest.mark.parametrize("resolution", [15, 0, -512, 100.5])
