@@ -45,11 +45,17 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("--font", default="", help="font family of the title card")
     video.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
 
+    video.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
+    video.add_argument("--pulse", type=float, default=0.0, help="0..1, jump towards the viewer on each beat (%(default)s)")
+    video.add_argument("--song", help="what the video was drawn from, for its beats")
+
     merge = commands.add_parser("merge", help="finished picture + mix -> film")
     merge.add_argument("picture", help="what `video` made")
     merge.add_argument("sound", help="the mix")
     merge.add_argument("output", help="the film: .mkv (FLAC) or .mp4 (AAC)")
     merge.add_argument("--title", default="", help="written into the file")
+    merge.add_argument("--score", help="its rehearsal marks become chapters")
+    merge.add_argument("--clock", help="the MIDI exported from that score")
     for command in (video, merge):
         command.add_argument("--intro", type=seconds, default=4.0, help="seconds before the music begins (%(default)s)")
 
@@ -100,23 +106,30 @@ def run_song(song: str, output: str) -> None:
         print(f"{song} -> {output}")
 
 
-def run_video(video: str, sound: str, output: str, font: str, **options) -> None:
+def run_video(video: str, sound: str, output: str, font: str, pulse: float, song: str | None, **options) -> None:
     from tqdm import tqdm
 
     from musicvideo.vision import film
+    from musicvideo.vision.onsets import onsets
+
+    if pulse and not song:
+        raise media.MediaError("--pulse follows the beats of a song: give --song")
+    beats = onsets(song) if pulse else ()
 
     with tqdm(desc=output, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]") as bar:
         def progress(done: float, length: float) -> None:
             bar.total = round(length)
             bar.update(round(done) - bar.n)
 
-        film.finish(video, sound, output, font=font or None, progress=progress, **options)
+        film.finish(video, sound, output, font=font or None, pulse=pulse, beats=beats, progress=progress, **options)
 
 
-def run_merge(**options) -> None:
+def run_merge(score: str | None, clock: str | None, **options) -> None:
+    from musicvideo.sound.clock import read_clock
+    from musicvideo.sound.score import chapters
     from musicvideo.vision import film
 
-    film.merge(**options)
+    film.merge(chapters=chapters(score, read_clock(clock)) if score and clock else (), **options)
 
 
 def run_weights(resolution: int) -> None:

@@ -201,8 +201,18 @@ def probe(path: str | os.PathLike) -> Media:
         audio_codec=audio.get("codec_name"),
         width=video.get("width"),
         height=video.get("height"),
-        frame_rate=Fraction(video["r_frame_rate"]) if video else None,
+        frame_rate=_frame_rate(video) if video else None,
     )
+
+
+def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
+    """Frames a second; of a variable rate, the average as a rate that people use."""
+    # A file that breaks off may state 0/0.
+    base, average = (Fraction(n, d) if d else Fraction(0) for n, d in
+                     (map(int, stream[key].split("/")) for key in ("r_frame_rate", "avg_frame_rate")))
+    if abs(base - average) <= average / 100:
+        return base or None
+    return max(Fraction(round(average)), Fraction(1)) if average else base or None
 
 
 def require_file(path: str | os.PathLike) -> Path:

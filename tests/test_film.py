@@ -1,5 +1,6 @@
 """The finished picture: size, symmetry, timing; and the film it becomes."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import make_media, read_frames
 from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision import film
+from musicvideo.vision.onsets import onsets
 
 SMALL = dict(width=320, height=180, preset="ultrafast")
 
@@ -145,3 +147,80 @@ def test_failed_encode_leaves_the_old_film(square, sound, tmp_path, monkeypatch)
         film.finish(square, sound, output, **SMALL)
     assert output.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
+@pytest.mark.parametrize("size", [(3840, 2160), (1080, 1920), (1080, 1080)])
+def test_sizes_people_ask_for(square, tmp_path, write_wav, size):
+    brief = write_wav("brief.wav", np.zeros(4800))
+    film.finish(square, brief, tmp_path / "film.mkv", width=size[0], height=size[1], preset="ultrafast", intro=0)
+    found = media.probe(tmp_path / "film.mkv")
+    assert (found.width, found.height) == size
+
+
+@pytest.mark.parametrize("look", film.LOOKS)
+def test_looks_differ_and_stay_symmetric(square, sound, tmp_path, look):
+    output = tmp_path / "film.mkv"
+    film.finish(square, sound, output, look=look, width=320, height=180, crf=0, preset="ultrafast", intro=0)
+    frames = read_frames(output, "rgb24")[30:60].astype(float)
+    plain = tmp_path / "plain.mkv"
+    film.finish(square, sound, plain, width=320, height=180, crf=0, preset="ultrafast", intro=0)
+    difference = np.abs(frames - read_frames(plain, "rgb24")[30:60]).mean()
+    assert (difference == 0) if look == "none" else (difference > 4)
+    blurred = frames.mean(axis=0)                   # grain is not mirrored, and averages out
+    assert np.abs(blurred - blurred[:, ::-1]).mean() < 3
+    if look == "noir":
+        assert np.ptp(frames, axis=3).max() < 12
+
+
+def test_pulse_zooms_on_the_beat_and_falls_back(tmp_path):
+    """A bright square in the middle grows with the beat at 1 s, and only then."""
+    box = make_media(tmp_path / "box.mp4", "-f", "lavfi", "-i",
+                     "color=black:s=128x128:r=30:d=3,drawbox=x=32:y=32:w=64:h=64:t=fill:color=white",
+                     "-pix_fmt", "yuv420p", "-crf", "4")
+    sound = make_media(tmp_path / "sound.wav", "-f", "lavfi", "-i", "sine=d=6")
+    output = tmp_path / "film.mkv"
+    film.finish(box, sound, output, intro=1, outro=0, pulse=1, beats=[(1.0, 1.0)], width=192, height=192,
+                crf=4, preset="ultrafast")
+    bright = (read_frames(output) > 128).sum(axis=(1, 2)) ** 0.5     # side of the square
+    resting = bright[45]
+    assert bright[60] / resting == pytest.approx(1 / (1 - film.PULSE_ZOOM), abs=0.015)
+    assert np.all(np.diff(bright[60:90]) <= 0.5)
+    assert bright[59] == pytest.approx(resting, abs=0.5) and bright[90] == pytest.approx(resting, abs=0.5)
+
+
+def test_variable_frame_rate_becomes_constant(tmp_path, sound):
+    video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=60:d=3",
+                       "-vf", "select='not(mod(n,2))+lt(n,20)'", "-vsync", "vfr")
+    film.finish(video, sound, tmp_path / "film.mkv", **SMALL)
+    steps = media.run(["ffprobe", "-v", "error", "-show_entries", "packet=duration_time", "-of", "csv=p=0",
+                       tmp_path / "film.mkv"], doing="probing").split()
+    assert len({step.strip(b",") for step in steps}) == 1
+    assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(9.5, abs=0.05)
+
+
+def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
+    picture = tmp_path / "picture.mkv"
+    film.finish(square, sound, picture, intro=2, **SMALL)
+    film.merge(picture, sound, tmp_path / "film.mkv", intro=2, title="T; = #1", chapters=[(0, "A"), (1.5, "B = 2; C")])
+    found = json.loads(media.run(["ffprobe", "-v", "error", "-show_chapters", "-show_format", "-of", "json",
+                                  tmp_path / "film.mkv"], doing="probing"))
+    assert found["format"]["tags"]["title"] == "T; = #1"
+    assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
+
+
+def test_unknown_look_and_pulse_out_of_range(square, sound, tmp_path):
+    with pytest.raises(MediaError, match="LOOK=sepia: unknown .*vintage"):
+        film.finish(square, sound, tmp_path / "film.mkv", look="sepia")
+    with pytest.raises(MediaError, match="PULSE=2"):
+        film.finish(square, sound, tmp_path / "film.mkv", pulse=2)
+
+
+def test_onsets_are_where_the_clicks_are(write_wav):
+    clicks = np.zeros(44100 * 4)
+    at = np.array([0.5, 1.2, 1.9, 3.1])
+    for time in at:
+        start = int(time * 44100)
+        clicks[start:start + 2000] = np.sin(np.arange(2000) / 5) * np.exp(-np.arange(2000) / 300)
+    found = np.array([time for time, _ in onsets(write_wav("clicks.wav", clicks, 44100))])
+    assert len(found) == 4 and np.abs(found - at).max() < 0.05
+    assert onsets(write_wav("silence.wav", np.zeros(44100), 44100)) == []

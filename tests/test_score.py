@@ -11,6 +11,7 @@ import tiny_score
 from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.sound import score
+from musicvideo.sound.clock import read_clock
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,11 @@ def test_without_musescore_it_says_what_to_do_by_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("MUSESCORE", "no-such-musescore")
     with pytest.raises(MediaError, match=r"MUSESCORE=no-such-musescore.*by hand to .*Tiny\.wav"):
         score.export(tiny_score.write(tmp_path / "Tiny.mscz"), tmp_path / "media")
+
+
+def test_chapters_are_the_rehearsal_marks(exported, tmp_path):
+    clock = read_clock(exported / "Tiny.mid")
+    found = score.chapters(tiny_score.write(tmp_path / "Tiny.mscz"), clock)
+    assert found == [(0.0, "A: Calm"), (pytest.approx(2.0), "B")]
+    with pytest.raises(MediaError, match="is not a MuseScore score"):
+        score.chapters(exported / "Tiny.mid", clock)

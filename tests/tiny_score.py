@@ -7,6 +7,8 @@ from pathlib import Path
 
 PARTS = {"Vibes": ("vibraphone", 11, 60), "Bells": ("glockenspiel", 9, 84), "Marimba": ("marimba", 12, 48)}
 BARS = [(4, 4, 120), (3, 4, 150), (5, 8, 150)]          # numerator, denominator, quarter notes a minute
+MARKS = ["A", "B", ""]
+TEMPOS = ["Calm ", "", ""]
 SECONDS = sum(numerator * 4 / denominator * 60 / tempo for numerator, denominator, tempo in BARS)
 
 STYLE = "<Division>480</Division><Style><Spatium>1.76389</Spatium></Style>"
@@ -46,7 +48,7 @@ def part(number: int, name: str, linked: int | None = None) -> str:
 def staff(number: int, name: str) -> str:
     lowest = PARTS[name][2]
     measures = []
-    for numerator, denominator, tempo in BARS:
+    for (numerator, denominator, tempo), mark, words in zip(BARS, MARKS, TEMPOS):
         kind = {4: "quarter", 8: "eighth"}[denominator]
         notes = "".join(
             f"<Chord><durationType>{kind}</durationType><Note><pitch>{lowest + 12 * (beat % 2)}</pitch><tpc>14</tpc>"
@@ -54,6 +56,8 @@ def staff(number: int, name: str) -> str:
         )
         measures.append(
             f"<Measure><voice><TimeSig><sigN>{numerator}</sigN><sigD>{denominator}</sigD></TimeSig>"
-            f"<Tempo><tempo>{tempo / 60:.6f}</tempo><text>{tempo}</text></Tempo>{notes}</voice></Measure>"
+            + (f"<RehearsalMark><text>{mark}</text></RehearsalMark>" if mark else "")
+            + f"<Tempo><tempo>{tempo / 60:.6f}</tempo><text>{words}<sym>metNoteQuarterUp</sym> = {tempo}</text></Tempo>"
+            + f"{notes}</voice></Measure>"
         )
     return f'<Staff id="{number}">{"".join(measures)}</Staff>'

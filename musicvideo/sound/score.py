@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 from musicvideo import media
 from musicvideo.media import MediaError
+from musicvideo.sound.clock import Clock
 from musicvideo.system import MissingProgram, find_program
 
 # MuseScore's defaults would resample to 44.1 kHz and normalise every part to full scale, which destroys the
@@ -99,3 +102,40 @@ def _keep(exported: Path, place: Path, score: Path) -> Path:
     with media.atomic(place) as partial:
         shutil.move(exported, partial)
     return place
+
+
+def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
+    """Where the sections of a score begin: at its rehearsal marks, or else where the tempo gets a new name.
+
+    Args:
+        score: a .mscz or .mscx file.
+        clock: of the MIDI that was exported from it.
+
+    Returns:
+        (seconds, name) in order; empty where there are none, or where repeats make measures and clock differ.
+    """
+    score = media.require_file(score)
+    try:
+        if score.suffix == ".mscz":
+            with zipfile.ZipFile(score) as archive:
+                text = archive.read(next(name for name in archive.namelist() if name.endswith(".mscx")))
+        else:
+            text = score.read_bytes()
+        measures = ElementTree.fromstring(text).findall("./Score/Staff[@id='1']/Measure")
+    except (zipfile.BadZipFile, StopIteration, ElementTree.ParseError):
+        raise MediaError(f"{score}: is not a MuseScore score") from None
+    if len(measures) != clock.measures:
+        return []
+    marks, tempos = {}, {}
+    for number, measure in enumerate(measures, 1):
+        mark, tempo = measure.find(".//RehearsalMark/text"), measure.find(".//Tempo/text")
+        if mark is not None:
+            marks[number] = "".join(mark.itertext()).strip()
+        # Words come before the note value: "Slow, far away <sym>metNoteQuarterUp</sym> = 63".
+        if tempo is not None and (tempo.text or "").strip(" ("):
+            tempos[number] = tempo.text.strip(" (")
+    if marks:
+        names = {number: ": ".join(filter(None, [mark, tempos.get(number)])) for number, mark in marks.items()}
+    else:
+        names = tempos
+    return [(clock.seconds(number), name) for number, name in names.items()]

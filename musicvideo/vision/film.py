@@ -8,10 +8,12 @@ begins; after it, its last seconds run back and forth until the sound has died a
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, exp
 from pathlib import Path
 
 from musicvideo import media
@@ -20,6 +22,40 @@ from musicvideo.vision.title import title_card
 
 INTRO_SOURCE = Fraction(1, 2)   # seconds of the video that the intro stretches
 MAX_FADE = Fraction(3)          # seconds of fade to black, at the most
+PULSE_ZOOM = 0.06               # share of the picture's width that the strongest beat takes at PULSE=1
+PULSE_DECAY = 0.2               # seconds in which a beat's zoom falls to 1/e
+
+
+@dataclass(frozen=True)
+class Look:
+    """Filters that give the picture a character; {blur} is a radius that grows with the picture."""
+
+    colour: tuple[str, ...] = ()    # before the last mirroring, so symmetric whatever they do
+    grain: tuple[str, ...] = ()     # after it, for film grain is not mirrored
+
+
+# Light that spills over: the picture, screened with its own bright parts, blurred.
+BLOOM = (
+    "split[sharp][bright]",
+    "[bright]curves=all='0/0 0.45/0 1/1',gblur=sigma={blur}[glow]",
+    "[sharp][glow]blend=all_mode=screen:all_opacity=0.7:c1_mode=normal:c1_opacity=1:c2_mode=normal:c2_opacity=1",
+)
+LOOKS = {
+    "none": Look(),
+    # Faded blacks, warm lights, cool shadows.
+    "vintage": Look(
+        ("curves=r='0/0.05 0.5/0.54 1/0.98':g='0/0.03 0.5/0.5 1/0.94':b='0/0.11 0.5/0.46 1/0.82'",
+         "eq=saturation=0.85", "vignette=PI/6"),
+        ("noise=c0s=9:c0f=t+u",),
+    ),
+    # Black and white, deep shadows, coarse grain.
+    "noir": Look(
+        ("eq=saturation=0", "curves=all='0/0 0.2/0.12 0.55/0.68 1/1'", "vignette=PI/5.5"),
+        ("noise=c0s=14:c0f=t+u",),
+    ),
+    # Soft light and colours that come apart at the edges.
+    "dream": Look((*BLOOM, "chromashift=cbh={shift}:crh=-{shift}", "eq=saturation=1.12")),
+}
 
 
 def finish(
@@ -33,6 +69,9 @@ def finish(
     font: str | None = None,
     intro: float = 4.0,
     outro: float = 4.0,
+    look: str = "none",
+    pulse: float = 0.0,
+    beats: Sequence[tuple[float, float]] = (),
     crf: int = 18,
     preset: str = "medium",
     progress: Callable[[float, float], None] | None = None,
@@ -48,6 +87,9 @@ def finish(
         font: a font family; None lets fontconfig choose.
         intro: seconds of slow motion before the music; 0 for none.
         outro: the last seconds, at most, that run back and forth until the sound ends; 0 holds the last frame.
+        look: a key of `LOOKS`.
+        pulse: 0..1, how far the picture jumps towards the viewer on each beat.
+        beats: (seconds of the song, strength 0..1), in order.
         crf: quality, 0 (lossless) to 51.
         preset: x264's speed, "ultrafast" to "veryslow".
         progress: called with the seconds of picture that are done, and all of them.
@@ -59,12 +101,18 @@ def finish(
         raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2")
     if max(width, height) > 3 * min(width, height):
         raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+    if look not in LOOKS:
+        raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
+    if not 0 <= pulse <= 1:
+        raise MediaError(f"PULSE={pulse}: is not within 0..1")
     square = media.probe(video)
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
     if square.width != square.height or square.width % 4:
         raise MediaError(f"{video}: is {square.width}x{square.height}; give a square whose side is a multiple of 4")
     rate, shown = square.frame_rate, Fraction(square.duration)
+    if not round(shown * rate):
+        raise MediaError(f"{video}: has no frames")
     if intro and shown < INTRO_SOURCE + 1 / rate:
         raise MediaError(f"{video}: {float(shown):.2f} s is too short for an intro; set INTRO=0")
     length = intro_length(intro, rate) + Fraction(media.probe(sound).duration)
@@ -75,7 +123,8 @@ def finish(
             title_card(title, font, width, height).save(card)
         graph = filter_graph(
             side=square.width, rate=rate, shown=shown, length=length, width=width, height=height,
-            intro=intro, outro=outro, titled=bool(title),
+            intro=intro, outro=outro, titled=bool(title), look=LOOKS[look],
+            beats=[(time, pulse * strength) for time, strength in beats if pulse],
         )
         script = Path(work) / "graph.txt"
         script.write_text(graph)
@@ -101,7 +150,7 @@ def intro_length(intro: float, rate: Fraction) -> Fraction:
 
 def filter_graph(
     *, side: int, rate: Fraction, shown: Fraction, length: Fraction, width: int, height: int,
-    intro: float, outro: float, titled: bool,
+    intro: float, outro: float, titled: bool, look: Look, beats: Sequence[tuple[float, float]],
 ) -> str:
     """FFmpeg's filter graph, a filter a line.
 
@@ -113,6 +162,8 @@ def filter_graph(
         width, height: of the finished picture in pixels.
         intro, outro: as in `finish`.
         titled: input 1 is a title card to lay over the opening.
+        look: filters of the picture's character.
+        beats: (seconds of the song, strength 0..1) of each jump towards the viewer.
 
     Returns:
         Text that reads [0:v] (and [1:v]) and writes [film].
@@ -125,6 +176,7 @@ def filter_graph(
 
     timeline = _timeline(rate, shown, wait, tail, outro)
     picture = [
+        *([_zoom(beats, rate, wait)] if beats else []),
         # over the y-axis
         "crop=iw/2:ih:0:0,split[left][mirrored]",
         "[mirrored]hflip[right]",
@@ -133,10 +185,12 @@ def filter_graph(
         f"pad=iw+{2 * border_x}:ih+{2 * border_y}:{border_x}:{border_y}",
         f"fillborders={border_x}:{border_x}:{border_y}:{border_y}:mirror",
         f"scale={width}:{height}:flags=lanczos+accurate_rnd",
+        *(line.format(blur=f"{height / 45:.1f}", shift=max(1, round(width / 640))) for line in look.colour),
         # The scaler rounds its two halves differently: mirror once more, and the symmetry is exact.
         "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
         "[mirrored_scaled]hflip[right_scaled]",
         "[left_scaled][right_scaled]hstack",
+        *look.grain,
     ]
     if wait:
         picture.append(f"fade=in:d={_s(min(wait, Fraction(1)))}")
@@ -193,6 +247,32 @@ def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, o
     return filters
 
 
+def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) -> str:
+    """Come nearer on each beat and fall back, towards the mirror's axis.
+
+    The zoom after a beat decays exponentially, so what earlier beats left over is carried into the next one, and
+    each frame has one term. The expression is a search tree, for FFmpeg evaluates at every frame.
+    """
+    terms, level, last = [], 0.0, 0
+    for time, strength in beats:
+        frame = round((Fraction(time) + wait) * rate) + 1      # the filter counts from 1
+        level = max(strength, level * exp(-float((frame - last) / rate) / PULSE_DECAY))
+        terms.append((frame, level))
+        last = frame
+
+    def tree(terms: Sequence[tuple[int, float]]) -> str:
+        if len(terms) == 1:
+            frame, level = terms[0]
+            return f"gte(in,{frame})*{PULSE_ZOOM * level:.5f}*exp(({frame}-in)/{float(rate) * PULSE_DECAY:.3f})"
+        middle = len(terms) // 2
+        return f"if(lt(in,{terms[middle][0]}),{tree(terms[:middle])},{tree(terms[middle:])})"
+
+    shown = f"(1-{tree(terms)})/2"
+    corners = ":".join(f"x{corner}='W/2{x}W*{shown}':y{corner}='H/2{y}H*{shown}'"
+                       for corner, (x, y) in enumerate([("-", "-"), ("+", "-"), ("-", "+"), ("+", "+")]))
+    return f"perspective={corners}:interpolation=cubic:sense=source:eval=frame"
+
+
 def _on_grid(rate: Fraction) -> str:
     """Number the frames 0, 1, 2 at exactly `rate`, whatever their time stamps were."""
     return f"settb=1/({rate}),setpts=N"
@@ -217,6 +297,7 @@ def merge(
     *,
     intro: float = 4.0,
     title: str = "",
+    chapters: Sequence[tuple[float, str]] = (),
 ) -> None:
     """Put picture and sound into one film; the picture is copied, the sound waits for the intro to end.
 
@@ -226,6 +307,7 @@ def merge(
         output: a .mkv gets FLAC, a .mp4 AAC at 320 kbit/s.
         intro: seconds of picture before the music.
         title: written into the file.
+        chapters: (seconds of the music, name) where each begins, in order.
 
     Raises:
         MediaError: a missing input, another container, or lengths that differ by more than half a second.
@@ -243,18 +325,33 @@ def merge(
         longer = "longer" if difference > 0 else "shorter"
         raise MediaError(f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
                          f"make the picture again (make video)")
-    with media.atomic(output) as partial:
+    with tempfile.TemporaryDirectory(prefix="film-") as work, media.atomic(output) as partial:
+        notes = Path(work) / "metadata.txt"
+        notes.write_text(_metadata(title, [(time + float(wait), name) for time, name in chapters], film.duration))
         media.run_ffmpeg(
             [
                 *media.SAFE_INPUT, "-i", media.source(picture),
                 *media.SAFE_INPUT, "-i", media.source(sound),
-                "-map", "0:v", "-map", "1:a",
+                "-f", "ffmetadata", "-i", media.source(notes),
+                "-map", "0:v", "-map", "1:a", "-map_metadata", "2", "-map_chapters", "2",
                 "-c:v", "copy",
                 "-af", f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
                 "-c:a", *codecs[output.suffix],
-                "-metadata", f"title={title}",
                 *(["-movflags", "+faststart"] if output.suffix == ".mp4" else []),
                 media.source(partial),
             ],
             doing=f"merging {picture} and {sound}",
         )
+
+
+def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:
+    """Title and chapters in FFmpeg's metadata format, the opening counted to the first chapter."""
+    def escaped(text: str) -> str:
+        return re.sub(r"([=;#\\\n])", r"\\\1", text)
+
+    lines = [";FFMETADATA1", f"title={escaped(title)}"]
+    starts = [0.0, *(time for time, _ in chapters[1:])]
+    for start, end, (_, name) in zip(starts, [*starts[1:], duration], chapters):
+        lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={start * 1000:.0f}", f"END={end * 1000:.0f}",
+                  f"title={escaped(name)}"]
+    return "\n".join(lines) + "\n"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from musicvideo.media import MediaError
 
 TRACKING = 0.28     # space between letters, in font sizes
 MARGIN = 0.14       # of the width left free on each side
+LIGHT = (246, 240, 232)
+SHADE = (8, 6, 14)
 
 
 def title_card(text: str, font: str | None, width: int, height: int) -> Image.Image:
@@ -41,11 +43,17 @@ def title_card(text: str, font: str | None, width: int, height: int) -> Image.Im
         draw.text((x, height / 2), letter, fill=255, font=face, anchor="lm")
         x += advance + TRACKING * size
 
-    shadow = letters.filter(ImageFilter.GaussianBlur(size / 3)).point(lambda alpha: min(255, 3 * alpha))
-    card = Image.new("RGBA", (width, height))
-    card.paste((8, 6, 14, 255), mask=shadow.point(lambda alpha: alpha * 2 // 3))
-    card.alpha_composite(Image.merge("RGBA", [letters.point(lambda _, tone=tone: tone) for tone in (246, 240, 232)] + [letters]))
-    return card
+    # A wide shade calms what moves behind the words, a close one cuts their edges out.
+    shade = Image.new("RGBA", (width, height), SHADE)
+    shade.putalpha(ImageChops.lighter(_blurred(letters, size, 4, 0.55), _blurred(letters, size / 6, 3, 0.8)))
+    light = Image.new("RGBA", (width, height), LIGHT)
+    light.putalpha(letters)
+    return Image.alpha_composite(shade, light)
+
+
+def _blurred(letters: Image.Image, radius: float, gain: float, opacity: float) -> Image.Image:
+    blurred = letters.filter(ImageFilter.GaussianBlur(radius))
+    return blurred.point(lambda alpha: round(min(255, gain * alpha) * opacity))
 
 
 def _advances(text: str, face: ImageFont.FreeTypeFont) -> list[float]:
