@@ -192,8 +192,9 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
             part = mix.parts[name]
             prepare(part, work / f"{name}-dry.wav", length)
             if name in motions:
+                width = 0.0 if is_mono(part.file) else part.width
                 render_file(work / f"{name}-dry.wav", work / f"{name}-wet.wav", motions[name], load_model(part.model),
-                            width=part.width)
+                            width=width)
             else:
                 os.link(work / f"{name}-dry.wav", work / f"{name}-wet.wav")
             progress()
@@ -236,11 +237,9 @@ def read_part_motion(mix: Mix, part: Part, duration: float) -> Motion:
 
 def prepare(part: Part, target: Path, length: int) -> None:
     """A part as it enters the mix: 48 kHz stereo float, `length` samples, with its gain, high-pass and tremolo."""
-    with open_sound(part.file) as sound:
-        mono = sound.channels == 1
     filters = [
         f"aresample={RATE}",
-        *(["pan=stereo|c0=c0|c1=c0"] if mono else []),
+        *(["pan=stereo|c0=c0|c1=c0"] if is_mono(part.file) else []),
         f"volume={WORKING_LEVEL + part.gain}dB:precision=float",
         *([f"highpass=f={part.highpass}"] if part.highpass else []),
         f"apad=whole_len={length}",
@@ -251,6 +250,12 @@ def prepare(part: Part, target: Path, length: int) -> None:
     if part.tremolo:
         sox(plain, target, ["tremolo", part.tremolo.speed, part.tremolo.depth])
         plain.unlink()
+
+
+def is_mono(path: str | os.PathLike) -> bool:
+    """Whether a sound file has one channel."""
+    with open_sound(path) as sound:
+        return sound.channels == 1
 
 
 def add_reverb(source_path: Path, target: Path, reverb: Reverb) -> None:
@@ -305,19 +310,21 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
     fade = min(master.fade, length / RATE)
     gain = -WORKING_LEVEL if master.loudness is None else master.loudness - measure(source_path).integrated
     limit = master.ceiling - PEAK_MARGIN
-    delay = round(LIMITER_ATTACK * RATE)
+    limiter_rate = RATE * LIMITER_OVERSAMPLING
+    delay = round(LIMITER_ATTACK * limiter_rate) - 1
     with TemporaryDirectory(prefix="master-", dir=source_path.parent) as folder:
         attempt = Path(folder) / "attempt.wav"
         for _ in range(8):
             ffmpeg(source_path, attempt, [
                 f"volume={gain}dB:precision=float",
                 *([f"afade=t=out:st={length / RATE - fade}:d={fade}"] if fade else []),
+                f"aresample={limiter_rate}",
                 f"apad=pad_len={delay}",
-                f"aresample={RATE * LIMITER_OVERSAMPLING}",
                 f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
-                f"aresample={RATE}",
                 f"atrim=start_sample={delay}",
                 "asetpts=PTS-STARTPTS",
+                f"aresample={RATE}",
+                f"apad=whole_len={length}",
                 f"atrim=end_sample={length}",
             ], "-c:a", "pcm_s24le")
             result = measure(attempt)

@@ -24,7 +24,9 @@ class Fault:
 
 def find_fault(document: object, schema: str) -> Fault | None:
     """The most telling violation of a schema in assets/, or None."""
-    error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(document))
+    errors = list(_validator(schema).iter_errors(document))
+    misspelt = [error for error in errors if error.validator == "additionalProperties"]      # explains what is missing
+    error = jsonschema.exceptions.best_match(misspelt or errors)
     return Fault(list(error.absolute_path), _explain(error)) if error else None
 
 
