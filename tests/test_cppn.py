@@ -155,11 +155,11 @@ def test_resolutions_show_the_same_picture(generator):
     fine = CPPN(4 * SIZE).frames(noise[:1], classes[:1])[0]
     coarse = generator.frames(noise[:1], classes[:1])[0]
     shrunk = fine.reshape(SIZE, 4, SIZE, 4, 3).mean((1, 3))
-    assert np.abs(shrunk - coarse).mean() < 5
+    assert np.abs(shrunk - coarse).mean() < 4
     assert np.corrcoef(luminance(shrunk).ravel(), luminance(coarse).ravel())[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("resolution", [15, 0, -512, 100.5])
+@pytest.mark.parametrize("resolution", [15, 0, -512, 100.5, float("nan")])
 def test_impossible_resolutions(resolution):
     with pytest.raises(ValueError, match=f"resolution .*{resolution}"):
         CPPN(resolution)
