@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import scipy.sparse.linalg
 from scipy import fft, signal, sparse, spatial
+from threadpoolctl import threadpool_limits
 
 from musicvideo.media import MediaError, require_file
 from musicvideo.sound.delay import glide
@@ -34,6 +35,7 @@ LONGEST_TAPS = 3840           # and samples, at rates above 192 kHz
 PRE_RING = 32                 # samples before its arrival that an aligned response may begin
 CONTROL_HOP = 128             # samples from one computation of the weights to the next; linear in between
 SEGMENT = 8192                # samples filtered at once
+NEAR_MIDDLE = 0.1             # of the distance to the directions, where they are looked up
 LOWEST = 150.0                # Hz; below it a response is more of its loudspeaker than of a head
 BASS = (250.0, 1000.0)        # Hz; the phase of the loudspeaker is taken out below the first, and ever less up to the second
 MOST_EQUALISATION = 20.0      # dB up or down
@@ -75,10 +77,19 @@ def read_sofa(path: str | PathLike) -> Measurement:
         raise MediaError(f"{path}: not a SOFA file that can be read ({' '.join(str(error).split())})") from None
     if responses.shape[1] != 2 or not np.isfinite(responses).all() or not responses.any(axis=-1).all():
         raise MediaError(f"{path}: does not hold a sound response of two ears for each direction")
-    if len(responses) < 4 or np.linalg.matrix_rank(directions - directions[0]) < 3:
+    if not _surround(directions):
         raise MediaError(f"{path}: its {len(responses)} directions do not surround a head")
     order = [0, 1] if left_first else [1, 0]
     return Measurement(rate, directions, responses[:, order], delays[:, order])
+
+
+def _surround(directions: np.ndarray) -> bool:
+    """Whether there are directions on all sides of the head."""
+    try:
+        sides = spatial.ConvexHull(directions).equations[:, 3]
+    except (spatial.QhullError, ValueError):              # too few, or all in one plane
+        return False
+    return bool((sides < -2 * NEAR_MIDDLE).all())
 
 
 def _text(value: object) -> str:
@@ -106,12 +117,10 @@ class MeasuredHead:
 
     def __init__(self, measurement: Measurement):
         self.measurement = measurement
-        hull = spatial.ConvexHull(measurement.directions)
-        self._triangles = hull.simplices                                                    # (T, 3) direction numbers
-        corners = measurement.directions[hull.simplices]                                    # (T, 3 corners, 3)
-        self._to_weights = np.linalg.inv(corners.transpose(0, 2, 1))                        # (T, 3 corners, 3)
-        # To find the triangle a direction is in takes them all: single precision is enough, and fast.
-        self._to_each = self._to_weights.transpose(1, 2, 0).astype(np.float32)              # (3 corners, 3, T)
+        # Every triangle of neighbours, with the middle of the head as a fourth corner.
+        self._mesh = spatial.Delaunay(np.vstack([measurement.directions, np.zeros(3)]))
+        with threadpool_limits(1):            # thousands of tiny matrices: on a busy machine threads take seconds for them
+            self._transforms = self._mesh.transform
         self._filters: dict[float, Filters] = {}
 
     def __call__(self, source: np.ndarray, position: Position, rate: float) -> np.ndarray:
@@ -128,14 +137,16 @@ class MeasuredHead:
         """The three measured directions around each of N, and how much each of them counts.
 
         Returns:
-            (N, 3) direction numbers, (N, 3) weights that add up to 1.
+            (N, 4) direction numbers, (N, 4) weights that add up to 1, one of them 0.
         """
-        directions = unit_vectors(azimuth, elevation)
-        smallest = np.minimum.reduce([directions.astype(np.float32) @ corner for corner in self._to_each])
-        triangle = smallest.argmax(axis=1)
-        weights = np.einsum("nij,nj->ni", self._to_weights[triangle], directions)
-        weights = np.where(weights > 1e-9, weights, 0)
-        return self._triangles[triangle], weights / weights.sum(axis=1, keepdims=True)
+        points = NEAR_MIDDLE * unit_vectors(azimuth, elevation)
+        simplex = self._mesh.find_simplex(points)
+        corners, transform = self._mesh.simplices[simplex], self._transforms[simplex]
+        three = np.einsum("nij,nj->ni", transform[:, :3], points - transform[:, 3])
+        weights = np.column_stack([three, 1 - three.sum(axis=1)])
+        middle = corners == len(self.measurement.directions)
+        weights = np.where(middle | (weights < NEAR_MIDDLE * 1e-9), 0, weights)
+        return np.where(middle, 0, corners), weights / weights.sum(axis=1, keepdims=True)
 
     def filters(self, rate: float) -> Filters:
         """The responses made ready for signals of `rate` Hz; computed once."""
@@ -164,7 +175,7 @@ class Filters:
         Args:
             ears: (2, N) signals.
             at: (K,) samples at which the mix is given, every `CONTROL_HOP`.
-            corners, weights: (K, 3), as from `MeasuredHead.weights`.
+            corners, weights: (K, 4), as from `MeasuredHead.weights`.
 
         Returns:
             (2, N)
