@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from typing import NamedTuple
 
@@ -266,6 +267,10 @@ class CPPN:
         self._fields = [field.name for field in fields(Look)][1:]
         self._records = np.array([astuple(look)[1:] for look in LOOKS.values()])
 
+        # A thread a picture, not threads within one: those wait for each other at every operation, and for
+        # ever when an encoder has taken a core.
+        self._painters = ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
+
         # Interleaved gradient noise (Jimenez, 2014): rounding with it leaves no bands, and being fixed
         # to the screen it does not flicker.
         rows = np.arange(self.resolution)
@@ -287,9 +292,7 @@ class CPPN:
         if (classes < 0).any():
             raise ValueError(f"classes must not be negative, not {classes.min()}")
         pictures = np.empty((len(noise), self.resolution, self.resolution, 3), np.uint8)
-        with torch.no_grad():
-            for picture, vector, weights in zip(pictures, noise, classes):
-                self._draw(vector, weights, torch.from_numpy(picture))
+        list(self._painters.map(self._draw, noise, classes, map(torch.from_numpy, pictures)))
         return pictures
 
     def _mix(self, weights: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray]:
@@ -307,6 +310,7 @@ class CPPN:
         palette[:, 1:] *= np.minimum(wanted / (chroma + 1e-6), 3)[:, None]
         return dict(zip(self._fields, (shares @ self._records).tolist())), palette, shares @ self._identity
 
+    @torch.no_grad()
     def _draw(self, noise: np.ndarray, weights: np.ndarray, picture: torch.Tensor) -> None:
         look, palette, identity = self._mix(weights)
         move = dict(zip(_MOTION, (noise @ self._motion + identity).tolist()))
@@ -355,7 +359,8 @@ class CPPN:
         gill = _multiply(_multiply(rib, rib), rib)
         folds = 1.2 * look["ribs"] * _fold(rib, 8 * turning) + 0.7 * look["gills"] * _fold(gill, 24 * turning)
         warts = torch.sin(3 * math.pi * depth).mul_(e8[0]).add_(first, alpha=0.35)
-        warts = (3 * warts - 1.35).clamp_(0, 1) * (1.6 - 12 * turning).clamp_(0, 1) * (1 - u).clamp_(0, 1) * look["spots"]
+        warts = (3 * warts - 1.35).clamp_(0, 1) * (1.6 - 12 * turning).clamp_(0, 1)
+        warts = warts * (1 - u).clamp_(0, 1) * look["spots"]
         net = second + 0.6 * torch.sin(5 * x + 3 * third + 4 * e1[0]) + 0.5 * torch.sin(6 * y - 3 * first + 2.5 * u)
         veins = torch.exp(net * net * -18) * look["veins"]
         rings = torch.sin(10 * math.pi * (depth + 0.12 * third)) * (1.3 - 10 * steep).clamp_(0, 1) * look["rings"]
