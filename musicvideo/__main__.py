@@ -5,6 +5,7 @@
     python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
     python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
     python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
+    python -m musicvideo strip Impassive.mkv strip.jpg
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     merge.add_argument("--clock", help="the MIDI exported from that score")
     for command in (video, merge):
         command.add_argument("--intro", type=seconds, default=4.0, help="seconds before the music begins (%(default)s)")
+
+    strip = commands.add_parser("strip", help="frames of a film at even times, on one page")
+    strip.add_argument("film")
+    strip.add_argument("output", help="a .jpg or .png")
 
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
@@ -130,6 +135,12 @@ def run_merge(score: str | None, clock: str | None, **options) -> None:
     from musicvideo.vision import film
 
     film.merge(chapters=chapters(score, read_clock(clock)) if score and clock else (), **options)
+
+
+def run_strip(film: str, output: str) -> None:
+    from musicvideo.vision import strip
+
+    strip.strip(film, output)
 
 
 def run_weights(resolution: int) -> None:

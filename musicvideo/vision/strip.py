@@ -1,0 +1,46 @@
+"""A film at a glance: frames at even times on one page."""
+
+from __future__ import annotations
+
+import os
+
+from moviepy import VideoFileClip
+from PIL import Image, ImageDraw, ImageFont
+
+from musicvideo import media
+from musicvideo.media import MediaError
+
+GAP = 4     # pixels between frames
+
+
+def strip(film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 4, rows: int = 4, width: int = 1600) -> None:
+    """Draw `columns` x `rows` frames of a film, each with its time.
+
+    Args:
+        film: a video.
+        output: a picture, .jpg or .png.
+        columns, rows: of the page.
+        width: of the page in pixels.
+
+    Raises:
+        MediaError: no video, or a picture format that cannot be written.
+    """
+    if media.probe(film).frame_rate is None:
+        raise MediaError(f"{film}: has no picture")
+    with VideoFileClip(str(film), audio=False) as clip:
+        cell = (width - GAP * (columns - 1)) // columns
+        height = round(cell * clip.h / clip.w)
+        page = Image.new("RGB", (width, rows * (height + GAP) - GAP))
+        draw, font = ImageDraw.Draw(page), ImageFont.load_default(cell / 18)
+        for number in range(columns * rows):
+            time = (number + 0.5) * clip.duration / (columns * rows)
+            frame = Image.fromarray(clip.get_frame(time)).resize((cell, height), Image.Resampling.LANCZOS)
+            corner = (number % columns * (cell + GAP), number // columns * (height + GAP))
+            page.paste(frame, corner)
+            draw.text((corner[0] + cell / 30, corner[1] + height - cell / 30), f"{time // 60:.0f}:{time % 60:02.0f}",
+                      font=font, anchor="ls", stroke_width=2, stroke_fill="black")
+    try:
+        with media.atomic(output) as partial:
+            page.save(partial, quality=88)
+    except ValueError:
+        raise MediaError(f"{output}: write a .jpg or a .png") from None
