@@ -35,8 +35,15 @@ KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "fra
         "codec", "crf", "output_size")   # with the classes, the seed and the like: what makes a video
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         usage="python visualize.py --song SONG --output_file FILE [options]",
         description="Turn a song into a square video.",
         epilog=__doc__.partition("\n\n")[2],
@@ -127,11 +134,11 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     argv = [underscored(word) for word in argv]
     args = p.parse_args(argv)
     if args.like:
-        earlier = settings_of(args.like)
-        if args.generator != earlier.get("generator") and "--generator" in argv:
-            earlier.pop("classes", None)             # class numbers of another generator
-        p.set_defaults(**{name: value for name, value in earlier.items() if name in vars(args)})
+        earlier = {name: value for name, value in settings_of(args.like).items() if name in vars(args)}
+        p.set_defaults(**earlier)
         args = p.parse_args(argv)
+        if args.generator != earlier.get("generator") and args.classes is earlier.get("classes"):
+            args.classes = None                      # they were another generator's
     if not args.song and args.list_classes is None:
         p.error("--song is missing: which song shall be seen?")
     return args
@@ -148,7 +155,7 @@ def main() -> None:
             return
         settings, how = settle(args, labels)
         generator = generators.load(args.generator, resolution=args.resolution, truncation=args.truncation,
-                                    weights=args.weights, device=args.device)
+                                    weights=args.weights, device=args.device, progress=tqdm)
     except ValueError as error:
         p.error(str(error))                          # names the setting, its value and what it can be
 
@@ -164,7 +171,7 @@ def main() -> None:
                             progress=partial(tqdm, unit="frame", desc=args.output_file))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what is done is kept; run the same command again to go on") from None
-    print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {float(how.fps):.6g} frames a second")
+    print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second")
 
 
 def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encoding]:
@@ -175,6 +182,8 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
     """
     if media.probe(args.song).audio_codec is None:
         raise MediaError(f"{args.song}: has no sound in it")
+    if Path(args.song).resolve() == Path(args.output_file).resolve():
+        raise ValueError(f"output_file: {args.output_file} is the song itself")
     how = encoding(args.output_file, fps=args.fps or Fraction(SAMPLE_RATE, args.frame_length), codec=args.codec,
                    crf=args.crf, size=args.output_size or args.resolution)
     seed = args.seed
@@ -185,6 +194,8 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
     vectors = str(previous) if args.use_previous_vectors else args.vectors
     if vectors:
         classes = saved_classes(vectors, labels)
+        if args.classes and resolve(args.classes, labels) != classes:
+            raise ValueError("classes: the vectors have classes of their own; give either, not both")
     elif args.use_previous_classes:
         classes = saved_classes(previous, labels)
     else:

@@ -187,16 +187,16 @@ make(sys.argv[1], sys.argv[2], drifting(20), generator=Slow(), batch_size=6)
 """
     output = tmp_path / "killed.mp4"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    process = subprocess.Popen([sys.executable, "-c", script, song, output], env=environment)
-    work = Work(output)
-    deadline = time.monotonic() + 60
-    while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    with pytest.raises(MediaError, match="another run"):
-        make(song, output, drifting(20))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    work, deadline = Work(output), time.monotonic() + 120
+    with subprocess.Popen([sys.executable, "-c", script, song, output], env=environment) as process:
+        try:
+            while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+            with pytest.raises(MediaError, match="another run"):
+                make(song, output, drifting(20))
+        finally:
+            process.send_signal(signal.SIGKILL)
     kept = work.segment(0).stat().st_mtime_ns
     assert not output.exists() and not work.segment(1).exists()
 

@@ -1,0 +1,297 @@
+"""visualize.py as a person runs it: every published option, the same video again, mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import visualize
+from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
+from stub import Stub
+
+from musicvideo import media
+from musicvideo.media import entry_point
+from musicvideo.vision import generators
+from musicvideo.vision.latents import Trajectory
+from musicvideo.vision.render import Work, settings_of
+
+SONG = GOLDEN / "arpeggio.flac"
+PUBLISHED = {
+    "resolution": 512, "duration": None, "pitch_sensitivity": 220, "tempo_sensitivity": 0.25, "depth": 1,
+    "classes": None, "num_classes": None, "sort_classes_by_power": 0, "jitter": 0.5, "frame_length": 512,
+    "truncation": 1, "smooth_factor": 20, "batch_size": 30, "use_previous_classes": 0, "use_previous_vectors": 0,
+    "output_file": "output.mp4",
+}
+
+
+@pytest.fixture
+def door(monkeypatch, tmp_path, capsys):
+    """A function that runs visualize.py here and now, on a generator that costs nothing.
+
+    Returns its exit code, what it printed and the output's path.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generators, "labels", lambda name: Stub.labels)
+    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Stub(resolution))
+
+    def run(*arguments, song=SONG):
+        monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(song), "--generator", "cppn", "--duration", "2",
+                                          "--resolution", "32", "--fps", "10", *map(str, arguments)])
+        try:
+            entry_point(visualize.main)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
+
+
+def same(one, other) -> bool:
+    return np.array_equal(read_frames(one, "rgb24"), read_frames(other, "rgb24"))
+
+
+# -- Options ------------------------------------------------------------------------------------------------
+
+
+def test_published_options_have_their_names_and_defaults():
+    args = vars(visualize.parse(visualize.parser(), ["--song", "x.wav"]))
+    assert {name: args[name] for name in PUBLISHED} == PUBLISHED
+    assert args["generator"] == "biggan"
+
+
+def test_hyphens_do_as_well_as_underscores():
+    args = visualize.parse(visualize.parser(), ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file",
+                                                "my-song.mp4", "--classes", "well-known"])
+    assert (args.song, args.pitch_sensitivity, args.output_file) == ("a-b.wav", 250, "my-song.mp4")
+    assert args.classes == ["well-known"]
+
+
+@pytest.mark.parametrize("text, rate", [("30", "30"), ("29.97", "2997/100"), ("30000/1001", "30000/1001")])
+def test_frame_rates_are_numbers_or_fractions(text, rate):
+    assert str(visualize.parse(visualize.parser(), ["--song", "x", "--fps", text]).fps) == rate
+
+
+def test_help_shows_a_command_to_copy():
+    result = command("visualize.py", "--help")
+    assert result.returncode == 0
+    assert "python visualize.py --song media/Impassive.wav --generator cppn --output_file out.mp4 --duration 10" \
+        in result.stdout
+
+
+def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize, "rate", visualize.rate)
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
+                                      "--resolution", "32", "--frame_length", "1024"])
+    visualize.main()
+    assert str(media.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
+
+
+def test_classes_by_name_and_number(door, tmp_path):
+    assert door("--classes", "colour 3", "7", "colour 11").returncode == 0
+    assert settings_of(tmp_path / "output.mp4")["classes"] == [3, 7, 11]
+
+
+def test_list_classes(door):
+    listed = door("--list_classes", "19")
+    assert listed.stdout == "  19  colour 19\n"
+    assert len(door("--list-classes").stdout.splitlines()) == 20
+
+
+def test_video_is_as_long_as_the_song(door, tmp_path):
+    assert door("--fps", "24000/1001").returncode == 0
+    found = media.probe(tmp_path / "output.mp4")
+    assert (found.width, found.height, found.audio_codec) == (32, 32, "aac")
+    assert abs(found.duration - 2) < 1001 / 24000
+
+
+# -- The same again -----------------------------------------------------------------------------------------
+
+
+def test_two_runs_of_the_real_command_are_the_same(tmp_path):
+    for output in ("a.mp4", "b.mp4"):
+        result = command("visualize.py", "--song", SONG, "--generator", "cppn", "--fps", "25", "--classes", "mushroom",
+                         "bells", "--seed", "7", "--resolution", "64", "--duration", "4", "--output_file", tmp_path / output)
+        assert result.returncode == 0, result.stderr
+        assert "seed 7, classes: mushroom, bells" in result.stdout
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    frames = read_frames(tmp_path / "a.mp4")
+    assert frames.shape == (100, 64, 64)
+    assert frames.std() > 10 and np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.1
+
+
+def test_a_seed_is_drawn_and_reported(door, tmp_path):
+    first = door("--output_file", "a.mp4")
+    seed = first.stdout.split()[1].rstrip(",")
+    door("--output_file", "b.mp4")
+    door("--output_file", "c.mp4", "--seed", seed)
+    assert same("a.mp4", "c.mp4")
+    assert not same("a.mp4", "b.mp4")
+
+
+def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
+    door("--seed", "5", "--jitter", "0.8", "--classes", "colour 1", "colour 2")
+    found = settings_of("output.mp4")
+    assert found == json.loads((tmp_path / "output.mp4.json").read_text())
+    assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
+    assert found["song_sha256"] == media.sha256(SONG)
+    assert set(found["versions"]) == {"python", "torch", "numpy", "librosa", "ffmpeg"}
+
+
+@pytest.mark.parametrize("earlier", ["a.mp4", "a.mp4.json"])
+def test_like_takes_all_settings_and_the_command_line_wins(door, earlier, monkeypatch):
+    door("--output_file", "a.mp4", "--jitter", "0.8", "--num_classes", "4", "--crf", "10")
+    made = settings_of("a.mp4")
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", earlier, "--output_file", "b.mp4"])
+    visualize.main()
+    assert settings_of("b.mp4") == made
+    assert same("a.mp4", "b.mp4")
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", earlier, "--output_file", "c.mp4", "--jitter", "0",
+                                      "--classes", "3", "4"])
+    visualize.main()
+    again = settings_of("c.mp4")
+    assert again["jitter"] == 0 and again["classes"] == [3, 4]
+    assert {name for name in made if made[name] != again[name]} == {"jitter", "classes", "class_names"}
+
+
+def test_vectors_are_saved_and_used(door):
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
+    with np.load("f.npz") as file:
+        assert {"noise_vectors", "class_vectors", "labels", "grid_rate", "params"} <= set(file)
+        assert file["labels"].tolist() == settings_of("a.mp4")["class_names"]
+        assert json.loads(str(file["params"]))["seed"] == settings_of("a.mp4")["seed"]
+    door("--output_file", "b.mp4", "--vectors", "f.npz")
+    assert same("a.mp4", "b.mp4")
+    door("--output_file", "c.mp4", "--vectors", "f.npz", "--duration", "1")
+    np.testing.assert_array_equal(read_frames("a.mp4")[:9] > 128, read_frames("c.mp4")[:9] > 128)
+    assert_one_line_error(door("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"), "f.npz", "2.0 of 10.0")
+    assert_one_line_error(door("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
+
+
+def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path):
+    (tmp_path / "out").mkdir()
+    door("--output_file", "out/a.mp4")
+    door("--output_file", "out/b.mp4", "--use_previous_vectors", "1")
+    assert same("out/a.mp4", "out/b.mp4")
+    door("--output_file", "out/c.mp4", "--use_previous_classes", "1")
+    assert settings_of("out/c.mp4")["classes"] == settings_of("out/a.mp4")["classes"]
+    assert not same("out/a.mp4", "out/c.mp4")
+    assert_one_line_error(door("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
+
+
+def test_vectors_of_another_generator_are_refused(door, tmp_path):
+    path = Trajectory(np.zeros((90, 4)), np.ones((90, 1)), (3,), 43.0, 2.0)
+    path.save("f.npz", labels=["kettle"], params={})
+    assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "kettle")
+    path = Trajectory(np.zeros((90, 9)), np.ones((90, 1)), (3,), 43.0, 2.0)
+    path.save("f.npz", labels=["colour 3"], params={})
+    assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "9")
+
+
+# -- Interruptions ------------------------------------------------------------------------------------------
+
+
+def test_a_killed_command_goes_on_and_gives_the_same_video(door, tmp_path):
+    arguments = ["--fps", "30", "--duration", "12"]
+    script = """
+import time, visualize
+from stub import Stub
+class Slow(Stub):
+    def frames(self, noise, classes):
+        time.sleep(0.2)
+        return super().frames(noise, classes)
+visualize.generators.labels = lambda name: Stub.labels
+visualize.generators.load = lambda name, resolution, **options: Slow(resolution)
+visualize.main()
+"""
+    command = [sys.executable, "-c", script, "--song", SONG, "--generator", "cppn", "--resolution", "32", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    work, deadline = Work("output.mp4"), time.monotonic() + 120
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    seed = work.unfinished()["seed"]
+
+    assert_one_line_error(door(*arguments, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
+    assert f"seed {seed}," in door(*arguments).stdout       # no seed given: that of the killed run
+    door(*arguments, "--seed", seed, "--output_file", "undisturbed.mp4")
+    assert (tmp_path / "output.mp4").read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
+    assert not work.folder.exists()
+
+
+def test_ctrl_c_says_how_to_go_on(door, monkeypatch):
+    class Interrupted(Stub):
+        def frames(self, noise, classes):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Interrupted(resolution))
+    result = door()
+    assert result.returncode == 130
+    assert "run the same command again" in result.stderr.splitlines()[-1]
+
+
+# -- Mistakes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--depth", "5"], ["depth", "5", "0.01..1"]),
+    (["--pitch_sensitivity", "300"], ["pitch_sensitivity", "300", "1..299"]),
+    (["--truncation", "0"], ["truncation", "0.1..1"]),
+    (["--frame_length", "100"], ["frame_length", "100", "multiple of 64"]),
+    (["--num_classes", "13"], ["num_classes", "13", "1..12"]),
+    (["--num_classes", "3", "--classes", "1", "2"], ["2 given", "3"]),
+    (["--classes", "1", "2", "1"], ["colour 1", "twice"]),
+    (["--classes", "colour"], ["colour", "0 colour 0"]),
+    (["--classes", "kettle"], ["kettle"]),
+    (["--classes", *range(13)], ["13"]),
+    (["--fps", "fast"], ["fps", "fast"]),
+    (["--fps", "1000"], ["fps", "1000", "1..240"]),
+    (["--duration", "0"], ["duration", "0"]),
+    (["--batch_size", "none"], ["batch_size", "none"]),
+    (["--generator", "gan"], ["gan", "biggan", "cppn"]),
+    (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
+    (["--output_file", SONG], [str(SONG)]),
+    (["--crf", "99"], ["crf", "99", "0..51"]),
+    (["--resolution", "33"], ["33", "even"]),
+])
+def test_a_setting_out_of_range_names_itself_its_value_and_its_range(door, tmp_path, arguments, words):
+    assert_one_line_error(door(*arguments), *words, code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_song_that_is_none(door, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\nhttp://example.org/a.mp3\n")
+    make_media(tmp_path / "silent.mp4", "-f", "lavfi", "-i", "testsrc2=d=1:s=64x64")
+    inputs = set(tmp_path.iterdir())
+    for name, word in [("empty.wav", "empty"), ("text.wav", "not an audio"), ("list.m3u8", "not an audio"),
+                       ("silent.mp4", "no sound"), ("missing.wav", "no such file"), (".", "folder"),
+                       ("http:/example.org/a.mp3", "no such file")]:
+        assert_one_line_error(door(song=name), name, word)
+    assert set(tmp_path.iterdir()) == inputs
+
+
+def test_a_failure_keeps_the_earlier_video(door, tmp_path):
+    door("--seed", "1")
+    before = (tmp_path / "output.mp4").read_bytes()
+
+    assert_one_line_error(door("--seed", "2", song="missing.wav"), "missing.wav")
+    assert (tmp_path / "output.mp4").read_bytes() == before
+    assert door("--seed", "2").returncode == 0
+    assert (tmp_path / "output.mp4").read_bytes() != before
+
+
+def test_biggan_without_weights_says_what_to_do(tmp_path):
+    result = command("visualize.py", "--song", SONG, "--weights", tmp_path, "--output_file", tmp_path / "a.mp4")
+    assert_one_line_error(result, str(tmp_path), "weights")
