@@ -95,6 +95,40 @@ def test_torch_draws_what_openvino_draws(folder, generator):
     assert psnr(plain(styles), drawn(generator, noise, classes)) > 90
 
 
+def test_a_device_short_of_memory_draws_fewer_at_once(folder, generator, monkeypatch):
+    noise, classes = vectors(4)
+    plain = backends.TorchBackend(Network(weights.load(128, folder), 1.0), "cpu")
+    plain.at_once = 4
+    draw = plain.draw
+
+    def draw_two(styles):
+        if len(styles) > 2:
+            raise torch.OutOfMemoryError
+        return draw(styles)
+
+    monkeypatch.setattr(plain, "draw", draw_two)
+    styles = next(generator.styles(torch.tensor(noise).float(), torch.tensor(classes).float()))
+    assert psnr(plain(styles), drawn(generator, noise, classes)) > 90
+    assert plain.at_once == 2
+    monkeypatch.setattr(plain, "draw", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(MediaError, match="does not hold one picture"):
+        plain(styles)
+
+
+def test_precisions_that_draw_other_pictures_are_not_chosen(folder):
+    assert not backends.is_faithful(Network(weights.load(128, folder), 1.0), "cpu", torch.bfloat16)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_draws_the_same_pictures(folder):
+    same_picture(BigGAN(128, weights=folder, device="cuda", precision="fp32"), Reference(128, weights=folder))
+    noise, classes = vectors(5)
+    fast = BigGAN(128, weights=folder, device="cuda")
+    assert psnr(drawn(fast, noise, classes).cpu(), Reference(128, weights=folder).pictures(noise, classes)) >= 50
+    whole = fast.frames(noise, classes)
+    assert np.array_equal(whole[3:4], fast.frames(noise[3:4], classes[3:4]))
+
+
 def test_folded_upsampling_is_a_doubling_and_a_convolution():
     x, weight = torch.randn(1, 5, 6, 7, dtype=torch.double), torch.randn(4, 5, 3, 3)
     doubled = torch.nn.functional.interpolate(x, scale_factor=2)
@@ -127,6 +161,9 @@ def test_what_biggan_has_not_is_named():
         BigGAN(128, truncation=1.5)
     with pytest.raises(ValueError, match="device: unknown name 'gpu'"):
         BigGAN(128, device="gpu")
+    for precision, complaint in (("int4", "unknown 'int4'"), ("bf16", "no faster on a CPU")):
+        with pytest.raises(ValueError, match=f"precision: .*{complaint}"):
+            backends.start(None, "cpu", precision)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -66,6 +66,7 @@ def load(
     truncation: float = 1.0,
     weights: str | os.PathLike | None = None,
     device: str = "auto",
+    precision: str = "auto",
     progress: Callable[..., tqdm] = SILENT,
 ) -> Generator:
     """Make a generator ready to draw.
@@ -76,6 +77,7 @@ def load(
         truncation: BigGAN's truncation, 0.1..1, which its batch norms look their statistics up by.
         weights: folder with BigGAN's weights; None looks in the cache, then downloads.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: BigGAN's: "fp32", "fp16", "bf16", or "auto" for the lowest that draws the same pictures.
         progress: makes a bar of a download, as tqdm does.
 
     Raises:
@@ -90,7 +92,9 @@ def load(
     if name == "biggan":
         from musicvideo.vision.generators.biggan import BigGAN
 
-        return BigGAN(resolution, truncation=truncation, weights=weights, device=device, progress=progress)
+        return BigGAN(
+            resolution, truncation=truncation, weights=weights, device=device, precision=precision, progress=progress
+        )
     if name == "biggan-reference":
         from musicvideo.vision.generators.biggan import Reference
 

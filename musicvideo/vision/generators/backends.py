@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from platformdirs import user_cache_path
 from torch import Tensor
 
 from musicvideo.media import MediaError
@@ -21,6 +20,13 @@ try:
     from openvino import opset13 as ov
 except ImportError:            # no wheel for this system
     openvino = None
+
+
+TALL = 128                     # rows of a picture that is cut into strips
+STRIPS = 16                    # the largest picture at 512 is 134 MB, a strip of it 8 MB
+GPU_BATCH = 16                 # pictures in a pass on a GPU
+FAITHFUL = 50                  # dB PSNR against fp32 that a lower precision must reach to be chosen unasked
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Backend(Protocol):
@@ -57,11 +63,40 @@ def choose_device(name: str) -> str:
     return name
 
 
-def start(network: Any, device: str) -> Backend:
-    """The fastest backend for a device."""
-    if device == "cpu" and openvino is not None:
-        return OpenVINOBackend(network)
-    return TorchBackend(network, device)
+def start(network: Any, device: str, precision: str) -> Backend:
+    """The fastest backend for a device that draws the same pictures.
+
+    Args:
+        network: `biggan.Network`.
+        device: as `choose_device` returns it.
+        precision: "fp32", "fp16", "bf16", or "auto" for the lowest that is faithful on this device.
+
+    Raises:
+        ValueError: an unknown precision, or one that CPUs gain nothing by.
+    """
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision: unknown {precision!r} (choose auto, {', '.join(PRECISIONS)})")
+    if device == "cpu":
+        if precision not in ("auto", "fp32"):
+            raise ValueError(f"precision: {precision} is no faster on a CPU, and less exact (choose auto or fp32)")
+        return OpenVINOBackend(network) if openvino is not None else TorchBackend(network, device)
+    if precision == "auto":
+        precision = "fp16" if is_faithful(network, device, torch.float16) else "fp32"
+    return TorchBackend(network, device, PRECISIONS[precision])
+
+
+def is_faithful(network: Any, device: str, dtype: torch.dtype) -> bool:
+    """Whether pictures in a lower precision are those in fp32, by `FAITHFUL`; tried on random conditions."""
+    conditions = torch.randn(2, network.style_weight.shape[1], generator=torch.Generator().manual_seed(0))
+    styles = F.linear(conditions, network.style_weight, network.style_bias)
+    exact, rough = (TorchBackend(network, device, precision)(styles) for precision in (torch.float32, dtype))
+    noise = (exact - rough).square().mean()
+    return bool(noise.isfinite() and 10 * torch.log10(4 / noise) >= FAITHFUL)
+
+
+def same(weight: Tensor) -> list[int]:
+    """Padding with which a convolution keeps a picture's size."""
+    return [size // 2 for size in weight.shape[2:]]
 
 
 class TorchOps:
@@ -76,8 +111,8 @@ class TorchOps:
             self.placed[id(weight)] = self.place(weight)
         return self.placed[id(weight)]
 
-    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-        return F.conv2d(x, self.constant(weight), None if bias is None else self.constant(bias), padding=padding)
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, self.constant(weight), None if bias is None else self.constant(bias), padding=same(weight))
 
     def doubling_conv(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.constant(weight), stride=2, padding=1)
@@ -96,6 +131,13 @@ class TorchOps:
 
     def tanh(self, x: Tensor) -> Tensor:
         return x.tanh()
+
+    def join(self, strips: list[Tensor]) -> Tensor:
+        (whole,) = strips
+        return whole
+
+    def cut(self, x: Tensor) -> list[Tensor]:
+        return [x]                              # a GPU has no use for strips
 
     def channels(self, x: Tensor, count: int) -> Tensor:
         return x[:, :count]
@@ -125,16 +167,30 @@ class TorchBackend:
         self.device = torch.device(device)
         self.dtype = dtype
         self.network = network
-        self.batch = 1 if self.device.type == "cpu" else 16
+        self.batch = 1 if self.device.type == "cpu" else GPU_BATCH
+        self.at_once = self.batch               # fewer on a GPU whose memory does not hold a batch
         self.ops = TorchOps(self.place)
 
     def place(self, weight: Tensor) -> Tensor:
         layout = torch.channels_last if weight.dim() == 4 else torch.preserve_format
         return weight.to(self.device, self.dtype, memory_format=layout)
 
-    @torch.inference_mode()
     def __call__(self, styles: Tensor) -> Tensor:
-        styles = styles.to(self.device, self.dtype, non_blocking=True)
+        while True:
+            try:
+                return torch.cat([self.draw(part) for part in styles.split(self.at_once)])
+            except torch.OutOfMemoryError:
+                if self.at_once == 1:
+                    raise MediaError(
+                        f"{self.device}: its memory does not hold one picture (choose a smaller resolution, or cpu)"
+                    ) from None
+                self.at_once //= 2
+                torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def draw(self, styles: Tensor) -> Tensor:
+        """Styles (b, S) -> pictures (b, 3, H, W) in -1..1."""
+        styles = styles.to(self.device, self.dtype)
 
         def style(place: slice, size: int = 1) -> Tensor:
             return self.place(styles[:, place].reshape(len(styles), -1, size, size))
@@ -148,8 +204,8 @@ class OpenVINOOps:
     def constant(self, weight: Tensor) -> Any:
         return ov.constant(np.ascontiguousarray(weight.numpy()))
 
-    def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Any:
-        out = ov.convolution(x, self.constant(weight), [1, 1], [padding] * 2, [padding] * 2, [1, 1])
+    def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
+        out = ov.convolution(x, self.constant(weight), [1, 1], same(weight), same(weight), [1, 1])
         return out if bias is None else ov.add(out, self.constant(bias.view(1, -1, 1, 1)))
 
     def doubling_conv(self, x: Any, weight: Tensor) -> Any:
@@ -169,6 +225,16 @@ class OpenVINOOps:
 
     def tanh(self, x: Any) -> Any:
         return ov.tanh(x)
+
+    def join(self, strips: list[Any]) -> Any:
+        return ov.concat(strips, 2) if len(strips) > 1 else strips[0]
+
+    def cut(self, x: Any, count: int | None = None) -> list[Any]:
+        height = x.shape[2]
+        if count is None:
+            count = STRIPS if height >= TALL else 1
+        rows = height // count
+        return [ov.slice(x, [top], [top + rows], [1], [2]) for top in range(0, height, rows)] if count > 1 else [x]
 
     def channels(self, x: Any, count: int) -> Any:
         return ov.slice(x, [0], [count], [1], [1])
@@ -194,24 +260,24 @@ class OpenVINOOps:
 
 
 class OpenVINOBackend:
-    """The network compiled by OpenVINO for the CPU, in fp32; the compiled kernels are kept in the user's cache."""
+    """The network compiled by OpenVINO for the CPU, in fp32.
 
-    batch = 1                                  # as fast as larger ones, and the same bytes whatever comes together
+    Compiling takes a second. Kept on disk, which saves half of it, it would be nearly as large as the weights, once for
+    each truncation.
+    """
+
+    batch = 1                                   # as fast as larger ones, and the same bytes whatever comes together
 
     def __init__(self, network: Any) -> None:
-        self.width = len(network.style_bias)
-        styles = ov.parameter([1, self.width], np.float32)
+        ops = OpenVINOOps()
+        styles = ov.parameter([1, len(network.style_bias)], np.float32)
 
         def style(place: slice, size: int = 1) -> Any:
-            piece = ov.slice(styles, [place.start], [place.stop], [1], [1])
-            return OpenVINOOps().reshape(piece, 1, -1, size, size)
+            return ops.reshape(ov.slice(styles, [place.start], [place.stop], [1], [1]), 1, -1, size, size)
 
-        model = openvino.Model([network(style, OpenVINOOps())], [styles], "biggan")
-        core = openvino.Core()
-        compiled = core.compile_model(
-            model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        )
-        self.request = compiled.create_infer_request()
+        model = openvino.Model([network(style, ops)], [styles], "biggan")
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self.request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
     def __call__(self, styles: Tensor) -> Tensor:
         return torch.from_numpy(self.request.infer(styles.numpy(), share_inputs=True)[0])
