@@ -23,12 +23,14 @@ from tqdm import tqdm
 from musicvideo import media
 from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
-from musicvideo.vision.features import HOP_UNIT, SAMPLE_RATE, classic_features, load_song
+from musicvideo.vision.features import HOP_UNIT, SAMPLE_RATE, Features, classic_features, load_song
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
-from musicvideo.vision.render import CODECS, Encoding, Work, encoding, render, settings_of, versions
+from musicvideo.vision.render import CODECS, Encoding, Work, encoding, frame_count, render, settings_of, versions
+from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
+ESTIMATED = (128, 256, 512)              # resolutions whose render time a storyboard tells
 MAPPING = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
            "sort_classes_by_power")
 KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "frame_length", *MAPPING,
@@ -92,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
         help="step of the analysis at 22 050 Hz, a multiple of 64 (default %(default)s)")
     add("--seed", metavar="N", type=number(int, 0), help="the same number makes the same video (default: a new one, printed)")
 
+    add("--storyboard", metavar="PNG", help="draw no video but a page that shows what it will be, and how long it takes")
+
     add = p.add_argument_group("the same again").add_argument
     add("--like", metavar="VIDEO", help="all settings of an earlier video; what else is given here wins")
     add("--save_vectors", metavar="NPZ", help="write the vectors of this video")
@@ -154,24 +158,60 @@ def main() -> None:
                 print(f"{index:4d}  {name}")
             return
         settings, how = settle(args, labels)
-        generator = generators.load(args.generator, resolution=args.resolution, truncation=args.truncation,
-                                    weights=args.weights, device=args.device, progress=tqdm)
+        generator = load(args, args.resolution, args.weights)
     except ValueError as error:
         p.error(str(error))                          # names the setting, its value and what it can be
+    print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}")
+    if args.storyboard:
+        preview(args, settings, how, generator)
+    else:
+        produce(args, settings, how, generator)
 
+
+def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike | None) -> generators.Generator:
+    """The generator asked for, at any resolution."""
+    return generators.load(args.generator, resolution=resolution, truncation=args.truncation, weights=weights,
+                           device=args.device, progress=tqdm)
+
+
+def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:
+    """Render the video."""
     work = Work(args.output_file)
     with work.open(settings, overwrite=args.overwrite):
         path = follow(args, settings, generator.noise_dim)
-        names = [labels[index] for index in path.classes]
         for file in filter(None, (args.save_vectors, work.output.with_name(PREVIOUS))):
-            path.save(file, labels=names, params=settings)
-        print(f"seed {settings['seed']}, classes: {', '.join(names)}")
+            path.save(file, labels=[generator.labels[index] for index in path.classes], params=settings)
         try:
             frames = render(generator, path, args.song, work, encoding=how, batch_size=args.batch_size,
                             progress=partial(tqdm, unit="frame", desc=args.output_file))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what is done is kept; run the same command again to go on") from None
     print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second")
+
+
+def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:
+    """Draw the storyboard."""
+    from musicvideo.vision.generators.weights import cache       # here, for it waits for torch
+
+    samples = load_song(args.song, args.duration)
+    features = classic_features(samples, args.frame_length)
+    path = follow(args, settings, generator.noise_dim, features)
+    frames = frame_count(path.duration, how.fps)
+    estimates = {}
+    for resolution in sorted({*ESTIMATED, args.resolution}):
+        try:
+            known = generator if resolution == args.resolution else load(args, resolution, args.weights or cache())
+        except MediaError:                           # no weights at hand for this one, and no reason to fetch them
+            continue
+        estimates[resolution] = frames * seconds_a_frame(known, path)
+    storyboard(
+        args.storyboard, samples=samples, features=features, trajectory=path, generator=generator,
+        title=Path(args.song).stem, estimates=estimates,
+        facts=f"{clock(round(path.duration))}   ·   {args.generator}, {args.resolution} × {args.resolution}   ·   "
+              f"{float(how.fps):.5g} frames a second   ·   seed {settings['seed']}",
+    )
+    print(f"{args.storyboard}: a render takes about " + ", ".join(
+        f"{span(seconds)} at {resolution}" for resolution, seconds in estimates.items()))
 
 
 def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encoding]:
@@ -237,8 +277,8 @@ def saved_classes(vectors: str | os.PathLike, labels: Sequence[str]) -> list[int
     return list(path.classes)
 
 
-def follow(args: argparse.Namespace, settings: dict, noise_dim: int) -> Trajectory:
-    """The path of the song through the generator: read, or made."""
+def follow(args: argparse.Namespace, settings: dict, noise_dim: int, features: Features | None = None) -> Trajectory:
+    """The path of the song through the generator: read, or made from its features."""
     if settings["vectors"]:
         path, _, _ = Trajectory.load(settings["vectors"])
         if path.noise.shape[1] != noise_dim:
@@ -249,9 +289,9 @@ def follow(args: argparse.Namespace, settings: dict, noise_dim: int) -> Trajecto
             raise MediaError(f"{settings['vectors']}: ends after {path.duration:.1f} of {duration:.1f} s "
                              f"(give --duration {math.floor(path.duration)})")
         return replace(path, duration=min(duration, path.duration))
-    features = classic_features(load_song(args.song, args.duration), args.frame_length)
     return trajectory(
-        features, settings["classes"], noise_dim=noise_dim, num_classes=len(settings["classes"]),
+        features or classic_features(load_song(args.song, args.duration), args.frame_length),
+        settings["classes"], noise_dim=noise_dim, num_classes=len(settings["classes"]),
         rng=np.random.default_rng([settings["seed"], 1]), **{name: getattr(args, name) for name in MAPPING},
     )
 
