@@ -202,7 +202,7 @@ class OpenVINOOps:
     """The operations as nodes of an OpenVINO graph."""
 
     def constant(self, weight: Tensor) -> Any:
-        return ov.constant(np.ascontiguousarray(weight.numpy()))
+        return ov.constant(weight.numpy())
 
     def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
         out = ov.convolution(x, self.constant(weight), [1, 1], same(weight), same(weight), [1, 1])

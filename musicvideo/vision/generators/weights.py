@@ -130,7 +130,7 @@ def read(file: Path, resolution: int) -> BigGAN:
     )  # fmt: skip
     if problem:
         raise MediaError(f"{file}: not the weights of BigGAN-deep {resolution} ({problem})")
-    model.load_state_dict(state)
+    model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False)
 
 
