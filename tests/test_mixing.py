@@ -155,6 +155,17 @@ def test_gain_high_pass_and_tremolo_do_what_they_say(folder):
     assert np.abs(np.fft.rfft(envelope - envelope.mean())).argmax() == 5
 
 
+def test_balance_keeps_the_power(folder):
+    powers = []
+    for balance in (-1, -0.3, 0, 0.3):
+        prepare(Part("vibes.wav", balance=balance), folder / "out.wav", 4 * RATE)
+        powers.append(np.mean(soundfile.read("out.wav")[0] ** 2, axis=0))
+    assert powers[0][1] == 0
+    for power in powers:
+        assert power.sum() == pytest.approx(powers[2].sum(), rel=0.05)
+    assert 10 * np.log10(powers[1][0] / powers[1][1] / (powers[2][0] / powers[2][1])) == pytest.approx(4.25, abs=0.01)
+
+
 def test_loud_parts_do_not_clip_on_the_way(folder):
     """SoX counts in whole numbers: a part at +12 dB must come through tremolo and reverb unharmed."""
     soundfile.write("loud.wav", np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE), RATE, "FLOAT")

@@ -2,9 +2,9 @@
 
 Signal flow, as on a desk:
 
-    part -> gain, high-pass -> tremolo -+-> dry bus ------------------------------> master -> Dry
-                                        +-> around the head -+-> wet bus ---------> master -> Wet
-                                                             +-> send -> reverb -> wet bus
+    part -> gain, balance, high-pass -> tremolo -+-> dry bus ------------------------------> master -> Dry
+                                                 +-> around the head -+-> wet bus ---------> master -> Wet
+                                                                      +-> send -> reverb -> wet bus
 
 SoX does tremolo and reverb, FFmpeg converts, sums and limits. Between the first step and the last everything is
 48 kHz stereo float of one length, so parts stay aligned to the sample.
@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from math import ceil, log10
+from math import ceil, cos, log10, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,6 +70,7 @@ class Part:
 
     file: str
     gain: float = 0.0             # dB
+    balance: float = 0.0          # -1 left to 1 right
     highpass: float | None = None         # Hz
     tremolo: Tremolo | None = None
     set: str | None = None        # of the panning score
@@ -236,10 +237,12 @@ def read_part_motion(mix: Mix, part: Part, duration: float) -> Motion:
 
 
 def prepare(part: Part, target: Path, length: int) -> None:
-    """A part as it enters the mix: 48 kHz stereo float, `length` samples, with its gain, high-pass and tremolo."""
+    """A part as it enters the mix: 48 kHz stereo float, `length` samples, with its gain, balance, high-pass and tremolo."""
+    # Equal power, 0 dB in the middle.
+    left, right = (sqrt(2) * wave(pi / 4 * (1 + part.balance)) for wave in (cos, sin))
     filters = [
         f"aresample={RATE}",
-        *(["pan=stereo|c0=c0|c1=c0"] if is_mono(part.file) else []),
+        f"pan=stereo|c0={left}*c0|c1={right}*c{0 if is_mono(part.file) else 1}",
         f"volume={WORKING_LEVEL + part.gain}dB:precision=float",
         *([f"highpass=f={part.highpass}"] if part.highpass else []),
         f"apad=whole_len={length}",
