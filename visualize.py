@@ -1,7 +1,7 @@
 """A song -> a square video: a picture generator steered by the song's loudness and pitches.
 
     python visualize.py --song media/Impassive.wav --generator cppn --output_file out.mp4 --duration 10
-    python visualize.py --song song.mp3 --classes mushroom "grand piano" 947 --fps 30 --seed 7 --output_file song.mp4
+    python visualize.py --song song.mp3 --classes mushroom "grand piano" castle --fps 30 --seed 7 --output_file song.mp4
     python visualize.py --list_classes castle
     python visualize.py --like song.mp4 --jitter 0.8 --output_file livelier.mp4
 """
@@ -138,9 +138,11 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     argv = [underscored(word) for word in argv]
     args = p.parse_args(argv)
     if args.like:
-        earlier = {name: value for name, value in settings_of(args.like).items() if name in vars(args)}
-        p.set_defaults(**earlier)
+        earlier = settings_of(args.like)
+        p.set_defaults(**{name: value for name, value in earlier.items() if name in vars(args)})
         args = p.parse_args(argv)
+        if args.vectors and args.vectors == earlier["vectors"] and media.sha256(args.vectors) != earlier["vectors_sha256"]:
+            raise MediaError(f"{args.vectors}: has changed since {args.like} was made of it")
         if args.generator != earlier.get("generator") and args.classes is earlier.get("classes"):
             args.classes = None                      # they were another generator's
     if not args.song and args.list_classes is None:
@@ -159,6 +161,7 @@ def main() -> None:
             return
         settings, how = settle(args, labels)
         generator = load(args, args.resolution, args.weights)
+        settings["weights_sha256"] = weights_checksum(args)
     except ValueError as error:
         p.error(str(error))                          # names the setting, its value and what it can be
     print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}")
@@ -172,6 +175,15 @@ def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike |
     """The generator asked for, at any resolution."""
     return generators.load(args.generator, resolution=resolution, truncation=args.truncation, weights=weights,
                            device=args.device, progress=tqdm)
+
+
+def weights_checksum(args: argparse.Namespace) -> str | None:
+    """SHA-256 of the weights that were loaded; None for a generator that has none."""
+    if args.generator == "cppn":
+        return None
+    from musicvideo.vision.generators.weights import fetch, find
+
+    return media.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution))
 
 
 def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:
@@ -259,13 +271,10 @@ def chosen_classes(args: argparse.Namespace, labels: Sequence[str], seed: int) -
     """The classes named, else random ones; the first `num_classes` of them."""
     if not args.classes:
         return random_classes(np.random.default_rng([seed, 0]), args.num_classes or PITCHES, len(labels))
-    classes = resolve(args.classes, labels)
+    classes = list(dict.fromkeys(resolve(args.classes, labels)))       # by name and by number, still one class
     wanted = args.num_classes or min(len(classes), PITCHES)
     if len(classes) not in (wanted, PITCHES):
-        raise ValueError(f"classes: {len(classes)} given, num_classes asks for {wanted}")
-    twice = {index for index in classes if classes.count(index) > 1}
-    if twice:
-        raise ValueError(f"classes: {labels[min(twice)]} is named twice")
+        raise ValueError(f"classes: {len(classes)} different ones given, num_classes asks for {wanted}")
     return classes[:wanted]
 
 
