@@ -170,6 +170,7 @@ class Media:
     sample_rate: int | None = None     # Hz
     channels: int | None = None
     audio_codec: str | None = None
+    audio_start: float = 0.0           # seconds from the start of the file to its first sound, as in films
     width: int | None = None           # pixels
     height: int | None = None          # pixels
     frame_rate: Fraction | None = None
@@ -194,11 +195,13 @@ def probe(path: str | os.PathLike) -> Media:
     streams = [s for s in found.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
     audio = next((s for s in streams if s["codec_type"] == "audio"), {})
     video = next((s for s in streams if s["codec_type"] == "video"), {})
+    start = float(found["format"].get("start_time", 0.0))
     return Media(
         duration=float(found["format"].get("duration", 0.0)),
         sample_rate=int(audio["sample_rate"]) if audio else None,
         channels=audio.get("channels"),
         audio_codec=audio.get("codec_name"),
+        audio_start=float(audio.get("start_time", start)) - start,
         width=video.get("width"),
         height=video.get("height"),
         frame_rate=_frame_rate(video) if video else None,

@@ -32,11 +32,11 @@ def drifting(duration: float, grid_rate: float = 50.0) -> Trajectory:
 
 
 def flashing(duration: float, flashes, grid_rate: float = 100.0) -> Trajectory:
-    """A black path that is white for a tenth of a second from each of `flashes`, seconds on the grid."""
+    """A black path that is white for a fifth of a second from each of `flashes`, seconds on the grid."""
     level = np.full(int(duration * grid_rate) + 1, -2.0)
     for flash in flashes:
         start = round(flash * grid_rate)
-        level[start:start + round(grid_rate / 10)] = 2.0
+        level[start:start + round(grid_rate / 5)] = 2.0
     noise = np.repeat(level[:, None], Stub.noise_dim, axis=1)
     weights = np.where(level[:, None] > 0, 1.0, 0.0)
     return Trajectory(noise=noise, weights=weights, classes=(0,), grid_rate=grid_rate, duration=duration)

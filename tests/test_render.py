@@ -92,7 +92,7 @@ def test_segments_are_whole_and_of_fixed_length():
 
 
 def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
-    hour, rate, fps = 3600, 8000, Fraction(24000, 1001)
+    hour, rate, fps = 3600, 8000, Fraction(8000, 1001)
     moments = np.array([1, 61.25, 1800.5, 3000.1, 3590.9])
     clicks = np.zeros(hour * rate, np.int16)
     for moment in moments:
@@ -100,18 +100,18 @@ def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
     raw = tmp_path / "clicks.raw"
     clicks.tofile(raw)
     song = make_media(tmp_path / "clicks.flac", "-f", "s16le", "-ar", str(rate), "-ac", "1", "-i", raw)
-    video = make(song, tmp_path / "hour.mkv", flashing(hour, moments), fps=fps / 2, codec="ffv1", batch_size=120)
+    video = make(song, tmp_path / "hour.mkv", flashing(hour, moments), fps=fps, codec="ffv1", batch_size=120)
 
     bright = read_frames(video).mean(axis=(1, 2)) > 64
     ticks, tick = packets(video)
-    assert abs(len(bright) / (fps / 2) - hour) <= 1 / (fps / 2)
+    assert abs(len(bright) / fps - hour) <= 1 / fps
     shown = [float(ticks[n] * tick) for n in np.flatnonzero(bright[1:] & ~bright[:-1]) + 1]
     sound = np.abs(samples(video, rate)) > 0.2
     onsets = np.flatnonzero(sound[1:] & ~sound[:-1]) / rate
     heard = onsets[np.diff(onsets, prepend=-1) > 0.5]
     np.testing.assert_allclose(heard, moments, atol=0.005)
     delay = np.array(shown) - heard
-    assert np.all((delay > -0.01) & (delay < float(2 / fps) + 0.01)), delay
+    assert np.all((delay > -0.01) & (delay < float(1 / fps) + 0.01)), delay
 
 
 @pytest.mark.parametrize("codec, suffix", [("mp3", ".mp3"), ("aac", ".m4a"), ("libopus", ".opus"),
@@ -129,6 +129,15 @@ def test_sound_is_as_early_in_the_video_as_in_the_song(tmp_path, codec, suffix, 
     late = np.argmax(np.correlate(samples(video), burst, "valid")) / CD - 1
     first = float(stream(video, "start_time")["start_time"])
     assert abs(late - first) < 0.004
+
+
+def test_sound_of_a_film_that_begins_late_begins_with_the_picture(tmp_path):
+    burst = make_media(tmp_path / "burst.wav", "-f", "lavfi", "-i", "aevalsrc=0.5*sin(3000*t)*gt(t\\,1):d=3:s=44100")
+    film = make_media(tmp_path / "film.mkv", "-f", "lavfi", "-i", "testsrc2=d=4:s=64x64", "-itsoffset", "0.5", "-i", burst,
+                      "-map", "0:v", "-map", "1:a", "-c:a", "aac")
+    sound = samples(make(film, tmp_path / "a.mp4", drifting(3), fps=Fraction(5)))
+    assert abs(np.argmax(np.abs(sound) > 0.1) / CD - 1) < 0.04       # Matroska forgets AAC's 23 ms of priming
+    assert abs(len(sound) / CD - 3) < 0.05
 
 
 # -- Interruptions ------------------------------------------------------------------------------------------

@@ -265,11 +265,14 @@ def render(
             )
     settings = work.settings()
     whole = work.folder / f".joined{work.output.suffix}"
-    join([work.segment(index) for index in range(len(plan))], plan, song, whole,
-         encoding=encoding, duration=trajectory.duration, settings=settings)
-    with media.atomic(f"{work.output}.json") as beside:
-        beside.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    os.replace(whole, work.output)
+    try:
+        join([work.segment(index) for index in range(len(plan))], plan, song, whole,
+             encoding=encoding, duration=trajectory.duration, settings=settings)
+        with media.atomic(f"{work.output}.json") as beside:
+            beside.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        os.replace(whole, work.output)
+    finally:
+        whole.unlink(missing_ok=True)
     return frames
 
 
@@ -388,16 +391,19 @@ def join(
     exact = "round({0}*TB*{1})/({1})/TB"
     grid = f"setts=pts={exact.format('PTS', rate)}:dts={exact.format('DTS', rate)}"
     container = CONTAINERS[output.suffix.lower()]
-    copied = container.audio.fullmatch(media.probe(song).audio_codec)
+    sound = media.probe(song)
+    copied = container.audio.fullmatch(sound.audio_codec)
     tag = ["-tag:v", "hvc1"] if encoding.codec.startswith("hevc") and output.suffix.lower() != ".mkv" else []
     media.run(
         [
             "ffmpeg", "-v", "error", "-y",
             "-f", "concat", "-safe", "0", "-i", media.source(script),
-            *media.SAFE_INPUT, "-t", repr(duration), "-i", media.source(song),
+            # The trajectory begins with the first sound, wherever that is in its file.
+            *media.SAFE_INPUT, "-itsoffset", repr(-sound.audio_start), "-t", repr(duration + sound.audio_start),
+            "-i", media.source(song),
             "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
             "-map", "1:a:0", *(("-c:a", "copy") if copied else container.reencode),
-            "-map_metadata", "1", "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
+            "-map_metadata", "1", "-map_chapters", "-1", "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
             "-movflags", "+faststart", media.source(output),
         ],
         doing=f"joining {len(parts)} segments with {song}",
