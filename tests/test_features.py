@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import librosa
@@ -12,7 +13,9 @@ import soundfile
 from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision import features
-from musicvideo.vision.features import SAMPLE_RATE, classic_features, estimate_tuning, load_song
+from musicvideo.vision.features import (
+    MAPPINGS, SAMPLE_RATE, cached_features, classic_features, estimate_tuning, load_song, pulse_features,
+)  # fmt: skip
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SONG = GOLDEN / "arpeggio.flac"
@@ -131,3 +134,67 @@ def test_files_that_are_no_songs_are_one_line(tmp_path):
 def test_hops_the_analysis_cannot_make_are_named(frame_length):
     with pytest.raises(ValueError, match=f"frame_length: {frame_length} is not a multiple of 64"):
         classic_features(np.zeros(1000, np.float32), frame_length)
+
+
+SECONDS = np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE
+BEATS = np.arange(0.5, 8, 0.5)                             # seconds
+
+
+def drums_over_a_tone(tone=440.0):
+    """A held note, and a burst of noise every half second."""
+    rng = np.random.default_rng(0)
+    song = 0.3 * np.sin(2 * np.pi * tone * SECONDS)
+    for beat in BEATS:
+        start = int(beat * SAMPLE_RATE)
+        song[start:start + 1500] += 0.4 * rng.normal(size=1500) * np.exp(-np.arange(1500) / 300)
+    return song.astype(np.float32)
+
+
+def test_pulse_moves_with_the_drums_and_shows_the_harmony():
+    found = pulse_features(drums_over_a_tone())
+    grid = np.arange(len(found.mel_power)) * 512 / SAMPLE_RATE
+    near = np.abs(grid[:, None] - BEATS).min(axis=1) < 0.1
+    assert found.mel_power[near].mean() > 3 * found.mel_power[~near].mean()
+    assert (found.chroma.argmax(axis=0) == 9).mean() > 0.95      # A
+
+
+def test_one_click_does_not_flatten_a_pulse():
+    song = drums_over_a_tone()
+    clicked = song.copy()
+    clicked[100_000:100_040] = 30
+    beats = (BEATS * SAMPLE_RATE / 512).astype(int)
+    found, wanted = (pulse_features(x).mel_power for x in (clicked, song))
+    heights = [[power[beat - 3:beat + 4].max() for beat in beats] for power in (found, wanted)]
+    assert np.median(heights[0]) > 0.6 * np.median(heights[1])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("song", [np.zeros(30_000), np.ones(1), np.random.default_rng(0).normal(size=30_000)])
+def test_pulse_of_hard_songs_is_finite(song):
+    found = pulse_features(song.astype(np.float32))
+    for values in (found.mel_power, found.mel_gradient, found.chroma):
+        assert np.isfinite(values).all() and values.min(initial=0) >= 0 and values.max(initial=0) <= 1
+        assert values.shape[-1] == 1 + len(song) // 512
+
+
+@pytest.mark.parametrize("mapping, limit", [("classic", 15), ("pulse", 20)])
+def test_four_minutes_are_analysed_in_time(mapping, limit):
+    song = np.random.default_rng(0).normal(scale=0.1, size=240 * SAMPLE_RATE).astype(np.float32)
+    start = time.process_time()
+    MAPPINGS[mapping](song)
+    assert time.process_time() - start < limit
+
+
+def test_features_are_remembered_by_content(samples, tmp_path, monkeypatch):
+    first = cached_features(samples, cache=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setitem(MAPPINGS, "classic", None)           # must not be called again
+        again = cached_features(samples.copy(), cache=tmp_path)
+    assert np.array_equal(again.chroma, first.chroma) and again.duration == first.duration
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    assert np.array_equal(cached_features(samples, cache=tmp_path).mel_power, first.mel_power)
+    cached_features(samples[:-1], cache=tmp_path), cached_features(samples, 1024, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(ValueError, match="mapping: unknown name 'waltz'"):
+        cached_features(samples, mapping="waltz", cache=tmp_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -24,6 +27,10 @@ CHROMA_BINS = 36               # CQT bins an octave, three a pitch class
 BLOCK = 60 * SAMPLE_RATE       # samples analysed at a time, so that memory does not grow with the song
 CONTEXT = 3 * SAMPLE_RATE      # samples beside a block; half the longest CQT filter is 0.8 s
 SHORTEST = 3 * SAMPLE_RATE     # samples; shorter songs are analysed with silence behind them
+QUIET = 1e-6                   # power; 60 dB below full scale
+PERCENTILES = (5, 98)          # of the onset envelope, that become 0 and 1
+ONSET_SMOOTHING = 0.12         # seconds
+CHROMA_SMOOTHING = 1.0         # seconds
 READ = 1 << 20                 # samples decoded at a time
 END_TOLERANCE = 1.0            # seconds a song may end before its header says, as tags and padding blur it
 
@@ -122,20 +129,11 @@ def classic_features(samples: np.ndarray, frame_length: int = 512) -> Features:
     Raises:
         ValueError: a hop that is not a multiple of 64, or no samples.
     """
-    if frame_length < HOP_UNIT or frame_length % HOP_UNIT:
-        raise ValueError(f"frame_length: {frame_length} is not a multiple of {HOP_UNIT}")
-    if not len(samples):
-        raise ValueError("samples: none")
-    points = 1 + len(samples) // frame_length
-    duration = len(samples) / SAMPLE_RATE
-    samples = librosa.util.fix_length(samples, size=max(len(samples), SHORTEST))
+    points, duration, samples = _prepared(samples, frame_length)
     tuning = estimate_tuning(samples)
 
     def mel(piece):
-        bands = librosa.feature.melspectrogram(
-            y=piece, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=frame_length, n_mels=MEL_BANDS, fmax=MEL_CEILING
-        )
-        return bands.mean(axis=0)
+        return _mel(piece, frame_length).mean(axis=0)
 
     def chroma(piece):
         return librosa.feature.chroma_cqt(
@@ -150,6 +148,90 @@ def classic_features(samples: np.ndarray, frame_length: int = 512) -> Features:
         frame_length=frame_length,
         duration=duration,
     )
+
+
+def pulse_features(samples: np.ndarray, frame_length: int = 512) -> Features:
+    """Drums move the picture, harmony chooses what it shows.
+
+    The percussive half of a spectrogram (Fitzgerald 2010, median filters along time and along frequency) gives the
+    onset envelope, which stands for loudness; the harmonic half gives CENS chroma (Müller and Ewert 2011). Percentiles
+    bound the envelope, so that one click does not flatten a song, and smoothing is in seconds.
+
+    Args:
+        samples: (n,) mono at 22 050 Hz.
+        frame_length: hop in samples, a multiple of 64.
+
+    Returns:
+        Features with T = 1 + n // frame_length points.
+
+    Raises:
+        ValueError: a hop that is not a multiple of 64, or no samples.
+    """
+    points, duration, samples = _prepared(samples, frame_length)
+    tuning = estimate_tuning(samples)
+    rate = SAMPLE_RATE / frame_length
+
+    def onsets(piece):
+        _, percussive = librosa.decompose.hpss(_mel(piece, frame_length))
+        # Decibels below the quietest that counts are all alike, or the onsets of noise would be as good as any.
+        decibels = librosa.power_to_db(percussive, amin=QUIET, top_db=None)
+        return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=frame_length)
+
+    def chroma(piece):
+        bins = np.abs(librosa.cqt(
+            piece, sr=SAMPLE_RATE, hop_length=frame_length, n_bins=7 * CHROMA_BINS, bins_per_octave=CHROMA_BINS,
+            tuning=tuning,
+        ))  # fmt: skip
+        harmonic, _ = librosa.decompose.hpss(bins)
+        return librosa.feature.chroma_cens(
+            C=harmonic, bins_per_octave=CHROMA_BINS, win_len_smooth=_odd(CHROMA_SMOOTHING * rate)
+        )
+
+    envelope = in_blocks(onsets, samples, frame_length)[:points]
+    window = np.hanning(_odd(ONSET_SMOOTHING * rate) + 2)[1:-1]
+    envelope = _bounded(np.convolve(envelope, window / window.sum(), mode="same")[:points])
+    return Features(
+        mel_power=envelope,
+        mel_gradient=_rise(envelope),
+        chroma=librosa.util.normalize(in_blocks(chroma, samples, frame_length)[:, :points], norm=np.inf, axis=0),
+        frame_length=frame_length,
+        duration=duration,
+    )
+
+
+# What `--mapping` may be. To add one, write a function of samples and hop.
+MAPPINGS = {"classic": classic_features, "pulse": pulse_features}
+
+
+def cached_features(
+    samples: np.ndarray, frame_length: int = 512, *, mapping: str = "classic", cache: str | os.PathLike
+) -> Features:
+    """The features of a song, from a folder that remembers them by the song's samples.
+
+    Args:
+        samples: (n,) mono at 22 050 Hz.
+        frame_length: hop in samples, a multiple of 64.
+        mapping: one of `MAPPINGS`.
+        cache: folder, made if missing; a file in it that cannot be read is made anew.
+
+    Raises:
+        ValueError: as the mapping's function, or an unknown mapping.
+    """
+    if mapping not in MAPPINGS:
+        raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
+    content = hashlib.sha256(np.ascontiguousarray(samples, dtype=np.float32))
+    file = Path(cache) / f"{mapping}-{frame_length}-librosa{librosa.__version__}-{content.hexdigest()}.npz"
+    names = ("mel_power", "mel_gradient", "chroma")
+    if file.is_file():
+        try:
+            with np.load(file) as arrays:
+                return Features(*(arrays[name] for name in names), frame_length, len(samples) / SAMPLE_RATE)
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile):
+            pass
+    features = MAPPINGS[mapping](samples, frame_length)
+    with media.atomic(file) as partial:
+        np.savez(partial, **{name: getattr(features, name) for name in names})
+    return features
 
 
 def estimate_tuning(samples: np.ndarray) -> float:
@@ -186,6 +268,34 @@ def blocks(analyse: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, hop
 def in_blocks(analyse: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, hop: int) -> np.ndarray:
     """`analyse(samples)` in a fixed amount of memory; see `blocks`."""
     return np.concatenate(list(blocks(analyse, samples, hop)), axis=-1)
+
+
+def _prepared(samples: np.ndarray, frame_length: int) -> tuple[int, float, np.ndarray]:
+    """Grid points and seconds of a song, and its samples, long enough to be analysed."""
+    if frame_length < HOP_UNIT or frame_length % HOP_UNIT:
+        raise ValueError(f"frame_length: {frame_length} is not a multiple of {HOP_UNIT}")
+    if not len(samples):
+        raise ValueError("samples: none")
+    long_enough = librosa.util.fix_length(samples, size=max(len(samples), SHORTEST))
+    return 1 + len(samples) // frame_length, len(samples) / SAMPLE_RATE, long_enough
+
+
+def _mel(samples: np.ndarray, frame_length: int) -> np.ndarray:
+    """Mel power spectrogram, (bands, points)."""
+    return librosa.feature.melspectrogram(
+        y=samples, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=frame_length, n_mels=MEL_BANDS, fmax=MEL_CEILING
+    )
+
+
+def _odd(points: float) -> int:
+    """The odd whole number nearest below, at least 1, so that a window has a middle."""
+    return max(1, int(points)) // 2 * 2 + 1
+
+
+def _bounded(envelope: np.ndarray) -> np.ndarray:
+    """An envelope mapped onto 0..1 between two percentiles; by its extremes if it lies still most of the time."""
+    low, high = np.percentile(envelope, PERCENTILES)
+    return np.clip((envelope - low) / (high - low), 0, 1) if high > low else _spread(envelope)
 
 
 def _spread(loudness: np.ndarray) -> np.ndarray:
