@@ -2,6 +2,7 @@
 
     python mix.py scores/Impassive.mix.toml
     python mix.py scores/song.mix.toml --title MySong
+    python mix.py scores/Impassive.mix.toml --report mix.png
 """
 
 import argparse
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from musicvideo.media import entry_point
 from musicvideo.sound.mixing import make_mixes, read_mix, steps
+from musicvideo.sound.plots import plot_mixes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("table", metavar="TABLE", help="mix table; its settings are explained in scores/Impassive.mix.toml")
     p.add_argument("--title", help="names the outputs, and {title} in the table's paths (default: the table's name)")
+    p.add_argument("--report", metavar="PNG", help="draw loudness, true peak, ear balance and spectrum of both mixes")
     return p
 
 
@@ -30,8 +33,11 @@ def main() -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", title):
         p.error(f"title '{title}': use letters, digits, - and _ only; name it with --title")
     mix = read_mix(args.table, title)
+    mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
     with tqdm(total=steps(mix), desc=f"mixing {title}", disable=None) as bar:
-        make_mixes(mix, f"media/{title}-Dry.wav", f"media/{title}-Wet.wav", progress=bar.update)
+        make_mixes(mix, *mixes.values(), progress=bar.update)
+    if args.report:
+        plot_mixes(mixes, mix.master, args.report)
 
 
 if __name__ == "__main__":

@@ -92,8 +92,9 @@ orbit = 4
 
 
 def test_a_mix_a_mastering_engineer_accepts(folder, run):
-    result = run(write_table(FULL))
+    result = run(write_table(FULL), "--report", "report.png")
     assert result.returncode == 0, result.stderr
+    assert Path("report.png").read_bytes().startswith(b"\x89PNG")
     for name in ("Dry", "Wet"):
         info = soundfile.info(f"media/Piece-{name}.wav")
         assert (info.samplerate, info.channels, info.subtype, info.frames) == (RATE, 2, "PCM_24", 5 * RATE)
@@ -231,7 +232,7 @@ def test_a_song_without_a_score(folder, run):
 
 
 def test_the_same_table_makes_the_same_file(folder, run):
-    table = write_table(FULL)
+    table = write_table(HEAD + '[parts.bells]\nfile = "bells.wav"\ntremolo = { speed = 5, depth = 40 }\norbit = 2\nreverb = "hall"\n')
     made = []
     for _ in range(2):
         assert run(table).returncode == 0

@@ -22,6 +22,8 @@ from math import ceil, cos, log10, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from musicvideo.media import SAFE_INPUT, MediaError, atomic, require_file, run, source
 from musicvideo.sound.clock import read_clock
 from musicvideo.sound.panning import Motion, orbit, read_motion
@@ -283,20 +285,30 @@ def sum_files(inputs: Mapping[Path, float], target: Path, *, gain: float = 0.0) 
     run(["ffmpeg", "-v", "error", "-y", *files, "-filter_complex", graph, *FLOAT_WAV, target], doing="mixing")
 
 
-def measure(path: str | os.PathLike) -> Loudness:
-    """Loudness and true peak of a sound file by ITU-R BS.1770 and EBU Tech 3342 (FFmpeg's ebur128).
+def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Loudness of a sound file as it goes on, by ITU-R BS.1770 and EBU Tech 3341 and 3342 (FFmpeg's ebur128).
 
-    Raises:
-        MediaError: nothing to be heard in it.
+    Returns:
+        One value every 0.1 s: "M" and "S", momentary and short-term loudness (LUFS); and for all so far "I",
+        integrated loudness (LUFS), "LRA", loudness range (LU), "true_peak" (1 is full scale).
     """
     printed = run(["ffmpeg", "-v", "error", "-i", source(path), "-af",
                    "ebur128=peak=true:metadata=1,ametadata=print:file=-", "-f", "null", "-"],
                   doing=f"measuring {path}").decode()
-    found = {key: [float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)]
-             for key in ("I", "LRA", "true_peak")}
-    if not found["I"] or found["I"][-1] <= SILENCE:
+    return {key: np.array([float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)])
+            for key in ("M", "S", "I", "LRA", "true_peak")}
+
+
+def measure(path: str | os.PathLike) -> Loudness:
+    """Loudness and true peak of a whole sound file.
+
+    Raises:
+        MediaError: nothing to be heard in it.
+    """
+    curves = loudness_curves(path)
+    if not len(curves["I"]) or curves["I"][-1] <= SILENCE:
         raise MediaError("the mix is silent, or shorter than 0.4 s: there is no loudness to set; check the parts")
-    return Loudness(found["I"][-1], found["LRA"][-1], 20 * log10(found["true_peak"][-1]))
+    return Loudness(curves["I"][-1], curves["LRA"][-1], 20 * log10(curves["true_peak"][-1]))
 
 
 def master_file(source_path: Path, target: Path, master: Master) -> None:

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from os import PathLike
 
 import numpy as np
+import soundfile
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import signal
 
 from musicvideo.media import atomic
 from musicvideo.sound.clock import Clock
+from musicvideo.sound.mixing import Master, loudness_curves
 from musicvideo.sound.panning import Motion
 
-FRONT, BEHIND, INK, GRID = "#c2410c", "#1d4ed8", "#292524", "#e7e5e4"
+FRONT, BEHIND, INK, MIST, GRID = "#c2410c", "#1d4ed8", "#292524", "#b5afaa", "#e7e5e4"
 CURVE_RATE = 400              # points a second of a drawn curve
 MOST_MEASURE_NUMBERS = 40
+STEP = 0.1                    # seconds from point to point of a report
+OVERSAMPLING = 4              # for true peaks, as ITU-R BS.1770 says
+SPECTRUM = 8192               # samples a window of a spectrum
 
 
 def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike) -> None:
@@ -46,6 +53,75 @@ def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: f
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
     save(figure, path)
+
+
+def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | PathLike) -> None:
+    """A report on finished mixes on one page: loudness, true peak and ear balance over time, and their spectra.
+
+    Args:
+        mixes: stereo sound files by name, one column each.
+        master: what they were to be; its loudness and ceiling are drawn as lines.
+        path: picture to write.
+    """
+    figure = Figure(figsize=(7.5 * len(mixes), 12), layout="constrained")
+    grid = figure.add_gridspec(4, len(mixes), height_ratios=(3, 2, 2, 3))
+    spectrum = figure.add_subplot(grid[3, :])
+    for column, (name, mix) in enumerate(mixes.items()):
+        loudness, peak, balance = (figure.add_subplot(grid[row, column]) for row in range(3))
+        curves, (time, peaks, ears) = loudness_curves(mix), _peaks_and_balance(mix)
+        minutes, seconds = divmod(round(soundfile.info(mix).duration), 60)
+        loudness.set_title(f"{name}   {curves['I'][-1]:.1f} LUFS   range {curves['LRA'][-1]:.1f} LU   "
+                           f"{20 * np.log10(curves['true_peak'][-1]):.2f} dBTP   {minutes}:{seconds:02d}",
+                           color=INK, fontweight="bold")
+        _plot_loudness(loudness, curves, master)
+        peak.plot(time, peaks, color=FRONT, linewidth=1)
+        peak.axhline(master.ceiling, color=INK, linewidth=0.8, linestyle="--", label="ceiling")
+        peak.set(ylim=(-60, 3), ylabel="true peak (dBTP)")
+        balance.plot(time, ears, color=BEHIND, linewidth=1)
+        balance.axhline(0, color=INK, linewidth=0.8)
+        balance.set(ylim=(-12, 12), ylabel="right over left ear (dB)", xlabel="seconds")
+        for axis in (loudness, peak, balance):
+            axis.set_xlim(0, time[-1])
+            axis.grid(color=GRID)
+            axis.spines[["top", "right"]].set_visible(False)
+        sound, rate = soundfile.read(mix)
+        frequency, density = signal.welch(sound, rate, nperseg=SPECTRUM, axis=0)
+        spectrum.semilogx(frequency[1:], 10 * np.log10(density[1:].mean(axis=1) + 1e-20), linewidth=1.2,
+                          color=(INK, FRONT, BEHIND)[column % 3], label=name)
+    spectrum.set(xlim=(20, 20000), xlabel="Hz", ylabel="mean spectrum (dB full scale/Hz)")
+    top = max(line.get_ydata().max() for line in spectrum.lines)
+    spectrum.set_ylim(top - 90, top + 5)
+    spectrum.grid(color=GRID, which="both")
+    spectrum.spines[["top", "right"]].set_visible(False)
+    spectrum.legend(frameon=False)
+    save(figure, path)
+
+
+def _plot_loudness(axis: Axes, curves: Mapping[str, np.ndarray], master: Master) -> None:
+    time = STEP * np.arange(1, len(curves["M"]) + 1)
+    axis.plot(time, curves["M"], color=MIST, linewidth=1, label="momentary")
+    axis.plot(time, curves["S"], color=FRONT, linewidth=1.8, label="short-term")
+    axis.plot(time, curves["I"], color=BEHIND, linewidth=1.4, label="integrated so far")
+    if master.loudness is not None:
+        axis.axhline(master.loudness, color=INK, linewidth=0.8, linestyle="--", label="target")
+    axis.set(ylim=(-60, 0), ylabel="loudness (LUFS)")
+    axis.legend(frameon=False, ncols=4, loc="lower center", fontsize=8)
+
+
+def _peaks_and_balance(path: str | PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every `STEP`: time (s), true peak (dBTP), level of the right ear over the left (dB; nothing where it is silent)."""
+    peaks, ears = [], []
+    context = 64                                           # samples on either side, so that no border rings
+    with soundfile.SoundFile(path) as file:
+        step = round(STEP * file.samplerate)
+        for block in file.blocks(step + 2 * context, overlap=2 * context, always_2d=True, fill_value=0):
+            inside = slice(context * OVERSAMPLING, (context + step) * OVERSAMPLING)
+            peaks.append(np.abs(signal.resample_poly(block, OVERSAMPLING, 1, axis=0)[inside]).max())
+            ears.append(np.mean(block ** 2, axis=0))
+    left, right = np.array(ears).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        balance = np.where(left + right > 1e-8, 10 * np.log10(right / left), np.nan)
+        return STEP * np.arange(len(peaks)), 20 * np.log10(peaks), balance
 
 
 def mark_measures(axes, clock: Clock) -> None:
