@@ -23,6 +23,7 @@ SEED ?= 7
 CLASSES ?=
 WEIGHTS ?=
 GAN_FLAGS ?=
+OVERWRITE ?=
 TITLE_TEXT ?= $(TITLE)
 FONT ?=
 WIDTH ?= 1920
@@ -94,7 +95,7 @@ doctor: $(READY) ## print which programs were found, where, and what each is for
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores gan audio video merge build amerge weights test clean distclean FORCE
+.PHONY: help demo scores gan audio video merge build amerge storyboard weights test bench clean distclean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +109,7 @@ help: ## this list
 	'  CLASSES      what may appear, names or numbers: CLASSES="mushroom castle"   [drawn by SEED]' \
 	'  WEIGHTS      folder with BigGAN weights   [cache, else download]' \
 	'  GAN_FLAGS    more for visualize.py: GAN_FLAGS="--jitter 0.8 --depth 0.7"' \
+	'  OVERWRITE    1: start over where an interrupted drawing had other settings' \
 	'  TITLE_TEXT   words of the title card; empty for none   [$$TITLE]' \
 	'  FONT         font family of the title card' \
 	'  WIDTH HEIGHT size of the film   [$(WIDTH) $(HEIGHT)]' \
@@ -122,6 +124,8 @@ demo: gan build ## the whole film with the embedded generator: runs anywhere
 scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
 
 gan: media/$(TITLE).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
+
+storyboard: media/$(TITLE)-storyboard.png ## what a drawing would look like, and how long it would take
 
 audio: media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav ## mix the parts, without (Dry) and with (Wet) 8D and reverb
 
@@ -138,6 +142,12 @@ weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
 
 test: $(READY) ## run the tests
 	$(PY) -m pytest
+
+bench: $(READY) ## measure speed, beside what there was before (some minutes each)
+	$(PY) -m benchmarks.biggan
+	$(PY) -m benchmarks.features
+	$(PY) -m benchmarks.eightd
+	$(PY) -m benchmarks.film
 
 clean: ## delete every intermediate file (everything in media/, the square videos too)
 	find media -mindepth 1 ! -name .gitkeep -delete
@@ -165,15 +175,21 @@ endif
 
 # -- song -> square video ------------------------------------------------------------------------------------
 
-# It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
-ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
+DRAW = $(PY) visualize.py --song $< --generator $(GENERATOR) --resolution $(RESOLUTION) --fps $(FPS) --seed $(SEED) \
+	$(if $(CLASSES),--classes $(CLASSES)) $(if $(WEIGHTS),--weights "$$WEIGHTS") $(GAN_FLAGS)
+
+# What draws remembers its settings, each for itself; `make build` needs none of them.
 export GAN_SETTINGS = $(GENERATOR) $(RESOLUTION) $(FPS) $(SEED) $(CLASSES) $(WEIGHTS) $(GAN_FLAGS)
-media/$(TITLE).gan: FORCE
+media/$(TITLE).gan media/$(TITLE).board: FORCE
 	@printf '%s\n' "$$GAN_SETTINGS" | { $(remember); }
 
+media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board | $(READY)
+	$(DRAW) --storyboard $@
+
+# It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
+ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
 media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY)
-	$(PY) visualize.py --song $< --output_file $@ --generator $(GENERATOR) --resolution $(RESOLUTION) --fps $(FPS) \
-	--seed $(SEED) $(if $(CLASSES),--classes $(CLASSES)) $(if $(WEIGHTS),--weights "$$WEIGHTS") $(GAN_FLAGS)
+	$(DRAW) --output_file $@ $(if $(OVERWRITE),--overwrite)
 else
 media/$(TITLE).mp4:
 	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
