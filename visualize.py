@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from musicvideo import media
 from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
-from musicvideo.vision.features import HOP_UNIT, SAMPLE_RATE, Features, classic_features, load_song
+from musicvideo.vision.features import HOP_UNIT, MAPPINGS, SAMPLE_RATE, Features, cached_features, load_song
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
 from musicvideo.vision.render import CODECS, Encoding, Work, encoding, frame_count, render, settings_of, versions
@@ -31,9 +32,9 @@ from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboar
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
 ESTIMATED = (128, 256, 512)              # resolutions whose render time a storyboard tells
-MAPPING = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
-           "sort_classes_by_power")
-KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "frame_length", *MAPPING,
+WALK = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
+        "sort_classes_by_power")
+KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "mapping", "frame_length", *WALK,
         "codec", "crf", "output_size")   # with the classes, the seed and the like: what makes a video
 
 
@@ -53,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument_group("song and video").add_argument
     add("--song", metavar="FILE", help="any audio file, or a video file for its sound")
-    add("--duration", metavar="SECONDS", type=number(float, 0.01), help="only so much of the song, from its start (default: all)")
+    add("--duration", metavar="SECONDS", type=number(float, 0.01),
+        help="only so much of the song, from its start (default: all)")
     add("--output_file", metavar="FILE", default="output.mp4", help=".mp4, .mkv, .webm or .mov (default %(default)s)")
     add("--fps", metavar="RATE", type=rate, help="frames a second, a number or a fraction such as 30000/1001 "
                                                  "(default: the rate of analysis, 22050/frame_length)")
@@ -74,27 +76,33 @@ def parser() -> argparse.ArgumentParser:
 
     add = p.add_argument_group("what is seen").add_argument
     add("--classes", metavar="CLASS", nargs="+", help="names or numbers of classes (default: random ones)")
-    add("--num_classes", metavar="N", type=number(int, *RANGES["num_classes"]), help="how many classes, 1..12 (default: those named, else 12)")
+    add("--num_classes", metavar="N", type=number(int, *RANGES["num_classes"]),
+        help="how many classes, 1..12 (default: those named, else 12)")
     add("--sort_classes_by_power", metavar="0|1", type=int, choices=(0, 1), default=0,
         help="1: the first class named goes to the strongest pitch (default %(default)s)")
     add("--list_classes", metavar="WORD", nargs="?", const="", help="print the generator's classes and stop")
 
     add = p.add_argument_group("how it moves").add_argument
+    add("--mapping", choices=MAPPINGS, default="classic",
+        help="classic: loudness moves, pitches choose; pulse: drums move, harmony chooses (default %(default)s)")
     add("--pitch_sensitivity", metavar="1..299", type=number(float, *RANGES["pitch_sensitivity"]), default=220,
         help="how fast classes follow pitch, 200..295 useful (default %(default)s)")
     add("--tempo_sensitivity", metavar="0..1", type=number(float, *RANGES["tempo_sensitivity"]), default=0.25,
         help="how fast the picture follows loudness, 0.05..0.8 useful (default %(default)s)")
-    add("--depth", metavar="0.01..1", type=number(float, *RANGES["depth"]), default=1, help="largest weight of a class (default %(default)s)")
-    add("--jitter", metavar="0..1", type=number(float, *RANGES["jitter"]), default=0.5, help="unevenness of the motion (default %(default)s)")
+    add("--depth", metavar="0.01..1", type=number(float, *RANGES["depth"]), default=1,
+        help="largest weight of a class (default %(default)s)")
+    add("--jitter", metavar="0..1", type=number(float, *RANGES["jitter"]), default=0.5,
+        help="unevenness of the motion (default %(default)s)")
     add("--truncation", metavar="0.1..1", type=number(float, *RANGES["truncation"]), default=1,
         help="lower is more typical, higher more varied (default %(default)s)")
     add("--smooth_factor", metavar="N", type=number(float, *RANGES["smooth_factor"]), default=20,
         help="smoothing of classes, in frames of 512 samples, from 1 (default %(default)s)")
     add("--frame_length", metavar="SAMPLES", type=number(int, HOP_UNIT, step=HOP_UNIT), default=512,
         help="step of the analysis at 22 050 Hz, a multiple of 64 (default %(default)s)")
-    add("--seed", metavar="N", type=number(int, 0), help="the same number makes the same video (default: a new one, printed)")
-
-    add("--storyboard", metavar="PNG", help="draw no video but a page that shows what it will be, and how long it takes")
+    add("--seed", metavar="N", type=number(int, 0),
+        help="the same number makes the same video (default: a new one, printed)")
+    add("--storyboard", metavar="PNG",
+        help="draw no video but a page that shows what it will be, and how long it takes")
 
     add = p.add_argument_group("the same again").add_argument
     add("--like", metavar="VIDEO", help="all settings of an earlier video; what else is given here wins")
@@ -141,7 +149,8 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
         earlier = settings_of(args.like)
         p.set_defaults(**{name: value for name, value in earlier.items() if name in vars(args)})
         args = p.parse_args(argv)
-        if args.vectors and args.vectors == earlier["vectors"] and media.sha256(args.vectors) != earlier["vectors_sha256"]:
+        repeated = args.vectors and args.vectors == earlier.get("vectors")
+        if repeated and media.sha256(args.vectors) != earlier.get("vectors_sha256"):
             raise MediaError(f"{args.vectors}: has changed since {args.like} was made of it")
         if args.generator != earlier.get("generator") and args.classes is earlier.get("classes"):
             args.classes = None                      # they were another generator's
@@ -198,7 +207,8 @@ def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
                             progress=partial(tqdm, unit="frame", desc=args.output_file))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what is done is kept; run the same command again to go on") from None
-    print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second")
+    print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {how.codec}, "
+          f"{float(how.fps):.6g} frames a second")
 
 
 def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:
@@ -206,7 +216,7 @@ def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
     from musicvideo.vision.generators.weights import cache       # here, for it waits for torch
 
     samples = load_song(args.song, args.duration)
-    features = classic_features(samples, args.frame_length)
+    features = listen(args, samples)
     path = follow(args, settings, generator.noise_dim, features)
     frames = frame_count(path.duration, how.fps)
     estimates = {}
@@ -286,6 +296,12 @@ def saved_classes(vectors: str | os.PathLike, labels: Sequence[str]) -> list[int
     return list(path.classes)
 
 
+def listen(args: argparse.Namespace, samples: np.ndarray) -> Features:
+    """What the mapping hears in the song; remembered, for the same song is often rendered again."""
+    return cached_features(samples, args.frame_length, mapping=args.mapping,
+                           cache=user_cache_path("musicvideo") / "features")
+
+
 def follow(args: argparse.Namespace, settings: dict, noise_dim: int, features: Features | None = None) -> Trajectory:
     """The path of the song through the generator: read, or made from its features."""
     if settings["vectors"]:
@@ -299,9 +315,9 @@ def follow(args: argparse.Namespace, settings: dict, noise_dim: int, features: F
                              f"(give --duration {math.floor(path.duration)})")
         return replace(path, duration=min(duration, path.duration))
     return trajectory(
-        features or classic_features(load_song(args.song, args.duration), args.frame_length),
+        features or listen(args, load_song(args.song, args.duration)),
         settings["classes"], noise_dim=noise_dim, num_classes=len(settings["classes"]),
-        rng=np.random.default_rng([settings["seed"], 1]), **{name: getattr(args, name) for name in MAPPING},
+        rng=np.random.default_rng([settings["seed"], 1]), **{name: getattr(args, name) for name in WALK},
     )
 
 

@@ -30,6 +30,12 @@ PUBLISHED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    """Remembered features stay out of the cache of whoever runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def door(monkeypatch, tmp_path, capsys):
     """A function that runs visualize.py here and now, on a generator that costs nothing.
@@ -86,7 +92,6 @@ def test_help_shows_a_command_to_copy():
 
 
 def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch):
-    monkeypatch.setattr(visualize, "rate", visualize.rate)
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
                                       "--resolution", "32", "--frame_length", "1024"])
     visualize.main()
@@ -96,6 +101,13 @@ def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch)
 def test_classes_by_name_and_number(door, tmp_path):
     assert door("--classes", "colour 3", "7", "colour 11", "3").returncode == 0
     assert settings_of(tmp_path / "output.mp4")["classes"] == [3, 7, 11]
+
+
+def test_mappings_move_differently(door):
+    door("--seed", "1", "--output_file", "classic.mp4")
+    door("--seed", "1", "--output_file", "pulse.mp4", "--mapping", "pulse")
+    assert settings_of("pulse.mp4")["mapping"] == "pulse"
+    assert not same("classic.mp4", "pulse.mp4")
 
 
 def test_list_classes(door):
@@ -117,7 +129,8 @@ def test_video_is_as_long_as_the_song(door, tmp_path):
 def test_two_runs_of_the_real_command_are_the_same(tmp_path):
     for output in ("a.mp4", "b.mp4"):
         result = command("visualize.py", "--song", SONG, "--generator", "cppn", "--fps", "25", "--classes", "mushroom",
-                         "bells", "--seed", "7", "--resolution", "64", "--duration", "4", "--output_file", tmp_path / output)
+                         "bells", "--seed", "7", "--resolution", "64", "--duration", "4", "--output_file",
+                         tmp_path / output)
         assert result.returncode == 0, result.stderr
         assert "seed 7, classes: mushroom, bells" in result.stdout
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -172,7 +185,8 @@ def test_vectors_are_saved_and_used(door):
     np.testing.assert_array_equal(read_frames("a.mp4")[:9] > 128, read_frames("c.mp4")[:9] > 128)
     assert door("--output_file", "b2.mp4", "--like", "b.mp4").returncode == 0
     assert same("b.mp4", "b2.mp4")
-    assert_one_line_error(door("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"), "f.npz", "2.0 of 10.0")
+    assert_one_line_error(door("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"),
+                          "f.npz", "2.0 of 10.0")
     assert_one_line_error(door("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
     door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--seed", "1")
     assert_one_line_error(door("--output_file", "b2.mp4", "--like", "b.mp4"), "f.npz", "has changed")

@@ -195,7 +195,7 @@ class Work:
         try:
             lock = filelock.FileLock(self.folder / "lock").acquire(timeout=0)
         except filelock.Timeout:
-            raise MediaError(f"{self.output}: another run is making it; wait for that, or name another output") from None
+            raise MediaError(f"{self.output}: another run is making it (wait for it, or name another output)") from None
         with lock:
             try:
                 self._prepare(json.loads(json.dumps(settings)), overwrite)
@@ -384,7 +384,7 @@ def join(
     script = parts[0].with_name("segments.ffconcat")
     script.write_text("ffconcat version 1.0\n" + "".join(
         # Whole and quoted: FFmpeg takes a "#" in the folder of a relative name for the end of it.
-        "file '{}'\nduration {:.6f}\n".format(media.source(part).replace("'", r"'\''"), float(len(numbers) / rate))
+        "file '{}'\nduration {:.6f}\n".format(media.source(part).replace("'", r"'\''"), len(numbers) / float(rate))
         for part, numbers in zip(parts, plan)
     ))
     # FFmpeg's concat counts in microseconds, which most frame rates are no multiple of: back onto the exact grid.
@@ -403,7 +403,8 @@ def join(
             "-i", media.source(song),
             "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
             "-map", "1:a:0", *(("-c:a", "copy") if copied else container.reencode),
-            "-map_metadata", "1", "-map_chapters", "-1", "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
+            "-map_chapters", "-1", "-map_metadata", "1",
+            "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
             "-movflags", "+faststart", media.source(output),
         ],
         doing=f"joining {len(parts)} segments with {song}",
