@@ -24,7 +24,7 @@ from musicvideo.vision.generators import backends, weights
 from musicvideo.vision.generators.biggan import BigGAN, Network, Reference
 from tests.random_biggan import random_biggan, save
 
-FRAMES = 4                     # that ours draws in a turn
+FRAMES = 8                     # that ours draws in a turn
 MATRIX = 2048                  # rows of the matrices whose product measures the machine's peak
 
 

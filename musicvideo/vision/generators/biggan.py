@@ -40,7 +40,7 @@ from musicvideo.vision.labels import imagenet_labels
 
 Strips = list                  # a picture as strips of rows, top to bottom; small ones are a single strip
 
-STYLES = 8                     # pictures whose styles are computed at a time, always as many: see `BigGAN.styles`
+STYLES = 16                    # pictures whose styles are computed at a time, always as many: see `BigGAN.styles`
 
 
 def statistics(norm: BigGANBatchNorm, truncation: float) -> tuple[Tensor, Tensor]:
@@ -237,9 +237,7 @@ class BigGAN:
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Iterator[Tensor]:
         """Draw (b, 3, H, W) in -1..1, a few at a time."""
         for styles in self.styles(torch.as_tensor(noise).float(), torch.as_tensor(classes).float()):
-            for batch in styles.split(self.backend.batch):
-                missing = self.backend.batch - len(batch)
-                yield self.backend(F.pad(batch, (0, 0, 0, missing)))[:len(batch)]
+            yield self.backend(styles)
 
     def styles(self, noise: Tensor, classes: Tensor) -> Iterator[Tensor]:
         """Styles (b, S) of noise (B, 128) and class weights (B, 1000), a few at a time.
