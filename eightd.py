@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
                         "which tells front from back (default: hrtf where measurements are installed, else sphere)")
     p.add_argument("--sofa", metavar="FILE", help="a measured head of your own for hrtf: a SOFA file (SimpleFreeFieldHRIR)")
     p.add_argument("--width", metavar="0..1", type=float, default=0.5,
-                   help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° (default %(default)s)")
+                   help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° "
+                        "(default %(default)s)")
     p.add_argument("--distance", metavar="METRES", type=float, default=1.0,
                    help="of the source; the level falls as 1/distance (default %(default)s)")
     p.add_argument("-n", "--normalize", action="store_true",

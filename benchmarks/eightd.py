@@ -66,7 +66,6 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="10 and 60 minutes too: time and memory stay in proportion")
     args = parser.parse_args()
     models = [name for name in MODELS if name != "hrtf" or find_kemar()]
-    # Half an hour of moves in measures would cost the same: the curve is computed 4000 times a second at most.
     jumps = Motion([Move(0, 3600, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=tuple(np.arange(0, 3600.5, 0.5)))])
 
     with tempfile.TemporaryDirectory() as name:
@@ -92,7 +91,8 @@ def main() -> None:
                     source = noise_file(folder, 60 * minutes)
                     taken = processor_seconds(lambda: render_file(source, out, orbit(ORBIT), load_model(model)), 1)
                     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                    print(f"  {model:7s} {minutes:3d} min  {taken:7.2f} s  {60 * minutes / taken:7.1f} x real time  {peak:6.0f} MiB")
+                    print(f"  {model:7s} {minutes:3d} min  {taken:7.2f} s  {60 * minutes / taken:7.1f} x real time  "
+                          f"{peak:6.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -232,7 +232,8 @@ def test_a_song_without_a_score(folder, run):
 
 
 def test_the_same_table_makes_the_same_file(folder, run):
-    table = write_table(HEAD + '[parts.bells]\nfile = "bells.wav"\ntremolo = { speed = 5, depth = 40 }\norbit = 2\nreverb = "hall"\n')
+    table = write_table(HEAD + '[parts.bells]\nfile = "bells.wav"\ntremolo = { speed = 5, depth = 40 }\n'
+                               'orbit = 2\nreverb = "hall"\n')
     made = []
     for _ in range(2):
         assert run(table).returncode == 0

@@ -169,7 +169,8 @@ def test_unknown_set_and_missing_clock(score):
 
 
 def test_ears_outside_are_scaled_on_request(score):
-    sets = {"a": [{"effect": "straight", "t1": 0, "t2": 1, "ear_i": -2}, {"effect": "straight", "t1": 1, "t2": 2, "ear_i": 1}],
+    sets = {"a": [{"effect": "straight", "t1": 0, "t2": 1, "ear_i": -2},
+                  {"effect": "straight", "t1": 1, "t2": 2, "ear_i": 1}],
             "b": [{"effect": "straight", "t1": 0, "t2": 2, "ear_i": 0.5}]}
     motion = read_motion(score(sets), "a", None, 2, scale=True)
     np.testing.assert_allclose(ears(motion, 0.5, 1.5), [-1, 0.5], atol=1e-6)

@@ -163,7 +163,8 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
 
     for name, part in parts.items():
         if part.reverb is not None and part.reverb not in reverbs:
-            raise MediaError(f"{path}: [parts.{name}]: unknown reverb '{part.reverb}', {nearest(part.reverb, list(reverbs))}")
+            raise MediaError(f"{path}: [parts.{name}]: unknown reverb '{part.reverb}', "
+                             f"{nearest(part.reverb, list(reverbs))}")
         if part.set is not None and not panning:
             raise MediaError(f"{path}: [parts.{name}]: a set needs a panning score: add [panning] with score and clock")
     for bus_name, bus in buses.items():
@@ -308,7 +309,7 @@ def measure(path: str | os.PathLike) -> Loudness:
     curves = loudness_curves(path)
     if not len(curves["I"]) or curves["I"][-1] <= SILENCE:
         raise MediaError("the mix is silent, or shorter than 0.4 s: there is no loudness to set; check the parts")
-    return Loudness(curves["I"][-1], curves["LRA"][-1], 20 * log10(curves["true_peak"][-1]))
+    return Loudness(float(curves["I"][-1]), float(curves["LRA"][-1]), 20 * log10(curves["true_peak"][-1]))
 
 
 def master_file(source_path: Path, target: Path, master: Master) -> None:
@@ -356,10 +357,11 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
 
 def ffmpeg(source_path: str | os.PathLike, target: Path, filters: Sequence[str], *output: str) -> None:
     """Send one sound file through a chain of filters."""
-    run(["ffmpeg", "-v", "error", "-y", *SAFE_INPUT, "-i", source(source_path), "-af", ",".join(filters), *(output or FLOAT_WAV),
-         target], doing=f"mixing {source_path}")
+    run(["ffmpeg", "-v", "error", "-y", *SAFE_INPUT, "-i", source(source_path),
+         "-af", ",".join(filters), *(output or FLOAT_WAV), target], doing=f"mixing {source_path}")
 
 
 def sox(source_path: Path, target: Path, effect: Sequence[object]) -> None:
     """Send one sound file through a SoX effect, in float."""
-    run(["sox", source_path, "-e", "floating-point", "-b", "32", target, *map(str, effect)], doing=f"mixing {source_path.stem}")
+    run(["sox", source_path, "-e", "floating-point", "-b", "32", target, *map(str, effect)],
+        doing=f"mixing {source_path.stem}")

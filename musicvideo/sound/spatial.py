@@ -55,8 +55,8 @@ def sphere(source: np.ndarray, position: Position, rate: float) -> np.ndarray:
     """A rigid spherical head: time difference by a gliding delay, level difference by head shadow.
 
     The delay is the path to each ear over the sphere, so the time difference between the ears is Woodworth's
-    a/c (θ + sin θ); the shadow filter's own delay adds up to Kuhn's 3 a/c sin θ at low frequencies. Front and back
-    sound the same, as they do on a sphere. Arguments and result as in `pan`.
+    a/c (θ + sin θ) above 1.5 kHz; below, the shadow filter's own delay makes it larger, as Kuhn's 3 a/c sin θ has it.
+    Front and back sound the same, as they do on a sphere. Arguments and result as in `pan`.
 
     Source: Brown and Duda, "A structural model for binaural sound synthesis", IEEE Trans. Speech and Audio
     Processing 6(5), 1998, equations 1 to 4.
