@@ -80,6 +80,11 @@ def test_the_last_measures_need_no_event_after_them():
     assert clock.duration == clock.seconds(4, 3) == clock.seconds(5) == 10
 
 
+def test_a_release_behind_the_last_bar_line_begins_no_measure():
+    assert Clock(TPQ, end=8 * TPQ + 1).measures == 2
+    assert Clock(TPQ, end=9 * TPQ).measures == 3
+
+
 def test_outside_the_piece_is_an_error():
     clock = Clock(TPQ, end=8 * TPQ)
     for measure, beat, words in ((3, 2, "there is no measure 3"), (0, 1, "there is no measure 0"),

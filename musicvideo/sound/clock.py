@@ -64,7 +64,8 @@ class Clock:
         for tick, (numerator, denominator) in metre_at.items():
             number = self._measures_until(tick) + 1
             self.metres.append(Metre(tick, number, numerator, denominator))
-        self.measures = max(self._measures_until(end), self.metres[-1].measure - 1)
+        # A pedal's or a note's release may stand a tick behind the last bar line, and begins no measure.
+        self.measures = max(self._measures_until(end - ticks_per_quarter // 32), self.metres[-1].measure - 1)
 
     def _measures_until(self, tick: int) -> int:
         """How many measures begin before `tick`."""
