@@ -32,6 +32,7 @@ INTRO ?= 4
 OUTRO ?= 4
 LOOK ?= none
 PULSE ?= 0
+ENCODER ?= h264
 SYSTEM_DEPS ?= install
 
 safe := A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z \
@@ -116,6 +117,7 @@ help: ## this list
 	'  INTRO OUTRO  seconds of slow opening, and of back and forth at the end; 0 for none   [$(INTRO) $(OUTRO)]' \
 	'  LOOK         none, vintage, noir or dream   [$(LOOK)]' \
 	'  PULSE        0..1, how far the picture jumps on each beat   [$(PULSE)]' \
+	'  ENCODER      of the film: h264, hevc, h264_nvenc, h264_videotoolbox ...   [$(ENCODER)]' \
 	'  SYSTEM_DEPS  check: never install programs, only say which are missing   [$(SYSTEM_DEPS)]' \
 	'  FFMPEG FFPROBE SOX MUSESCORE   programs elsewhere than on PATH'
 
@@ -208,14 +210,14 @@ media/%-Wet.wav media/%-Dry.wav: | $(READY)
 # -- square video -> film --------------------------------------------------------------------------------------
 
 # The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
-export FILM_SETTINGS = $(WIDTH) $(HEIGHT) $(INTRO) $(OUTRO) $(LOOK) $(PULSE) $(FONT) $(TITLE_TEXT)
+export FILM_SETTINGS = $(WIDTH) $(HEIGHT) $(INTRO) $(OUTRO) $(LOOK) $(PULSE) $(ENCODER) $(FONT) $(TITLE_TEXT)
 media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
 	@{ printf '%s\n' "$$FILM_SETTINGS"; wc -c < $<; } | { $(remember); }
 
 media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film | $(READY)
 	$(PY) -m musicvideo video $< media/$(TITLE)-Wet.wav $@ --width $(WIDTH) --height $(HEIGHT) \
 	--intro $(INTRO) --outro $(OUTRO) --title "$$TITLE_TEXT" --font "$$FONT" \
-	--look $(LOOK) --pulse $(PULSE) --song media/$(TITLE).wav
+	--look $(LOOK) --pulse $(PULSE) --codec $(ENCODER) --song media/$(TITLE).wav
 
 # The name says what it is: `make Impassive.mp4` makes one for devices that do not take FLAC in Matroska.
 $(TITLE).mkv $(TITLE).mp4: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)

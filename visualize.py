@@ -24,10 +24,11 @@ from tqdm import tqdm
 from musicvideo import media
 from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
+from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.features import HOP_UNIT, MAPPINGS, SAMPLE_RATE, Features, cached_features, load_song
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
-from musicvideo.vision.render import CODECS, Encoding, Work, encoding, frame_count, render, settings_of, versions
+from musicvideo.vision.render import Encoding, Work, encoding, frame_count, render, settings_of, versions
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up

@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
     video.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
     video.add_argument("--pulse", type=float, default=0.0, help="0..1, jump towards the viewer on each beat (%(default)s)")
+    video.add_argument("--codec", default="h264", help="as of visualize.py, hardware encoders too (%(default)s)")
     video.add_argument("--song", help="what the video was drawn from, for its beats")
 
     merge = commands.add_parser("merge", help="finished picture + mix -> film")

@@ -208,6 +208,14 @@ def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
 
 
+def test_encoder_by_name(square, sound, tmp_path):
+    film.finish(square, sound, tmp_path / "film.mkv", codec="hevc", **SMALL)
+    streams = media.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing")
+    assert json.loads(streams)["streams"][0]["codec_name"] == "hevc"
+    with pytest.raises(MediaError, match="ENCODER=mpeg1: unknown .*h264_nvenc"):
+        film.finish(square, sound, tmp_path / "film.mkv", codec="mpeg1", **SMALL)
+
+
 def test_unknown_look_and_pulse_out_of_range(square, sound, tmp_path):
     with pytest.raises(MediaError, match="LOOK=sepia: unknown .*vintage"):
         film.finish(square, sound, tmp_path / "film.mkv", look="sepia")

@@ -18,6 +18,7 @@ from stub import Stub, drifting, flashing
 
 from musicvideo import media
 from musicvideo.media import MediaError
+from musicvideo.vision import codecs
 from musicvideo.vision import render as rendering
 from musicvideo.vision.render import SEGMENT_FRAMES, Work, draw, encoding, frame_count, render, segments, settings_of
 
@@ -250,8 +251,8 @@ def test_a_failure_leaves_an_earlier_video_and_nothing_else(song, tmp_path):
 
 
 def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
-    broken = rendering.Codec("libx264", "-crf", 18, 51, ("-profile:v", "nonsense"))
-    monkeypatch.setitem(rendering.CODECS, "h264", broken)
+    broken = codecs.Codec("libx264", "-crf", 18, 51, ("-profile:v", "nonsense"))
+    monkeypatch.setitem(codecs.CODECS, "h264", broken)
     with pytest.raises(MediaError, match="encoding.*ffmpeg failed"):
         make(song, tmp_path / "a.mp4", drifting(10))
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import scipy.sparse.linalg
 from scipy import fft, signal, sparse, spatial
 from threadpoolctl import threadpool_limits
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from musicvideo import media
 from musicvideo.media import MediaError
+from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.title import title_card
 
 INTRO_SOURCE = Fraction(1, 2)   # seconds of the video that the intro stretches
@@ -72,8 +73,9 @@ def finish(
     look: str = "none",
     pulse: float = 0.0,
     beats: Sequence[tuple[float, float]] = (),
-    crf: int = 18,
-    preset: str = "medium",
+    codec: str = "h264",
+    crf: int | None = None,
+    preset: str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> None:
     """Make the finished picture, as long as intro and sound together.
@@ -81,7 +83,7 @@ def finish(
     Args:
         video: a square video.
         sound: the mix that will be merged; only its length counts here.
-        output: the picture, H.264 yuv420p, without sound.
+        output: the picture, yuv420p, without sound.
         width, height: of the output in pixels; multiples of 4 and 2, so that both halves are whole chroma samples.
         title: text of the title card; "" for none.
         font: a font family; None lets fontconfig choose.
@@ -90,8 +92,9 @@ def finish(
         look: a key of `LOOKS`.
         pulse: 0..1, how far the picture jumps towards the viewer on each beat.
         beats: (seconds of the song, strength 0..1), in order.
-        crf: quality, 0 (lossless) to 51.
-        preset: x264's speed, "ultrafast" to "veryslow".
+        codec: a key of `musicvideo.vision.codecs.CODECS`.
+        crf: quality in the codec's own scale, lower is better; None takes its default.
+        preset: the encoder's speed, in place of the codec's own.
         progress: called with the seconds of picture that are done, and all of them.
 
     Raises:
@@ -105,6 +108,9 @@ def finish(
         raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
     if not 0 <= pulse <= 1:
         raise MediaError(f"PULSE={pulse}: is not within 0..1")
+    if codec not in CODECS:
+        raise MediaError(f"ENCODER={codec}: unknown (choose {', '.join(CODECS)})")
+    CODECS[codec].require()
     square = media.probe(video)
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
@@ -134,7 +140,7 @@ def finish(
                 *(["-loop", "1", "-framerate", str(rate), "-i", media.source(card)] if title else []),
                 "-filter_complex_script", script,
                 "-map", "[film]",
-                "-c:v", "libx264", "-crf", str(crf), "-preset", preset, "-pix_fmt", "yuv420p",
+                *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []), "-pix_fmt", "yuv420p",
                 "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
                 media.source(partial),
             ],

@@ -69,8 +69,6 @@ def _words(name: str) -> list[str]:
 
 def _close(typed: str, labels: Sequence[str]) -> list[tuple[int, str]]:
     """Names that are spelt alike, or share a word."""
-    import difflib
-
     near = set(difflib.get_close_matches(typed.casefold(), [name.casefold() for name in labels]))
     wanted = set(_words(typed))
     return [(i, name) for i, name in enumerate(labels) if name.casefold() in near or wanted & set(_words(name))]

@@ -28,42 +28,13 @@ from tqdm import tqdm
 
 from musicvideo import media
 from musicvideo.media import MediaError
+from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.generators import Generator
 from musicvideo.vision.latents import Trajectory
 
 SEGMENT_FRAMES = 240       # 8 s at 30 frames a second; also the distance of key frames, so segments stand alone
 ENCODER_THREADS = 2        # a fixed number, for other numbers give other bytes; few, for the generator needs the rest
 SILENT = partial(tqdm, disable=True)
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How FFmpeg is asked for a codec."""
-
-    encoder: str
-    quality: str = ""                  # the option that takes the quality
-    crf: int | None = None             # default quality, by eye the same as the drawing
-    worst: int | None = None           # the quality's range is 0..worst
-    options: tuple[str, ...] = ()
-
-
-_THREADS = str(ENCODER_THREADS)
-CODECS = {
-    "h264": Codec("libx264", "-crf", 18, 51, ("-preset", "medium", "-threads", _THREADS)),
-    "hevc": Codec("libx265", "-crf", 20, 51, ("-preset", "medium", "-x265-params",
-                                              f"log-level=error:pools={_THREADS}:frame-threads=1")),
-    "av1": Codec("libsvtav1", "-crf", 24, 63, ("-preset", "8", "-svtav1-params", f"lp={_THREADS}")),
-    "vp9": Codec("libvpx-vp9", "-crf", 24, 63, ("-b:v", "0", "-cpu-used", "3", "-row-mt", "1",
-                                                "-threads", _THREADS)),
-    "ffv1": Codec("ffv1", options=("-level", "3", "-slices", "4", "-threads", _THREADS)),
-    "h264_nvenc": Codec("h264_nvenc", "-cq", 19, 51, ("-preset", "p5", "-rc", "vbr", "-b:v", "0")),
-    "hevc_nvenc": Codec("hevc_nvenc", "-cq", 21, 51, ("-preset", "p5", "-rc", "vbr", "-b:v", "0")),
-    "av1_nvenc": Codec("av1_nvenc", "-cq", 24, 51, ("-preset", "p5", "-rc", "vbr", "-b:v", "0")),
-    "h264_qsv": Codec("h264_qsv", "-global_quality", 19, 51),
-    "hevc_qsv": Codec("hevc_qsv", "-global_quality", 21, 51),
-    "h264_videotoolbox": Codec("h264_videotoolbox", "-q:v", 70, 100),      # here higher is better
-    "hevc_videotoolbox": Codec("hevc_videotoolbox", "-q:v", 65, 100),
-}
 
 
 @dataclass(frozen=True)
@@ -133,9 +104,7 @@ def encoding(
         raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
     elif not 0 <= crf <= chosen.worst:
         raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
-    known = media.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
-    if not re.search(rf"\b{chosen.encoder}\b", known):
-        raise MediaError(f"codec: the ffmpeg on this machine has no {chosen.encoder} (choose another --codec)")
+    chosen.require()
     return Encoding(fps, codec, crf, size)
 
 
@@ -349,9 +318,8 @@ def encoder_command(resolution: int, encoding: Encoding, path: Path) -> list[str
             "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format=yuv420p",
             "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
         ]  # fmt: skip
-    quality = [codec.quality, str(encoding.crf)] if codec.quality else []
     return [
-        "ffmpeg", "-v", "error", "-y", *source, *pixels, "-c:v", codec.encoder, *quality, *codec.options,
+        "ffmpeg", "-v", "error", "-y", *source, *pixels, *codec.arguments(encoding.crf, ENCODER_THREADS),
         "-g", str(SEGMENT_FRAMES), "-f", "nut", media.source(path),
     ]  # fmt: skip
 

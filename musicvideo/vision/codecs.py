@@ -1,0 +1,59 @@
+"""How FFmpeg is asked for each video codec."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from musicvideo import media
+from musicvideo.media import MediaError
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder of FFmpeg's."""
+
+    encoder: str
+    quality: str = ""                  # the option that takes the quality
+    crf: int | None = None             # default quality, by eye the same as the drawing
+    worst: int | None = None           # the quality's range is 0..worst
+    options: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()      # what limits it to {} threads
+
+    def arguments(self, crf: int | None = None, threads: int | None = None) -> list[str]:
+        """FFmpeg's options.
+
+        Args:
+            crf: quality in the codec's own scale; None takes the default.
+            threads: how many it may use; None for as many as it likes.
+        """
+        return [
+            "-c:v", self.encoder, *self.options,
+            *([self.quality, str(self.crf if crf is None else crf)] if self.quality else []),
+            *([part.format(threads) for part in self.threads] if threads else []),
+        ]  # fmt: skip
+
+    def require(self) -> None:
+        """Raise MediaError if this machine's FFmpeg lacks the encoder."""
+        known = media.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
+        if not re.search(rf"\b{self.encoder}\b", known):
+            raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} (choose another)")
+
+
+_THREADS = ("-threads", "{}")
+_NVENC = ("-preset", "p5", "-rc", "vbr", "-b:v", "0")
+CODECS = {
+    "h264": Codec("libx264", "-crf", 18, 51, ("-preset", "medium"), _THREADS),
+    "hevc": Codec("libx265", "-crf", 20, 51, ("-preset", "medium", "-x265-params", "log-level=error"),
+                  ("-x265-params", "log-level=error:pools={}:frame-threads=1")),
+    "av1": Codec("libsvtav1", "-crf", 24, 63, ("-preset", "8"), ("-svtav1-params", "lp={}")),
+    "vp9": Codec("libvpx-vp9", "-crf", 24, 63, ("-b:v", "0", "-cpu-used", "3", "-row-mt", "1"), _THREADS),
+    "ffv1": Codec("ffv1", options=("-level", "3", "-slices", "4"), threads=_THREADS),
+    "h264_nvenc": Codec("h264_nvenc", "-cq", 19, 51, _NVENC),
+    "hevc_nvenc": Codec("hevc_nvenc", "-cq", 21, 51, _NVENC),
+    "av1_nvenc": Codec("av1_nvenc", "-cq", 24, 51, _NVENC),
+    "h264_qsv": Codec("h264_qsv", "-global_quality", 19, 51),
+    "hevc_qsv": Codec("hevc_qsv", "-global_quality", 21, 51),
+    "h264_videotoolbox": Codec("h264_videotoolbox", "-q:v", 70, 100),      # here higher is better
+    "hevc_videotoolbox": Codec("hevc_videotoolbox", "-q:v", 65, 100),
+}
