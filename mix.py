@@ -35,7 +35,7 @@ def main() -> None:
     mix = read_mix(args.table, title)
     mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
     with tqdm(total=steps(mix), desc=f"mixing {title}", disable=None) as bar:
-        make_mixes(mix, *mixes.values(), progress=bar.update)
+        make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
     if args.report:
         plot_mixes(mixes, mix.master, args.report)
 

@@ -1,6 +1,7 @@
 """The mix: arithmetic, alignment, loudness, peaks, and what is said of a faulty table."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_a_mix_a_mastering_engineer_accepts(folder, run):
         assert pyloudnorm.Meter(RATE).integrated_loudness(sound) == pytest.approx(-14, abs=0.3)
         assert true_peak(sound) <= -0.95
         assert np.abs(sound).max() < 1
-    assert sorted(path.name for path in Path("media").iterdir()) == ["Piece-Dry.wav", "Piece-Wet.wav"]
+    assert sorted(path.name for path in Path("media").glob("[!.]*")) == ["Piece-Dry.wav", "Piece-Wet.wav"]
 
 
 def test_the_reverb_tail_rings_out(folder, run):
@@ -241,6 +242,23 @@ def test_the_same_table_makes_the_same_file(folder, run):
     assert made[0] == made[1]
 
 
+def test_only_what_changed_is_made_again(folder, run):
+    """The stems of parts that did not change stay the very files they were; the mix is that of a first run."""
+    def stems():
+        return {path.parent.name.split("-")[0]: path.stat().st_ino for path in Path("media/.stems/Piece").glob("*/wet.wav")}
+
+    assert run(write_table(FULL)).returncode == 0
+    before = stems()
+    assert set(before) == {"vibes", "bells", "marimba", "silent"}
+    assert run(write_table(FULL.replace("gain = -6", "gain = -3").replace("send = -12", "send = -6"))).returncode == 0
+    after = stems()
+    assert {name for name in after if after[name] != before[name]} == {"bells"}
+    kept = Path("media/Piece-Wet.wav").read_bytes()
+    shutil.rmtree("media/.stems")
+    assert run("Piece.mix.toml").returncode == 0
+    assert Path("media/Piece-Wet.wav").read_bytes() == kept
+
+
 def test_the_tables_that_come_with_it_are_sound():
     for name in ("Impassive", "song"):
         table = mixing.read_mix(ROOT / "scores" / f"{name}.mix.toml", "Title")
@@ -271,14 +289,14 @@ def test_the_tables_that_come_with_it_are_sound():
 def test_faulty_tables(folder, run, text, words):
     Path("p.json").write_text('{"a": [{"effect": "none", "m1": 1, "m2": "end"}]}')
     assert_one_line_error(run(write_table(text)), *words)
-    assert not any(Path("media").iterdir()) if Path("media").exists() else True
+    assert not any(Path("media").glob("[!.]*"))
 
 
 def test_what_was_there_stays_when_it_fails(folder, run):
     Path("media").mkdir()
     Path("media/Piece-Wet.wav").write_bytes(b"mine")
     assert run(write_table('[parts.a]\nfile = "silent.wav"\n')).returncode == 1
-    assert [path.name for path in Path("media").iterdir()] == ["Piece-Wet.wav"]
+    assert [path.name for path in Path("media").glob("[!.]*")] == ["Piece-Wet.wav"]
     assert Path("media/Piece-Wet.wav").read_bytes() == b"mine"
 
 

@@ -12,23 +12,25 @@ SoX does tremolo and reverb, FFmpeg converts, sums and limits. Between the first
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, cos, log10, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from musicvideo.media import SAFE_INPUT, MediaError, atomic, require_file, run, source
+from musicvideo.media import SAFE_INPUT, MediaError, atomic, require_file, run, sha256, source
 from musicvideo.sound.clock import read_clock
 from musicvideo.sound.panning import Motion, orbit, read_motion
 from musicvideo.sound.schema import find_fault, nearest
-from musicvideo.sound.spatial import load_model, open_sound, render_file
+from musicvideo.sound.spatial import find_kemar, load_model, open_sound, render_file
 
 try:
     import tomllib
@@ -181,8 +183,15 @@ def steps(mix: Mix) -> int:
 
 
 def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
-               progress: Callable[[], object] = lambda: None) -> None:
+               stems: str | os.PathLike | None = None, progress: Callable[[], object] = lambda: None) -> None:
     """Write the Dry and the Wet mix: 48 kHz, 24 bit, of the same length, the longest part's plus the tail.
+
+    Args:
+        mix: what `read_mix` returns.
+        dry, wet: the files to write.
+        stems: folder in which finished parts are kept, so that the next mix makes only those that changed; what
+            this mix does not use is deleted from it. None keeps nothing.
+        progress: called after each of `steps(mix)` steps.
 
     Raises:
         MediaError: a part that is missing or no sound, a fault in the panning score, a mix that cannot be that loud.
@@ -191,20 +200,23 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
     motions = {name: read_part_motion(mix, part, length / RATE) for name, part in mix.parts.items() if part.moves}
     with TemporaryDirectory(prefix="mix-") as folder, atomic(dry) as dry_partial, atomic(wet) as wet_partial:
         work = Path(folder)
+        kept = Path(stems) if stems else work / "stems"
+        kept.mkdir(parents=True, exist_ok=True)
 
-        def make_part(name: str) -> None:
+        def make_part(name: str) -> str:
             part = mix.parts[name]
-            prepare(part, work / f"{name}-dry.wav", length)
-            if name in motions:
-                width = 0.0 if is_mono(part.file) else part.width
-                render_file(work / f"{name}-dry.wav", work / f"{name}-wet.wav", motions[name], load_model(part.model),
-                            width=width)
-            else:
-                os.link(work / f"{name}-dry.wav", work / f"{name}-wet.wav")
+            stem = kept / f"{name}-{fingerprint(mix, part, length)}"
+            if not stem.exists():
+                with TemporaryDirectory(prefix=".", dir=kept) as making:
+                    make_stem(part, Path(making) / "stem", length, motions.get(name))
+                    os.rename(Path(making) / "stem", stem)
+            os.symlink(stem.resolve() / "dry.wav", work / f"{name}-dry.wav")
+            os.symlink(stem.resolve() / "wet.wav", work / f"{name}-wet.wav")
             progress()
+            return stem.name
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(make_part, mix.parts))
+            used = set(pool.map(make_part, mix.parts))
         wet_inputs = {work / f"{name}-wet.wav": 0.0 for name in mix.wet.parts}
         for name, reverb in mix.reverbs.items():
             sends = {work / f"{part}-wet.wav": mix.parts[part].send
@@ -220,6 +232,34 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
         sum_files(wet_inputs, work / "wet.wav", gain=mix.wet.gain)
         master_file(work / "wet.wav", wet_partial, mix.master)
         progress()
+        for stem in kept.iterdir():
+            if stem.name not in used and not stem.name.startswith("."):
+                shutil.rmtree(stem)
+
+
+def make_stem(part: Part, folder: Path, length: int, motion: Motion | None) -> None:
+    """A part as the mixes take it: `dry.wav`, and `wet.wav`, moved around the head if it moves."""
+    folder.mkdir()
+    dry, wet = folder / "dry.wav", folder / "wet.wav"
+    prepare(part, dry, length)
+    if motion:
+        render_file(dry, wet, motion, load_model(part.model), width=0.0 if is_mono(part.file) else part.width)
+    else:
+        os.link(dry, wet)
+
+
+def fingerprint(mix: Mix, part: Part, length: int) -> str:
+    """Of all that makes a stem what it is: sound, settings, motion, clock, and the code that makes it."""
+    digest = hashlib.sha256()
+    digest.update(repr([replace(part, reverb=None, send=0.0), length, sha256(part.file)]).encode())
+    if part.moves:
+        digest.update(str(find_kemar()).encode())            # what the best model is
+    if part.set is not None:
+        digest.update(json.dumps(json.loads(Path(mix.panning_score).read_text())[part.set]).encode())
+        digest.update(Path(mix.clock).read_bytes() if mix.clock else b"")
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def mix_length(mix: Mix) -> int:
