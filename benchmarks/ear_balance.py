@@ -1,6 +1,6 @@
 """Does what one hears follow what the panning score says? Measured on the parts of a mix that move.
 
-    python benchmarks/ear_balance.py scores/Impassive.mix.toml      (after `make scores`)
+    python -m benchmarks.ear_balance scores/Impassive.mix.toml      (after `make scores`)
 
 For each part: the correlation, over windows of 50 ms in which it sounds, of the balance between the ears (difference over
 sum of their levels above 700 Hz, below which a head is no obstacle) and the ear position written, where the part's energy
@@ -8,7 +8,6 @@ is in the window. 0.95 and more is following; the second figure has the part's r
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from musicvideo.sound.mixing import RATE, add_reverb, is_mono, mix_length, prepare, read_mix, read_part_motion
 from musicvideo.sound.spatial import load_model, render
 
