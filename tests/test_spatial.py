@@ -221,6 +221,35 @@ def test_hrtf_at_other_rates(rate):
     assert difference(rate) == pytest.approx(difference(48000), abs=20)
 
 
+def levels_at(rate: int, azimuth: float) -> np.ndarray:
+    """dB by which the measured head changes noise from 200 Hz to 9 kHz: all of it, then three bands."""
+    frequency = fft.rfftfreq(rate, 1 / rate)
+    phase = np.random.default_rng(5).uniform(0, 2 * np.pi, 9000)
+    spectrum = np.zeros(len(frequency), complex)
+    spectrum[200:9000] = np.exp(1j * phase[200:])
+    edge = rate // 8
+    source = np.pad(fft.irfft(spectrum, rate), edge, "wrap")
+    ears = load_model("hrtf")(source, at(azimuth, len(source)), rate)[edge:-edge]
+    power = (np.abs(fft.rfft(ears, axis=0)) ** 2).sum(axis=1)
+    return np.array([10 * np.log10(power[low:high].mean())
+                     for low, high in ((200, 9000), (300, 600), (2000, 4000), (6000, 8000))])
+
+
+@needs_kemar
+@pytest.mark.parametrize("rate", [22050, 44100, 88200, 96000, 192000, 384000])
+def test_hrtf_sounds_the_same_at_every_rate(rate):
+    for azimuth in (0, 30, -110):
+        np.testing.assert_allclose(levels_at(rate, azimuth), levels_at(RATE, azimuth), atol=0.5)
+
+
+@needs_kemar
+@pytest.mark.parametrize("rate", [48000, 96000, 192000])
+def test_responses_begin_within_their_pre_ring(rate):
+    """What an aligned response cuts off at its begin is little: it rises out of silence."""
+    responses = prepare(read_sofa(find_kemar()), rate).responses
+    assert decibels(np.abs(responses[..., :2]).max() / np.abs(responses).max()) < -35
+
+
 # -- Files --------------------------------------------------------------------------------------------------------
 
 
@@ -362,5 +391,7 @@ def test_diffuse_field_is_flat():
 
 def test_margin_covers_the_longest_filter():
     from musicvideo.sound import hrtf
-    assert MARGIN >= hrtf.LONGEST_TAPS + 2 * hrtf.PRE_RING + hrtf.CONTROL_HOP
+    earliest = 0.002 * 192000                                   # and the gliding delay before the filter
+    assert MARGIN >= hrtf.LONGEST_TAPS + 2 * hrtf.LONGEST_PRE_RING + hrtf.CONTROL_HOP + earliest
+    assert all(hrtf.pre_ring(rate) <= hrtf.LONGEST_PRE_RING for rate in (8000, 48000, 192000, 768000))
     assert spatial.BLOCK % hrtf.CONTROL_HOP == 0

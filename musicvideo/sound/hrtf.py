@@ -31,10 +31,12 @@ KEMAR = [Path(prefix) / "share/libmysofa/default.sofa" for prefix in (sys.prefix
 CONVENTION = "SimpleFreeFieldHRIR"
 LONGEST = 0.02                # seconds of a response that are kept
 LONGEST_TAPS = 3840           # and samples, at rates above 192 kHz
-PRE_RING = 32                 # samples before its arrival that an aligned response may begin
+PRE_RING = 32                 # samples before its arrival that an aligned response may begin, up to 48 kHz
+LONGEST_PRE_RING = 128        # and from 192 kHz on; as long in time between them
 CONTROL_HOP = 128             # samples from one computation of the weights to the next; linear in between
 SEGMENT = 8192                # samples filtered at once
 NEAR_MIDDLE = 0.1             # of the distance to the directions, where they are looked up
+MEASURED = 0.45               # of the rate of the measurement: up to there it has something to say
 LOWEST = 150.0                # Hz; below it a response is more of its loudspeaker than of a head
 BASS = (250.0, 1000.0)        # Hz; the phase of the loudspeaker is taken out below the first, and ever less up to the second
 MOST_EQUALISATION = 20.0      # dB up or down
@@ -158,13 +160,15 @@ class Filters:
     """Aligned, equalised responses at one rate.
 
     Args:
-        responses: (M, 2, taps), each with its arrival `PRE_RING` samples after its begin.
+        responses: (M, 2, taps), each with its arrival `early` samples after its begin.
         arrivals: (M, 2) samples after the arrival of a source in front, fractions, below 0 where earlier.
+        early: as `pre_ring` has it for the rate.
     """
 
-    def __init__(self, responses: np.ndarray, arrivals: np.ndarray):
+    def __init__(self, responses: np.ndarray, arrivals: np.ndarray, early: int):
         self.responses = responses
         self.arrivals = arrivals
+        self.early = early
         self._size = fft.next_fast_len(SEGMENT + responses.shape[-1], real=True)
         self._spectra: dict[int, np.ndarray] = {}
 
@@ -180,7 +184,7 @@ class Filters:
             (2, N)
         """
         taps, length = self.responses.shape[-1], ears.shape[1]
-        before = taps - PRE_RING
+        before = taps - self.early
         padded = np.pad(ears, ((0, 0), (before, SEGMENT + taps)))
         filtered = np.zeros_like(ears)
         for begin in range(0, length, SEGMENT):
@@ -201,6 +205,11 @@ class Filters:
         return self._spectra[direction]
 
 
+def pre_ring(rate: float) -> int:
+    """Samples at `rate` Hz before its arrival that an aligned response may begin."""
+    return min(max(PRE_RING, round(PRE_RING * rate / 48000)), LONGEST_PRE_RING)
+
+
 def prepare(measurement: Measurement, rate: float) -> Filters:
     """Bring responses to `rate` Hz, take their arrival times out, and equalise them to the diffuse field.
 
@@ -212,7 +221,8 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
     responses = signal.resample_poly(measurement.responses, ratio.numerator, ratio.denominator, axis=-1)
     kept = min(round(LONGEST * rate), LONGEST_TAPS)
     responses = responses[..., :kept]
-    short = 2 * fft.next_fast_len(responses.shape[-1] + PRE_RING)
+    early = pre_ring(rate)
+    short = 2 * fft.next_fast_len(responses.shape[-1] + early)
     size = 4 * short                          # room for a minimum phase that reaches into the bass
     spectra = fft.rfft(responses, size)
 
@@ -220,10 +230,13 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
     area = spatial.SphericalVoronoi(measurement.directions).calculate_areas()
     power = np.average((np.abs(spectra) ** 2).sum(axis=1), axis=0, weights=area)
     loudness = 10 * np.log10(np.maximum(power, power.max() * 1e-12))
-    level = np.median(loudness)
+    # Beyond the measurement there is nothing to equalise, and nothing that would tell the level of the rest.
+    frequency = fft.rfftfreq(size, 1 / rate)
+    measured = frequency < MEASURED * min(rate, measurement.rate)
+    level = np.median(loudness[measured])
+    loudness[~measured] = level
     gain = 10 ** (-np.clip(loudness, level - MOST_EQUALISATION, level + MOST_EQUALISATION) / 20)
 
-    frequency = fft.rfftfreq(size, 1 / rate)
     turn = np.exp(2j * np.pi * frequency / rate * arrivals[..., np.newaxis])
     equalised = spectra * turn * _minimum_phase(gain, size)
     # The loudspeaker of the measurement turned the phase of the bass, which no minimum phase undoes: what all directions
@@ -237,12 +250,12 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
     aligned = fft.irfft(equalised, size)
     front = np.argmax(measurement.directions[:, 0])
     peak = np.abs(aligned[front]).sum(axis=0).argmax()
-    aligned = np.roll(aligned, PRE_RING - peak, axis=-1)
-    taps = responses.shape[-1] + 2 * PRE_RING
+    aligned = np.roll(aligned, early - peak, axis=-1)
+    taps = responses.shape[-1] + 2 * early
     fade = np.ones(taps)
-    fade[-PRE_RING:] = signal.windows.hann(2 * PRE_RING)[PRE_RING:]
+    fade[-early:] = signal.windows.hann(2 * early)[early:]
     arrivals = arrivals + measurement.delays * float(ratio)
-    return Filters(aligned[..., :taps] * fade, arrivals - arrivals[front].mean())
+    return Filters(aligned[..., :taps] * fade, arrivals - arrivals[front].mean(), early)
 
 
 def _arrivals(directions: np.ndarray, spectra: np.ndarray, size: int) -> np.ndarray:

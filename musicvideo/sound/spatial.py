@@ -29,7 +29,7 @@ HEAD_RADIUS = 0.0875          # m
 HEAD_TIME = HEAD_RADIUS / SPEED_OF_SOUND      # s, 255 µs: sound along one radius of the head
 
 BLOCK = 1 << 17               # samples a streamed block
-MARGIN = 1 << 12              # samples of context on either side of a block
+MARGIN = 1 << 13              # samples of context on either side of a block
 FULL_WIDTH = 60.0             # degrees from the trajectory to each channel of a stereo source of width 1
 FULL_SCALE = 1 - 2.0**-15     # what a 16-bit file can hold
 
