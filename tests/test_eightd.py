@@ -85,6 +85,20 @@ def test_a_song_without_a_score_circles(song, tmp_path):
     assert balance(out, 0.9, 1.1) > 3 and balance(out, 2.9, 3.1) < -3
 
 
+@pytest.mark.parametrize("name, format, subtype, out, kept", [
+    ("q.mp3", "MP3", "MPEG_LAYER_III", "out.wav", "PCM_16"),           # soundfile has it that a wav can hold this
+    ("q.mp3", "MP3", "MPEG_LAYER_III", "out.flac", "PCM_16"),
+    ("q.mp3", "MP3", "MPEG_LAYER_III", "out.mp3", "MPEG_LAYER_III"),
+    ("q.ogg", "OGG", "VORBIS", "out.wav", "PCM_16"),
+])
+def test_a_compressed_song(run, tmp_path, name, format, subtype, out, kept):
+    soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, RATE), RATE, subtype, format=format)
+    result = run("-i", tmp_path / name, "-o", tmp_path / out, "--orbit", 16, "--model", "pan")
+    assert result.returncode == 0, result.stderr
+    info = soundfile.info(tmp_path / out)
+    assert (info.channels, info.samplerate, info.subtype) == (2, RATE, kept)
+
+
 def test_the_plot_needs_no_sound(run, score, midi, tmp_path):
     result = run("-j", score, "-m", midi, "--plot", tmp_path / "motion.png")
     assert result.returncode == 0, result.stderr
@@ -177,6 +191,8 @@ def test_places_that_cannot_be_written(run, song, tmp_path):
         assert_one_line_error(run("-i", song, "-o", tmp_path / name, "--orbit", 4), words)
     assert_one_line_error(run("-i", song, "-o", tmp_path / "out.flac", "--orbit", 4, "--subtype", "FLOAT"),
                           "FLAC cannot hold FLOAT", "PCM_24")
+    assert_one_line_error(run("-i", song, "-o", tmp_path / "out.wav", "--orbit", 4, "--subtype", "MPEG_LAYER_III"),
+                          "WAV cannot hold MPEG_LAYER_III", "PCM_24")
     assert_one_line_error(run("-i", song, "-o", "/dev/null/out.wav", "--orbit", 4), "/dev/null")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from io import BytesIO
 from math import log10
 from os import PathLike
 
@@ -223,8 +224,17 @@ def target_format(path: str | PathLike) -> str:
 def target_subtype(path: str | PathLike, format: str, source_subtype: str, wanted: str | None) -> str:
     """The sample format to write: the one asked for, else the source's, else the container's own."""
     if wanted is None:
-        return source_subtype if soundfile.check_format(format, source_subtype) else soundfile.default_subtype(format)
-    if not soundfile.check_format(format, wanted):
-        raise MediaError(f"{path}: {format} cannot hold {wanted}; it can hold: "
-                         f"{', '.join(soundfile.available_subtypes(format))}")
+        return source_subtype if _can_write(format, source_subtype) else soundfile.default_subtype(format)
+    if not _can_write(format, wanted):
+        possible = [subtype for subtype in soundfile.available_subtypes(format) if _can_write(format, subtype)]
+        raise MediaError(f"{path}: {format} cannot hold {wanted}; it can hold: {', '.join(possible)}")
     return wanted
+
+
+def _can_write(format: str, subtype: str) -> bool:
+    """Whether libsndfile writes stereo so. `soundfile.check_format` also names what it only reads, as MP3 in a wav."""
+    try:
+        with soundfile.SoundFile(BytesIO(), "w", 48000, 2, subtype, format=format):
+            return True
+    except (soundfile.LibsndfileError, ValueError):        # an encoding that does not fit; no encoding at all
+        return False
