@@ -76,12 +76,17 @@ def main() -> None:
     def motion_of(name: str, duration: float) -> Motion:
         return read_motion(args.panning, name, clock, duration, scale=args.normalize, distance=args.distance)
 
+    def motions_to_plot(duration: float) -> dict[str, Motion]:
+        names = read_panning(args.panning, scale=args.normalize) if args.plot else ()
+        return {name: motion_of(name, duration) for name in names}
+
     if args.input:
         with open_sound(args.input) as sound:
             frames, duration = sound.frames, sound.frames / sound.samplerate
             if is_silent(sound):
                 raise MediaError(f"{args.input}: is silent from begin to end, there is nothing to move")
         motion = motion_of(args.set, duration) if args.panning else orbit(args.orbit, distance=args.distance)
+        plotted = motions_to_plot(duration)               # a fault in another set shows before the sound is written
         model = load_model("hrtf" if args.sofa else args.model, args.sofa)
         with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
             gain = render_file(args.input, args.output, motion, model, width=args.width, subtype=args.subtype,
@@ -90,9 +95,9 @@ def main() -> None:
             print(f"{args.output}: {-gain:.1f} dB softer, so that nothing clips", file=sys.stderr)
     else:
         duration = panning_duration(args.panning, clock, scale=args.normalize)
+        plotted = motions_to_plot(duration)
     if args.plot:
-        names = read_panning(args.panning, scale=args.normalize)
-        plot_motions({name: motion_of(name, duration) for name in names}, clock, duration, args.plot)
+        plot_motions(plotted, clock, duration, args.plot)
 
 
 if __name__ == "__main__":

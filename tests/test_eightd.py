@@ -148,6 +148,17 @@ def test_a_faulty_panning_score(run_score, score, tmp_path, changes, words):
     assert not (tmp_path / "out.wav").exists()
 
 
+def test_a_fault_in_another_set_that_is_to_be_plotted(run_score, score, tmp_path):
+    """It shows before minutes of sound are written, not after."""
+    sets = json.loads(score.read_text())
+    sets["bells"][0]["m2"] = 7
+    score.write_text(json.dumps(sets))
+    result = run_score(tmp_path / "out.wav", "--plot", tmp_path / "x.png")
+    assert_one_line_error(result, "p.json", 'set "bells"', "no measure 7")
+    assert not (tmp_path / "out.wav").exists() and not (tmp_path / "x.png").exists()
+    assert run_score(tmp_path / "out.wav").returncode == 0        # which does not matter to the sound alone
+
+
 def test_ears_outside_are_scaled_with_n(run_score, score, tmp_path):
     change(score, ear_f=1.5)
     assert run_score(tmp_path / "out.wav", "-n").returncode == 0
