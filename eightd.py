@@ -35,8 +35,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--width", metavar="0..1", type=float, default=0.5,
                    help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° "
                         "(default %(default)s)")
-    p.add_argument("--distance", metavar="METRES", type=float, default=1.0,
-                   help="of the source; the level falls as 1/distance (default %(default)s)")
+    p.add_argument("--distance", metavar="METRES", type=float, nargs="?", const=1.0, default=1.0,
+                   help="of the source; the level falls as 1/distance (default, and without METRES: %(default)s, "
+                        "where the level is that of the input)")
     p.add_argument("-n", "--normalize", action="store_true",
                    help="scale ear positions outside ±1 to fit, instead of refusing them")
     p.add_argument("--subtype", metavar="NAME", type=str.upper,
@@ -53,6 +54,8 @@ def check(p: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         p.error("give a sound to move with -i and -o, or --plot")
     if (args.orbit is None) == (args.panning is None):
         p.error("give the motion: either -j panning.json -e SET, or --orbit SECONDS")
+    if args.orbit is not None and args.set:
+        p.error("-e names a set of a panning score: give the score with -j, or leave -e out with --orbit")
     if args.panning and args.input and not args.set:
         p.error("-j needs -e SET: which set of the panning score to follow")
     if args.plot and not args.panning:

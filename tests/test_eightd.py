@@ -99,6 +99,16 @@ def test_a_compressed_song(run, tmp_path, name, format, subtype, out, kept):
     assert (info.channels, info.samplerate, info.subtype) == (2, RATE, kept)
 
 
+def test_distance_without_metres_is_one(run, song, tmp_path):
+    def level(*options):
+        result = run("-i", song, "-o", tmp_path / "out.wav", "--orbit", 4, "--model", "pan", *options)
+        assert result.returncode == 0, result.stderr
+        return np.sqrt(np.mean(soundfile.read(tmp_path / "out.wav")[0] ** 2))
+
+    assert level("--distance") == level()
+    assert level("--distance", 2) == pytest.approx(level() / 2, rel=0.01)
+
+
 def test_the_plot_needs_no_sound(run, score, midi, tmp_path):
     result = run("-j", score, "-m", midi, "--plot", tmp_path / "motion.png")
     assert result.returncode == 0, result.stderr
@@ -120,6 +130,7 @@ def test_help_shows_an_example():
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--width", "2"], ["--width"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--distance", "0"], ["--distance"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--model", "pan", "--sofa", "x"], ["--sofa"]),
+    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "-e", "vibes"], ["-e names a set", "--orbit"]),
     (["--plot", "a.png", "--orbit", "4"], ["--plot"]),
 ])
 def test_options_that_do_not_go_together(options, words, run):
