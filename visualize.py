@@ -202,6 +202,8 @@ def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
     with work.open(settings, overwrite=args.overwrite):
         path = follow(args, settings, generator.noise_dim)
         for file in filter(None, (args.save_vectors, work.output.with_name(PREVIOUS))):
+            if settings["vectors"] and Path(file).resolve() == Path(settings["vectors"]).resolve():
+                continue                             # the same ones, and a new file would have another checksum
             path.save(file, labels=[generator.labels[index] for index in path.classes], params=settings)
         try:
             frames = render(generator, path, args.song, work, encoding=how, batch_size=args.batch_size,

@@ -19,7 +19,7 @@ from musicvideo import media
 from musicvideo.media import entry_point
 from musicvideo.vision import generators
 from musicvideo.vision.latents import Trajectory
-from musicvideo.vision.render import Work, settings_of
+from musicvideo.vision.render import SEGMENT_FRAMES, Work, settings_of
 
 SONG = GOLDEN / "arpeggio.flac"
 PUBLISHED = {
@@ -256,6 +256,47 @@ def test_ctrl_c_says_how_to_go_on(door, monkeypatch):
     result = door()
     assert result.returncode == 130
     assert "run the same command again" in result.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def interrupted(door, monkeypatch):
+    """A function that runs visualize.py as `door` does, for 12 seconds, and stops it behind the first segment."""
+    def run(*arguments):
+        class Stops(Stub):
+            drawn = 0
+
+            def frames(self, noise, classes):
+                Stops.drawn += len(noise)
+                if Stops.drawn > SEGMENT_FRAMES:
+                    raise KeyboardInterrupt
+                return super().frames(noise, classes)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(generators, "load", lambda name, resolution, **options: Stops(resolution))
+            return door(*LONG, *arguments)
+
+    return run
+
+
+LONG = ("--fps", "30", "--duration", "12")
+
+
+def test_a_run_with_the_previous_vectors_goes_on(door, interrupted):
+    door(*LONG, "--output_file", "a.mp4")
+    again = ("--output_file", "b.mp4", "--use_previous_vectors", "1")
+    assert interrupted(*again).returncode == 130 and Work("b.mp4").unfinished()
+    result = door(*LONG, *again)
+    assert result.returncode == 0, result.stderr
+    assert same("a.mp4", "b.mp4")
+    assert door(*LONG, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
+    assert same("a.mp4", "c.mp4")
+
+
+def test_vectors_are_not_written_onto_themselves(door):
+    door("--save_vectors", "f.npz")
+    before = media.sha256("f.npz")
+    assert door("--vectors", "f.npz", "--save_vectors", "f.npz", "--duration", "1").returncode == 0
+    assert media.sha256("f.npz") == before
 
 
 # -- Mistakes -----------------------------------------------------------------------------------------------
