@@ -10,9 +10,11 @@ import pytest
 import soundfile
 from conftest import assert_one_line_error, command
 from test_clock import metre, tempo, write_midi
+from test_spatial import write_sofa
 
 import eightd
 from musicvideo.media import entry_point
+from musicvideo.sound import spatial
 
 RATE = 48000
 # A second a quarter, 4/4: measures at 0, 4 and 8 s.
@@ -193,6 +195,27 @@ def test_a_faulty_file(run_score, tmp_path, option, name, content, words):
     result = run_score(tmp_path / "out.wav", option, value)
     assert_one_line_error(result, name, *words)
     assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_sofa_file_of_another_convention(run_score, tmp_path):
+    head = write_sofa(tmp_path / "room.sofa", convention="MultiSpeakerBRIR")
+    result = run_score(tmp_path / "out.wav", "--sofa", head)
+    assert_one_line_error(result, "room.sofa", "MultiSpeakerBRIR", "SimpleFreeFieldHRIR")
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
+    """The sphere takes its place, unless the measured one is asked for."""
+    monkeypatch.setattr(spatial, "find_kemar", lambda: None)
+    spatial.load_model.cache_clear()
+    try:
+        assert run_score(tmp_path / "default.wav").returncode == 0
+        assert run_score(tmp_path / "sphere.wav", "--model", "sphere").returncode == 0
+        assert (tmp_path / "default.wav").read_bytes() == (tmp_path / "sphere.wav").read_bytes()
+        assert_one_line_error(run_score(tmp_path / "out.wav", "--model", "hrtf"), "libmysofa", "sphere")
+        assert not (tmp_path / "out.wav").exists()
+    finally:
+        spatial.load_model.cache_clear()
 
 
 @pytest.mark.parametrize("samples, words", [
