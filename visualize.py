@@ -262,7 +262,7 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
         if args.classes and resolve(args.classes, labels) != classes:
             raise ValueError("classes: the vectors have classes of their own; give either, not both")
     elif args.use_previous_classes:
-        classes = saved_classes(previous, labels)
+        classes = saved_classes(previous, labels, chosen=True)
     else:
         classes = chosen_classes(args, labels, seed)
     settings = {
@@ -291,12 +291,15 @@ def chosen_classes(args: argparse.Namespace, labels: Sequence[str], seed: int) -
     return classes[:wanted]
 
 
-def saved_classes(vectors: str | os.PathLike, labels: Sequence[str]) -> list[int]:
-    """The classes of saved vectors, if this generator has them."""
-    path, names, _ = Trajectory.load(vectors)
+def saved_classes(vectors: str | os.PathLike, labels: Sequence[str], *, chosen: bool = False) -> list[int]:
+    """The classes of saved vectors, if this generator has them; in the order they were chosen in, or in the vectors'.
+
+    The two differ where the classes were sorted by power; sorting sorted ones would permute them once more.
+    """
+    path, names, params = Trajectory.load(vectors)
     if [labels[index] for index in path.classes if index < len(labels)] != names:
         raise MediaError(f"{vectors}: made for another generator's classes ({', '.join(names)})")
-    return list(path.classes)
+    return params.get("classes", list(path.classes)) if chosen else list(path.classes)
 
 
 def listen(args: argparse.Namespace, samples: np.ndarray) -> Features:

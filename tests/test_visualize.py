@@ -292,6 +292,15 @@ def test_a_run_with_the_previous_vectors_goes_on(door, interrupted):
     assert same("a.mp4", "c.mp4")
 
 
+def test_a_run_with_the_previous_classes_sorted_goes_on(door, interrupted):
+    door(*LONG, "--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
+    again = ("--output_file", "b.mp4", "--use_previous_classes", "1", "--sort_classes_by_power", "1")
+    assert interrupted(*again).returncode == 130 and Work("b.mp4").unfinished()
+    result = door(*LONG, *again)
+    assert result.returncode == 0, result.stderr
+    assert settings_of("b.mp4")["classes"] == settings_of("a.mp4")["classes"]
+
+
 def test_vectors_are_not_written_onto_themselves(door):
     door("--save_vectors", "f.npz")
     before = media.sha256("f.npz")
