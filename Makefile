@@ -42,6 +42,9 @@ $(foreach letter,$(safe),$(eval left := $$(subst $(letter),,$$(left))))
 ifneq ($(left),)
 $(error TITLE=$(value TITLE): use letters, digits, - and _ only)
 endif
+ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard,$(TITLE)),)
+$(error TITLE=$(TITLE): may not begin with -, nor end like a file of another title: -Wet, -Dry, -8d, -1080p, -storyboard)
+endif
 ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
 endif
@@ -91,8 +94,8 @@ endif
 .PHONY: setup doctor
 setup: $(READY) ## set up Python packages and programs (every other target does this by itself)
 
-doctor: $(READY) ## print which programs were found, where, and what each is for
-	@$(PY) -m musicvideo doctor
+doctor: ## print which programs were found, where, and what each is for
+	@$(if $(wildcard $(PY)),$(PY),$(python3)) -m musicvideo doctor
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
@@ -110,6 +113,7 @@ help: ## this list
 	'  CLASSES      what may appear, names or numbers: CLASSES="mushroom castle"   [drawn by SEED]' \
 	'  WEIGHTS      folder with BigGAN weights   [cache, else download]' \
 	'  GAN_FLAGS    more for visualize.py: GAN_FLAGS="--jitter 0.8 --depth 0.7"' \
+	'  MIX          mix table   [$(MIX)]' \
 	'  OVERWRITE    1: start over where an interrupted drawing had other settings' \
 	'  TITLE_TEXT   words of the title card; empty for none   [$$TITLE]' \
 	'  FONT         font family of the title card' \
@@ -155,7 +159,7 @@ clean: ## delete every intermediate file (everything in media/, the square video
 	find media -mindepth 1 ! -name .gitkeep -delete
 
 distclean: clean ## delete the film and the Python environment as well
-	rm -rf ./$(TITLE).mkv .venv *.egg-info .pytest_cache
+	rm -rf $(TITLE).mkv $(TITLE).mp4 .venv *.egg-info .pytest_cache
 
 FORCE:
 
@@ -202,7 +206,7 @@ endif
 
 MIX ?= $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
 media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(MIX) $(wildcard scores/$(TITLE).panning.json) \
-	media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) $(wildcard media/parts/$(TITLE)/*.wav media/parts/$(TITLE)-8d/*.wav)
+	media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) $(foreach score,$(TITLE) $(TITLE)-8d,$(if $(wildcard media/parts/$(score)/*.wav),media/parts/$(score)/*.wav))
 
 media/%-Wet.wav media/%-Dry.wav: | $(READY)
 	$(PY) mix.py $(MIX) --title $*
@@ -214,14 +218,14 @@ export FILM_SETTINGS = $(WIDTH) $(HEIGHT) $(INTRO) $(OUTRO) $(LOOK) $(PULSE) $(E
 media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
 	@{ printf '%s\n' "$$FILM_SETTINGS"; wc -c < $<; } | { $(remember); }
 
-media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film | $(READY)
+media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
 	$(PY) -m musicvideo video $< media/$(TITLE)-Wet.wav $@ --width $(WIDTH) --height $(HEIGHT) \
-	--intro $(INTRO) --outro $(OUTRO) --title "$$TITLE_TEXT" --font "$$FONT" \
+	--intro $(INTRO) --outro $(OUTRO) --title="$$TITLE_TEXT" --font="$$FONT" \
 	--look $(LOOK) --pulse $(PULSE) --codec $(ENCODER) --song media/$(TITLE).wav
 
 # The name says what it is: `make Impassive.mp4` makes one for devices that do not take FLAC in Matroska.
 $(TITLE).mkv $(TITLE).mp4: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
 	@test ! media/$(TITLE).wav -nt media/$(TITLE).mp4 || echo "note: media/$(TITLE).mp4 was drawn from an earlier" \
 	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2
-	$(PY) -m musicvideo merge $^ $@ --intro $(INTRO) --title "$$TITLE_TEXT" \
+	$(PY) -m musicvideo merge $^ $@ --intro $(INTRO) --title="$$TITLE_TEXT" \
 	$(if $(SCORES),--score $(firstword $(SCORES)) --clock media/$(TITLE).mid)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from musicvideo.media import entry_point
+from musicvideo.media import Parser, entry_point
 from musicvideo.sound.mixing import make_mixes, read_mix, steps
 from musicvideo.sound.plots import plot_mixes
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description="Mix parts by a table: loudness, tremolo, reverb, 8D panning.",
-                                epilog=__doc__.split("\n\n", 1)[1],
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(description="Mix parts by a table: loudness, tremolo, reverb, 8D panning.",
+               epilog=__doc__.split("\n\n", 1)[1],
+               formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("table", metavar="TABLE", help="mix table; its settings are explained in scores/Impassive.mix.toml")
     p.add_argument("--title", help="names the outputs, and {title} in the table's paths (default: the table's name)")
     p.add_argument("--report", metavar="PNG", help="draw loudness, true peak, ear balance and spectrum of both mixes")

@@ -19,8 +19,8 @@ from musicvideo import media, system
 
 
 def parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(prog="musicvideo", description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = media.Parser(prog="musicvideo", description=__doc__,
+                        formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     setup = commands.add_parser("setup", help="install the programs that are missing")
@@ -127,7 +127,13 @@ def run_video(video: str, sound: str, output: str, font: str, pulse: float, song
             bar.total = round(length)
             bar.update(round(done) - bar.n)
 
-        film.finish(video, sound, output, font=font or None, pulse=pulse, beats=beats, progress=progress, **options)
+        longer = film.finish(video, sound, output, font=font or None, pulse=pulse, beats=beats, progress=progress, **options)
+
+
+    if longer >= 0.02:
+        print(f"{sound} is {longer:.2f} s longer than {video}, whose end runs back and forth meanwhile")
+    elif longer <= -0.02:
+        print(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", file=sys.stderr)
 
 
 def run_merge(score: str | None, clock: str | None, **options) -> None:
@@ -135,7 +141,10 @@ def run_merge(score: str | None, clock: str | None, **options) -> None:
     from musicvideo.sound.score import chapters
     from musicvideo.vision import film
 
-    film.merge(chapters=chapters(score, read_clock(clock)) if score and clock else (), **options)
+    longer = film.merge(chapters=chapters(score, read_clock(clock)) if score and clock else (), **options)
+    if abs(longer) >= 0.04:
+        what = "is cut off at the picture's end" if longer > 0 else "of silence are added"
+        print(f"note: {abs(longer):.2f} s of {options['sound']} {what}", file=sys.stderr)
 
 
 def run_strip(film: str, output: str) -> None:

@@ -6,6 +6,7 @@ names the input and the remedy.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import hashlib
 import json
@@ -48,16 +49,20 @@ def run(command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, s
     Raises:
         MediaError: the program is not installed or failed; carries the last line it wrote to stderr.
     """
+    completed = _run(command, env)
+    if completed.returncode:
+        raise MediaError(f"{doing}: {command[0]} failed: {last_line(completed.stderr)}")
+    return completed.stdout
+
+
+def _run(command: Sequence[str | os.PathLike], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess:
     name, *arguments = command
-    completed = subprocess.run(
+    return subprocess.run(
         [program(str(name)), *map(os.fspath, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={**os.environ, **env} if env else None,
     )
-    if completed.returncode:
-        raise MediaError(f"{doing}: {name} failed: {last_line(completed.stderr)}")
-    return completed.stdout
 
 
 def run_ffmpeg(
@@ -170,7 +175,9 @@ class Media:
     sample_rate: int | None = None     # Hz
     channels: int | None = None
     audio_codec: str | None = None
+    audio_duration: float | None = None    # seconds, where the file says so for its sound
     audio_start: float = 0.0           # seconds from the start of the file to its first sound, as in films
+    video_duration: float | None = None    # seconds, where the file says so for its picture
     width: int | None = None           # pixels
     height: int | None = None          # pixels
     frame_rate: Fraction | None = None
@@ -183,14 +190,12 @@ def probe(path: str | os.PathLike) -> Media:
         MediaError: missing, empty, or not a single audio or video file.
     """
     require_file(path)
-    arguments = ["-v", "error", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)]
-    try:
-        output = run(["ffprobe", *arguments], doing=f"reading {path}")
-    except MediaError as error:
-        if "not installed" in str(error):
-            raise
-        raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)") from None
-    found = json.loads(output)
+    probed = _run(["ffprobe", "-v", "warning", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)])
+    if probed.returncode:
+        raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
+    found = json.loads(probed.stdout)
+    # Without a table of contents FFmpeg guesses a length from the bit rate.
+    guessed = b"Estimating duration from bitrate" in probed.stderr
     # A cover picture in a song is a "video" stream as well, of one frame.
     streams = [s for s in found.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
     audio = next((s for s in streams if s["codec_type"] == "audio"), {})
@@ -201,11 +206,21 @@ def probe(path: str | os.PathLike) -> Media:
         sample_rate=int(audio["sample_rate"]) if audio else None,
         channels=audio.get("channels"),
         audio_codec=audio.get("codec_name"),
+        audio_duration=None if guessed else _duration(audio),
         audio_start=float(audio.get("start_time", start)) - start,
+        video_duration=_duration(video),
         width=video.get("width"),
         height=video.get("height"),
         frame_rate=_frame_rate(video) if video else None,
     )
+
+
+def _duration(stream: Mapping) -> float | None:
+    """Seconds of a stream; Matroska has them as a tag, 00:01:02.5."""
+    if "duration" in stream:
+        return float(stream["duration"])
+    tag = stream.get("tags", {}).get("DURATION")
+    return sum(float(part) * unit for part, unit in zip(tag.split(":"), (3600, 60, 1))) if tag else None
 
 
 def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
@@ -253,6 +268,13 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a usage mistake in one line, with exit code 2."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
 def entry_point(main: Callable[[], None]) -> None:

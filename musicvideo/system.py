@@ -121,7 +121,7 @@ def missing() -> list[Need]:
 def install_commands(needs: Sequence[Need]) -> list[list[str]]:
     """The commands that install `needs` on this system; empty where no package manager is known."""
     if shutil.which("apt-get"):
-        sudo = [] if os.geteuid() == 0 else ["sudo"]
+        sudo = [] if os.geteuid() == 0 or not shutil.which("sudo") else ["sudo"]
         packages = sorted({package for need in needs for package in need.apt})
         install = [*sudo, "apt-get", "install", "-y", "--no-install-recommends", *packages]
         return [[*sudo, "apt-get", "update"], install] if packages else []
@@ -161,11 +161,15 @@ def ensure(may_install: bool) -> None:
     lacking = missing()
     if not lacking:
         return
+    required = [need for need in lacking if need.required]
     if not may_install:
         commands = " && ".join(map(" ".join, install_commands(lacking)))
         names = ", ".join(need.name for need in lacking)
-        raise MissingProgram(f"missing: {names}; install with: {commands}" if commands else f"missing: {names}")
-    required = [need for need in lacking if need.required]
+        message = f"missing: {names}; install with: {commands}" if commands else f"missing: {names}"
+        if required:
+            raise MissingProgram(message)
+        print(message, file=sys.stderr)
+        return
     optional = [need for need in lacking if not need.required]
     try:
         install(lacking)

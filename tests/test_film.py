@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import soundfile
-from conftest import make_media, read_frames
+from conftest import command, make_media, read_frames
 
 from musicvideo import media
 from musicvideo.media import MediaError
@@ -206,6 +206,29 @@ def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
                                   tmp_path / "film.mkv"], doing="probing"))
     assert found["format"]["tags"]["title"] == "T; = #1"
     assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
+
+
+def test_unequal_lengths_are_said(square, tmp_path, write_wav):
+    """The picture follows the sound's length, and both stages tell by how much it differed."""
+    longer, shorter = write_wav("longer.wav", np.zeros(7 * 48000)), write_wav("shorter.wav", np.zeros(3 * 48000))
+    assert film.finish(square, longer, tmp_path / "a.mkv", intro=0, **SMALL) == pytest.approx(3)
+    assert film.finish(square, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-1)
+    assert len(read_frames(tmp_path / "b.mkv")) == 90
+    slightly = write_wav("slightly.wav", np.zeros(round(3.2 * 48000)))
+    assert film.merge(tmp_path / "b.mkv", slightly, tmp_path / "c.mkv", intro=0) == pytest.approx(0.2, abs=0.01)
+    result = command("-m", "musicvideo", "merge", tmp_path / "b.mkv", slightly, tmp_path / "c.mkv", "--intro", "0")
+    assert result.returncode == 0 and "0.20 s of" in result.stderr
+
+
+def test_a_video_with_longer_sound_inside_shows_all_its_frames(square, sound, tmp_path):
+    both = make_media(tmp_path / "both.mp4", "-i", square, "-i", sound, "-c:v", "copy", "-map", "0:v", "-map", "1:a")
+    assert film.finish(both, sound, tmp_path / "film.mkv", intro=0, **SMALL) == pytest.approx(1.5, abs=0.04)
+
+
+def test_a_late_first_beat(square, tmp_path, write_wav):
+    sound = write_wav("sound.wav", np.zeros(4 * 48000))
+    film.finish(square, sound, tmp_path / "film.mkv", pulse=1, beats=[(300.0, 1.0)], intro=0, **SMALL)
+    assert len(read_frames(tmp_path / "film.mkv")) == 120
 
 
 def test_encoder_by_name(square, sound, tmp_path):

@@ -245,7 +245,7 @@ def test_the_same_table_makes_the_same_file(folder, run):
 def test_only_what_changed_is_made_again(folder, run):
     """The stems of parts that did not change stay the very files they were; the mix is that of a first run."""
     def stems():
-        return {path.parent.name.split("-")[0]: path.stat().st_ino for path in Path("media/.stems/Piece").glob("*/wet.wav")}
+        return {path.parent.name.split("-")[0]: path.stat().st_ino for path in Path("media/.stems/Piece").glob("*/dry.wav")}
 
     assert run(write_table(FULL)).returncode == 0
     before = stems()
@@ -282,6 +282,7 @@ def test_the_tables_that_come_with_it_are_sound():
     ('[parts."a/b"]\nfile = "vibes.wav"\n', ["a/b"]),
     ('[parts.a]\nfile = "gone.wav"\n', ["gone.wav", "no such file"]),
     ('[parts.a]\nfile = "Piece.mix.toml"\n', ["Piece.mix.toml", "not a sound file"]),
+    ('[parts.a]\nfile = "vibes.wav"\ngain = nan\n', ["nan is no level"]),
     ('[parts.a]\nfile = "silent.wav"\n', ["the mix is silent"]),
     ('[parts.a]\nfile = "vibes.wav"\nset = "b"\n[panning]\nscore = "p.json"\n', ["p.json", 'no set "b"']),
     ('[parts.a]\nfile = "vibes.wav"\nset = "a"\n[panning]\nscore = "p.json"\n', ["p.json", 'set "a", move 1', "clock"]),

@@ -69,7 +69,7 @@ def make(folder: Path, *arguments: str, code: int = 0) -> str:
 
 def times(folder: Path) -> dict[str, int]:
     """When each product was last written; what ends in a setting's name is not a product."""
-    files = [*folder.glob("*.mkv"), *folder.glob("media/**/*")]
+    files = [*folder.glob("*.mkv"), *folder.glob("media/[!.]*"), *folder.glob("media/parts/*/*")]
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in files if p.suffix in (".wav", ".mid", ".mp4", ".mkv")}
 
 

@@ -29,6 +29,15 @@ def test_strange_names_and_a_cover_picture(tmp_path):
     assert song.decode(named, tmp_path / "out.wav")
 
 
+def test_a_film_whose_sound_ends_early_and_a_guessed_length_are_no_damage(tmp_path):
+    film = make_media(tmp_path / "film.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=5", *TONE)
+    assert song.decode(film, tmp_path / "film.wav")
+    varying = ["-f", "lavfi", "-i", "aevalsrc='if(lt(t,2),0.5*random(0),0.001*sin(t))':d=30"]
+    for name, options in [("a.aac", ["-b:a", "200k"]), ("b.mp3", ["-q:a", "0", "-write_xing", "0"])]:
+        assert song.decode(make_media(tmp_path / name, *varying, *options), tmp_path / "out.wav")
+        assert media.probe(tmp_path / "out.wav").duration == pytest.approx(30, abs=0.2)
+
+
 def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
     path = make_media(tmp_path / "a.mp3", *TONE)
     path.write_bytes(path.read_bytes() + os.urandom(3000))

@@ -35,6 +35,13 @@ def test_check_lists_what_is_missing_and_installs_nothing(bare_path):
     assert_one_line_error(result, "ffmpeg", "sox", "musescore", "apt-get install -y", "musescore3")
 
 
+def test_check_goes_on_without_what_is_optional():
+    """A song needs no MuseScore."""
+    result = command("-m", "musicvideo", "setup", "--check", env={**os.environ, "MUSESCORE": "/nowhere"})
+    assert result.returncode == 0
+    assert "missing: musescore" in result.stderr
+
+
 def test_a_package_manager_that_fails_is_reported(bare_path):
     result = command("-m", "musicvideo", "setup", env={**os.environ, "PATH": bare_path})
     assert result.returncode == 1

@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from math import ceil, cos, log10, pi, sin, sqrt
+from math import ceil, cos, isfinite, log10, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from musicvideo.media import SAFE_INPUT, MediaError, atomic, require_file, run, sha256, source
 from musicvideo.sound.clock import read_clock
-from musicvideo.sound.panning import Motion, orbit, read_motion
+from musicvideo.sound.panning import Motion, orbit, read_motion, read_panning
 from musicvideo.sound.schema import find_fault, nearest
 from musicvideo.sound.spatial import find_kemar, load_model, open_sound, render_file
 
@@ -142,7 +142,7 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
     """
     require_file(path)
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"), parse_float=_finite)
     except ValueError as error:
         raise MediaError(f"{path}: not TOML ({error})") from None
     fault = find_fault(table, "mix.schema.json")
@@ -175,6 +175,13 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
                 raise MediaError(f"{path}: [buses.{bus_name}]: unknown part '{name}', {nearest(name, list(parts))}")
     return Mix(parts, **buses, reverbs=reverbs, panning_score=panning.get("score"), clock=panning.get("clock"),
                master=Master(**master))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is no level and no time")
+    return value
 
 
 def steps(mix: Mix) -> int:
@@ -211,7 +218,7 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
                     make_stem(part, Path(making) / "stem", length, motions.get(name))
                     os.rename(Path(making) / "stem", stem)
             os.symlink(stem.resolve() / "dry.wav", work / f"{name}-dry.wav")
-            os.symlink(stem.resolve() / "wet.wav", work / f"{name}-wet.wav")
+            os.symlink(stem.resolve() / ("wet.wav" if name in motions else "dry.wav"), work / f"{name}-wet.wav")
             progress()
             return stem.name
 
@@ -233,19 +240,17 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
         master_file(work / "wet.wav", wet_partial, mix.master)
         progress()
         for stem in kept.iterdir():
-            if stem.name not in used and not stem.name.startswith("."):
+            if stem.name not in used:
                 shutil.rmtree(stem)
 
 
 def make_stem(part: Part, folder: Path, length: int, motion: Motion | None) -> None:
     """A part as the mixes take it: `dry.wav`, and `wet.wav`, moved around the head if it moves."""
     folder.mkdir()
-    dry, wet = folder / "dry.wav", folder / "wet.wav"
-    prepare(part, dry, length)
+    prepare(part, folder / "dry.wav", length)
     if motion:
-        render_file(dry, wet, motion, load_model(part.model), width=0.0 if is_mono(part.file) else part.width)
-    else:
-        os.link(dry, wet)
+        render_file(folder / "dry.wav", folder / "wet.wav", motion, load_model(part.model),
+                    width=0.0 if is_mono(part.file) else part.width)
 
 
 def fingerprint(mix: Mix, part: Part, length: int) -> str:
@@ -255,7 +260,7 @@ def fingerprint(mix: Mix, part: Part, length: int) -> str:
     if part.moves:
         digest.update(str(find_kemar()).encode())            # what the best model is
     if part.set is not None:
-        digest.update(json.dumps(json.loads(Path(mix.panning_score).read_text())[part.set]).encode())
+        digest.update(json.dumps(read_panning(mix.panning_score)[part.set]).encode())
         digest.update(Path(mix.clock).read_bytes() if mix.clock else b"")
     for module in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())

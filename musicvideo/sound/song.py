@@ -41,7 +41,7 @@ def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
             doing=f"decoding {song} (is it whole?)",
         )
         decoded = media.probe(partial).duration
-        if decoded < found.duration - 0.5:
-            raise MediaError(f"{song}: is cut off, {decoded:.1f} of its {found.duration:.1f} s are there")
+        if found.audio_duration and decoded < found.audio_duration - 0.5:
+            raise MediaError(f"{song}: is cut off, {decoded:.1f} of its {found.audio_duration:.1f} s are there")
     note.write_text(identity)
     return True

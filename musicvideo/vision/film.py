@@ -77,7 +77,7 @@ def finish(
     crf: int | None = None,
     preset: str | None = None,
     progress: Callable[[float, float], None] | None = None,
-) -> None:
+) -> float:
     """Make the finished picture, as long as intro and sound together.
 
     Args:
@@ -97,6 +97,10 @@ def finish(
         preset: the encoder's speed, in place of the codec's own.
         progress: called with the seconds of picture that are done, and all of them.
 
+    Returns:
+        Seconds by which the sound is longer than the video, which run back and forth; below 0, the seconds of video
+        that were cut.
+
     Raises:
         MediaError: an input that is missing, not square or too short, a size that cannot be, an unknown font.
     """
@@ -104,6 +108,7 @@ def finish(
         raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2")
     if max(width, height) > 3 * min(width, height):
         raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+    title = " ".join(title.split())
     if look not in LOOKS:
         raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
     if not 0 <= pulse <= 1:
@@ -116,7 +121,7 @@ def finish(
         raise MediaError(f"{video}: has no picture")
     if square.width != square.height or square.width % 4:
         raise MediaError(f"{video}: is {square.width}x{square.height}; give a square whose side is a multiple of 4")
-    rate, shown = square.frame_rate, Fraction(square.duration)
+    rate, shown = square.frame_rate, Fraction(square.video_duration or square.duration)
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
     if intro and shown < INTRO_SOURCE + 1 / rate:
@@ -147,6 +152,7 @@ def finish(
             doing=f"finishing {video}",
             progress=progress and (lambda done: progress(min(done, float(length)), float(length))),
         )
+    return float(length - intro_length(intro, rate) - shown)
 
 
 def intro_length(intro: float, rate: Fraction) -> Fraction:
@@ -269,7 +275,7 @@ def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) 
     def tree(terms: Sequence[tuple[int, float]]) -> str:
         if len(terms) == 1:
             frame, level = terms[0]
-            return f"gte(in,{frame})*{PULSE_ZOOM * level:.5f}*exp(({frame}-in)/{float(rate) * PULSE_DECAY:.3f})"
+            return f"gte(in,{frame})*{PULSE_ZOOM * level:.5f}*exp(min(0,({frame}-in)/{float(rate) * PULSE_DECAY:.3f}))"
         middle = len(terms) // 2
         return f"if(lt(in,{terms[middle][0]}),{tree(terms[:middle])},{tree(terms[middle:])})"
 
@@ -304,7 +310,7 @@ def merge(
     intro: float = 4.0,
     title: str = "",
     chapters: Sequence[tuple[float, str]] = (),
-) -> None:
+) -> float:
     """Put picture and sound into one film; the picture is copied, the sound waits for the intro to end.
 
     Args:
@@ -314,6 +320,9 @@ def merge(
         intro: seconds of picture before the music.
         title: written into the file.
         chapters: (seconds of the music, name) where each begins, in order.
+
+    Returns:
+        Seconds of sound that were cut off at the picture's end; below 0, seconds of silence that were added.
 
     Raises:
         MediaError: a missing input, another container, or lengths that differ by more than half a second.
@@ -348,6 +357,7 @@ def merge(
             ],
             doing=f"merging {picture} and {sound}",
         )
+    return difference
 
 
 def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:

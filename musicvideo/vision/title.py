@@ -19,7 +19,7 @@ def title_card(text: str, font: str | None, width: int, height: int) -> Image.Im
     """Draw a title, wide-set and centred, with a shadow that keeps it readable on any picture.
 
     Args:
-        text: one line.
+        text: one line, not blank.
         font: a font family that fontconfig knows; None takes one that has the letters.
         width, height: of the card in pixels.
 
@@ -29,7 +29,6 @@ def title_card(text: str, font: str | None, width: int, height: int) -> Image.Im
     Raises:
         MediaError: the font is not installed.
     """
-    text = " ".join(text.split())
     size = min(width, height) / 9
     span = sum(_advances(text, _face(font, text, size))) + TRACKING * size * (len(text) - 1)
     size *= min(1, width * (1 - 2 * MARGIN) / span)
@@ -77,6 +76,8 @@ def _face(family: str | None, text: str, size: float) -> ImageFont.FreeTypeFont:
 
 
 def _match(fontconfig: str, pattern: str) -> tuple[str, str]:
-    printed = subprocess.run([fontconfig, "-f", "%{file}\n%{family}", pattern], capture_output=True, text=True, check=True)
-    path, _, family = printed.stdout.partition("\n")
+    matched = subprocess.run([fontconfig, "-f", "%{file}\n%{family}", "--", pattern], capture_output=True, text=True)
+    path, _, family = matched.stdout.partition("\n")
+    if matched.returncode or not path:
+        raise MediaError(f"FONT={pattern}: fontconfig finds no font; install one")
     return path, family
