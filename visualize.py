@@ -254,7 +254,7 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
     seed = args.seed
     if seed is None:
         interrupted = Work(args.output_file).unfinished()
-        seed = interrupted["seed"] if interrupted and not args.overwrite else secrets.randbelow(2**32)
+        seed = interrupted["seed"] if interrupted else secrets.randbelow(2**32)
     previous = Path(args.output_file).with_name(PREVIOUS)
     vectors = str(previous) if args.use_previous_vectors else args.vectors
     if vectors:

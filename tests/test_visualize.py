@@ -301,6 +301,16 @@ def test_a_run_with_the_previous_classes_sorted_goes_on(door, interrupted):
     assert settings_of("b.mp4")["classes"] == settings_of("a.mp4")["classes"]
 
 
+def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_over(door, interrupted):
+    assert interrupted("--overwrite").returncode == 130
+    seed = Work("output.mp4").unfinished()["seed"]
+    again = interrupted("--overwrite", "--jitter", "0.9")
+    assert "output.mp4: starting over" in again.stdout and "jitter 0.5 is now 0.9" in again.stdout
+    result = interrupted("--overwrite", "--jitter", "0.9")
+    assert result.returncode == 0                    # had it drawn the first segment again, it had been stopped again
+    assert f"seed {seed}," in result.stdout and "starting over" not in result.stdout
+
+
 def test_vectors_are_not_written_onto_themselves(door):
     door("--save_vectors", "f.npz")
     before = media.sha256("f.npz")

@@ -183,13 +183,14 @@ class Work:
             stale.unlink()
         earlier = self.unfinished()
         if earlier is not None and earlier != settings:
+            changed = "; ".join(
+                f"{name} {json.dumps(earlier.get(name))} is now {json.dumps(settings.get(name))}"
+                for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)
+            )
             if not overwrite:
-                changed = [
-                    f"{name} {json.dumps(earlier.get(name))} is now {json.dumps(settings.get(name))}"
-                    for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)
-                ]
-                raise MediaError(f"{self.output}: an interrupted render of it had other settings: {'; '.join(changed)} "
+                raise MediaError(f"{self.output}: an interrupted render of it had other settings: {changed} "
                                  "(give the same settings to go on, or --overwrite to start over)")
+            print(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
             self._clear()
         with media.atomic(self._note) as partial_file:
             partial_file.write_text(json.dumps(settings, indent=2, ensure_ascii=False))
