@@ -11,7 +11,7 @@ from math import inf
 
 from tqdm import tqdm
 
-from musicvideo.media import MediaError, entry_point
+from musicvideo.media import MediaError, Parser, entry_point
 from musicvideo.sound.clock import read_clock
 from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, read_panning
 from musicvideo.sound.plots import plot_motions
@@ -19,8 +19,8 @@ from musicvideo.sound.spatial import MODELS, is_silent, load_model, open_sound, 
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description="Move a sound around the listener's head.", epilog=__doc__.split("\n\n", 1)[1],
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(description="Move a sound around the listener's head.", epilog=__doc__.split("\n\n", 1)[1],
+               formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("-i", "--input", metavar="FILE", help="mono or stereo sound: wav, flac, ogg, mp3")
     p.add_argument("-o", "--output", metavar="FILE", help="stereo sound at the same rate: wav or flac")
     p.add_argument("-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 
@@ -247,3 +248,19 @@ def test_what_was_there_stays_when_it_fails(run_score, score, tmp_path):
     change(score, m2=7)
     assert run_score(out).returncode == 1
     assert out.read_bytes() == b"mine"
+
+
+def test_a_full_disk_and_a_forbidden_place_are_one_line_and_keep_what_was_there(tmp_path):
+    """A limit on file size stops the writing as a full disk does: in the middle of the output."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
+
+    soundfile.write(tmp_path / "in.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 10 * 48000), 48000)
+    (tmp_path / "out.wav").write_bytes(b"old")
+    full = command("eightd.py", "-i", tmp_path / "in.wav", "-o", tmp_path / "out.wav", "--orbit", "4", preexec_fn=limit)
+    assert_one_line_error(full, "out.wav", "space")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "out.wav"]
+    assert (tmp_path / "out.wav").read_bytes() == b"old"
+    assert_one_line_error(command("eightd.py", "-i", tmp_path / "in.wav", "-o", "/proc/o.wav", "--orbit", "4"), "/proc")
+    (tmp_path / "in.raw").write_bytes(b"1234" * 100)
+    assert_one_line_error(command("eightd.py", "-i", tmp_path / "in.raw", "-o", tmp_path / "o.wav", "--orbit", "4"), "in.raw")

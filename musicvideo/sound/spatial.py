@@ -170,11 +170,15 @@ def render_file(source: str | PathLike, target: str | PathLike, motion: Motion, 
         subtype = target_subtype(target, format, file.subtype, subtype)
         gain = 1.0
         with atomic(target) as partial:
-            peak = _write(file, partial, format, subtype, motion, model, width, gain, progress)
-            if peak > FULL_SCALE and subtype not in ("FLOAT", "DOUBLE"):
-                gain = FULL_SCALE / peak
-                file.seek(0)
-                _write(file, partial, format, subtype, motion, model, width, gain, lambda frames: None)
+            try:
+                peak = _write(file, partial, format, subtype, motion, model, width, gain, progress)
+                if peak > FULL_SCALE and subtype not in ("FLOAT", "DOUBLE"):
+                    gain = FULL_SCALE / peak
+                    file.seek(0)
+                    _write(file, partial, format, subtype, motion, model, width, gain, lambda frames: None)
+            except soundfile.LibsndfileError as error:
+                raise MediaError(f"{target}: cannot be written ({error.error_string.rstrip('.')}): is there space, "
+                                 f"permission, and a format that holds {file.samplerate} Hz?") from None
     return 20 * log10(gain)
 
 
@@ -198,8 +202,11 @@ def open_sound(path: str | PathLike) -> soundfile.SoundFile:
     require_file(path)
     try:
         file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):           # TypeError: raw samples, which need a rate
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
+    if not file.seekable():
+        file.close()
+        raise MediaError(f"{path}: is {file.subtype}, which can only be read once; give a wav, flac, ogg or mp3")
     if file.channels <= 2 and file.frames:
         return file
     file.close()
