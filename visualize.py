@@ -147,17 +147,37 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     argv = [underscored(word) for word in argv]
     args = p.parse_args(argv)
     if args.like:
-        earlier = settings_of(args.like)
+        absent = object()
+        found = p.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), absent)))
+        given = {name: value for name, value in vars(found).items() if value is not absent}
+        earlier = inherited(settings_of(args.like), given)
         p.set_defaults(**{name: value for name, value in earlier.items() if name in vars(args)})
         args = p.parse_args(argv)
-        repeated = args.vectors and args.vectors == earlier.get("vectors")
-        if repeated and media.sha256(args.vectors) != earlier.get("vectors_sha256"):
-            raise MediaError(f"{args.vectors}: has changed since {args.like} was made of it")
-        if args.generator != earlier.get("generator") and args.classes is earlier.get("classes"):
-            args.classes = None                      # they were another generator's
+        for name in {"song", "vectors"} - given.keys():
+            then, file = earlier.get(f"{name}_sha256"), getattr(args, name)
+            if file and then and args.list_classes is None:
+                media.require_file(file)
+                if media.sha256(file) != then:
+                    raise MediaError(f"{file}: has changed since {args.like} was made of it "
+                                     f"(give --{name} to take it as it is)")
     if not args.song and args.list_classes is None:
         p.error("--song is missing: which song shall be seen?")
     return args
+
+
+def inherited(earlier: dict, given: dict) -> dict:
+    """The settings of an earlier video without those that what is given on the command line takes the place of."""
+    asked = {name for name, value in given.items() if value or not name.startswith("use_previous_")}
+    earlier = dict(earlier)
+    another = given.get("generator", earlier.get("generator")) != earlier.get("generator")
+    sources = {"vectors", "use_previous_vectors", "use_previous_classes"}
+    if another or asked & (sources | {"classes", "num_classes", "seed"}):
+        earlier["vectors"] = None
+    if another or asked & sources:
+        earlier["classes"] = None
+    elif "num_classes" in asked and earlier.get("classes"):
+        earlier["classes"] = earlier["classes"][:given["num_classes"]]
+    return earlier
 
 
 def main() -> None:
@@ -172,6 +192,8 @@ def main() -> None:
         settings, how = settle(args, labels)
         generator = load(args, args.resolution, args.weights)
         settings["weights_sha256"] = weights_checksum(args)
+        if args.like:
+            require_same_weights(args, settings)
     except ValueError as error:
         p.error(str(error))                          # names the setting, its value and what it can be
     print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}")
@@ -194,6 +216,15 @@ def weights_checksum(args: argparse.Namespace) -> str | None:
     from musicvideo.vision.generators.weights import fetch, find
 
     return media.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution))
+
+
+def require_same_weights(args: argparse.Namespace, settings: dict) -> None:
+    """Refuse to draw a video again with other weights, unless they were asked for."""
+    earlier = settings_of(args.like)
+    alike = all(earlier.get(name) == settings[name] for name in ("generator", "resolution", "weights"))
+    if alike and earlier.get("weights_sha256") != settings["weights_sha256"]:
+        raise MediaError(f"{args.weights or 'the weights'}: other weights than those {args.like} was made with "
+                         "(give --weights to take others)")
 
 
 def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:

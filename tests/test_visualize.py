@@ -16,7 +16,7 @@ from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, r
 from stub import Stub
 
 from musicvideo import media
-from musicvideo.media import entry_point
+from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.render import SEGMENT_FRAMES, Work, settings_of
@@ -190,6 +190,52 @@ def test_vectors_are_saved_and_used(door):
     assert_one_line_error(door("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
     door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--seed", "1")
     assert_one_line_error(door("--output_file", "b2.mp4", "--like", "b.mp4"), "f.npz", "has changed")
+
+
+def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(door):
+    door("--output_file", "a.mp4", "--num_classes", "6", "--save_vectors", "a.npz", "--seed", "1")
+    six = settings_of("a.mp4")["classes"]
+    door("--output_file", "b.mp4", "--num_classes", "3", "--save_vectors", "b.npz", "--seed", "2")
+    door("--output_file", "v.mp4", "--vectors", "a.npz")
+
+    def like(video, *arguments):
+        result = door("--like", video, "--output_file", "out.mp4", *arguments)
+        assert result.returncode == 0, result.stderr
+        return settings_of("out.mp4")
+
+    like("a.mp4", "--vectors", "b.npz")
+    assert same("out.mp4", "b.mp4")
+    like("v.mp4", "--vectors", "b.npz")
+    assert same("out.mp4", "b.mp4")
+    like("a.mp4", "--use_previous_vectors", "1")     # those of the run before
+    assert same("out.mp4", "b.mp4")
+    assert like("a.mp4", "--use_previous_classes", "1")["classes"] == settings_of("b.mp4")["classes"]
+    assert like("v.mp4", "--use_previous_classes", "0")["vectors"] == "a.npz"
+    assert same("out.mp4", "a.mp4")
+    for video in ("a.mp4", "v.mp4"):
+        assert like(video, "--num_classes", "4")["classes"] == six[:4]
+        assert like(video, "--classes", "3", "4")["classes"] == [3, 4]
+    found = like("v.mp4", "--seed", "9")
+    assert found["classes"] == six and found["seed"] == 9 and found["vectors"] is None
+    assert not same("out.mp4", "a.mp4")
+
+
+def test_like_says_that_the_song_has_changed(door, tmp_path, monkeypatch):
+    song = make_media(tmp_path / "song.wav", "-i", SONG)
+    door("--output_file", "a.mp4", song=song)
+    make_media(song, "-y", "-i", SONG, "-af", "volume=0.5")
+    assert door("--like", "a.mp4", "--output_file", "b.mp4", song=song).returncode == 0
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", "a.mp4", "--output_file", "c.mp4"])
+    with pytest.raises(MediaError, match="song.wav: has changed since a.mp4 was made of it"):
+        visualize.main()
+
+
+def test_like_says_that_the_weights_have_changed(door, monkeypatch):
+    monkeypatch.setattr(visualize, "weights_checksum", lambda args: "1")
+    door("--output_file", "a.mp4")
+    monkeypatch.setattr(visualize, "weights_checksum", lambda args: "2")
+    assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
+    assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
 def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path):
