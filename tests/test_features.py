@@ -196,5 +196,14 @@ def test_features_are_remembered_by_content(samples, tmp_path, monkeypatch):
     assert np.array_equal(cached_features(samples, cache=tmp_path).mel_power, first.mel_power)
     cached_features(samples[:-1], cache=tmp_path), cached_features(samples, 1024, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.setattr(features, "REMEMBERED_AS", "next")
+    cached_features(samples, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
     with pytest.raises(ValueError, match="mapping: unknown name 'waltz'"):
         cached_features(samples, mapping="waltz", cache=tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(samples, tmp_path):
+    (tmp_path / "file").touch()
+    assert np.array_equal(cached_features(samples, cache=tmp_path / "file" / "cache").mel_power,
+                          classic_features(samples).mel_power)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
 import subprocess
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ QUIET = 1e-6                   # power; 60 dB below full scale
 PERCENTILES = (5, 98)          # of the onset envelope, that become 0 and 1
 ONSET_SMOOTHING = 0.12         # seconds
 CHROMA_SMOOTHING = 1.0         # seconds
+REMEMBERED_AS = 1              # raised when an analysis gives other numbers, so that remembered ones are forgotten
 READ = 1 << 20                 # samples decoded at a time
 END_TOLERANCE = 1.0            # seconds a song may end before its header says, as tags and padding blur it
 
@@ -212,7 +215,8 @@ def cached_features(
         samples: (n,) mono at 22 050 Hz.
         frame_length: hop in samples, a multiple of 64.
         mapping: one of `MAPPINGS`.
-        cache: folder, made if missing; a file in it that cannot be read is made anew.
+        cache: folder, made if missing; a file in it that cannot be read is made anew, and one that cannot be
+            written is done without.
 
     Raises:
         ValueError: as the mapping's function, or an unknown mapping.
@@ -220,16 +224,14 @@ def cached_features(
     if mapping not in MAPPINGS:
         raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
     content = hashlib.sha256(np.ascontiguousarray(samples, dtype=np.float32))
-    file = Path(cache) / f"{mapping}-{frame_length}-librosa{librosa.__version__}-{content.hexdigest()}.npz"
+    name = f"{mapping}-{frame_length}-v{REMEMBERED_AS}-librosa{librosa.__version__}-{content.hexdigest()}.npz"
+    file = Path(cache) / name
     names = ("mel_power", "mel_gradient", "chroma")
-    if file.is_file():
-        try:
-            with np.load(file) as arrays:
-                return Features(*(arrays[name] for name in names), frame_length, len(samples) / SAMPLE_RATE)
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile):
-            pass
+    with contextlib.suppress(KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        with np.load(file) as arrays:
+            return Features(*(arrays[name] for name in names), frame_length, len(samples) / SAMPLE_RATE)
     features = MAPPINGS[mapping](samples, frame_length)
-    with media.atomic(file) as partial:
+    with contextlib.suppress(OSError), media.atomic(file) as partial:
         np.savez(partial, **{name: getattr(features, name) for name in names})
     return features
 

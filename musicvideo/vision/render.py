@@ -16,7 +16,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -120,11 +120,15 @@ def segments(frames: int) -> list[range]:
 
 def versions() -> dict[str, str]:
     """Versions of what a picture depends on."""
-    packages = ("torch", "numpy", "librosa")
+    packages = ("torch", "pytorch-pretrained-biggan", "openvino", "numpy", "scipy", "librosa", "soxr")
+    installed = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
     banner = media.run(["ffmpeg", "-version"], doing="asking for the version").decode().split()
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
+        **installed,
         "ffmpeg": banner[2],
     }
 
