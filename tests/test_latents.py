@@ -129,9 +129,19 @@ def test_an_hour_takes_at_most_five_seconds():
     assert time.process_time() - start < 5
 
 
+def test_three_hours_stay_finite():
+    points = 3 * 3600 * SAMPLE_RATE // 1024
+    power, gradient = RNG.random((2, points), dtype=np.float32)
+    path = path_of(Features(power, gradient, RNG.random((12, points), dtype=np.float32), 1024, 3 * 3600.0))
+    assert len(path.noise) == len(path.weights) == points
+    assert np.isfinite(path.noise).all() and np.abs(path.noise).max() < 4
+    assert np.isfinite(path.weights).all() and path.weights.min() >= 0 and path.weights.max() <= 1.011
+
+
 @pytest.mark.parametrize("parameter, value", [
     ("pitch_sensitivity", 300), ("tempo_sensitivity", -0.1), ("depth", 0), ("jitter", 1.5), ("truncation", 0),
     ("smooth_factor", 0.5), ("depth", float("nan")),
+    ("smooth_factor", float("inf")),
 ])  # fmt: skip
 def test_parameters_out_of_range_are_named(parameter, value):
     with pytest.raises(ValueError, match=rf"^{parameter}: {value} is not in .*\.\."):
@@ -175,3 +185,11 @@ def test_files_that_hold_no_vectors_are_one_line(tmp_path):
         with pytest.raises(MediaError, match=name) as caught:
             Trajectory.load(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_damaged_vectors_are_one_line(tmp_path):
+    path_of(golden_features()).save(tmp_path / "v.npz", labels=["a"] * 12, params={})
+    whole = (tmp_path / "v.npz").read_bytes()
+    (tmp_path / "v.npz").write_bytes(whole[:100] + b"\xff" * 400 + whole[500:])
+    with pytest.raises(MediaError, match="v.npz: not a file of saved vectors"):
+        Trajectory.load(tmp_path / "v.npz")

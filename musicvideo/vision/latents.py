@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ RANGES = {
     "num_classes": (1, PITCHES),
     "jitter": (0, 1),
     "truncation": (0.1, 1),
-    "smooth_factor": (1, np.inf),
+    "smooth_factor": (1, 100_000),
 }
 
 
@@ -189,7 +190,7 @@ class Trajectory:
                     duration=float(file["duration"]),
                 )
                 return trajectory, file["labels"].tolist(), json.loads(str(file["params"]))
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise MediaError(f"{path}: not a file of saved vectors ({error})") from None
 
 
