@@ -25,13 +25,16 @@ from musicvideo import media
 from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
 from musicvideo.vision.codecs import CODECS
-from musicvideo.vision.features import HOP_UNIT, MAPPINGS, SAMPLE_RATE, Features, cached_features, load_song
+from musicvideo.vision.features import (
+    BLOCK, HOP_UNIT, MAPPINGS, SAMPLE_RATE, Features, cached_features, load_song,
+)  # fmt: skip
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
 from musicvideo.vision.render import Encoding, Work, encoding, frame_count, render, settings_of, versions
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
+LONGEST_HOP = BLOCK // HOP_UNIT * HOP_UNIT      # samples; the features of a block need one point at least
 ESTIMATED = (128, 256, 512)              # resolutions whose render time a storyboard tells
 WALK = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
         "sort_classes_by_power")
@@ -98,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         help="lower is more typical, higher more varied (default %(default)s)")
     add("--smooth_factor", metavar="N", type=number(float, *RANGES["smooth_factor"]), default=20,
         help="smoothing of classes, in frames of 512 samples, from 1 (default %(default)s)")
-    add("--frame_length", metavar="SAMPLES", type=number(int, HOP_UNIT, step=HOP_UNIT), default=512,
+    add("--frame_length", metavar="SAMPLES", type=number(int, HOP_UNIT, LONGEST_HOP, HOP_UNIT), default=512,
         help="step of the analysis at 22 050 Hz, a multiple of 64 (default %(default)s)")
     add("--seed", metavar="N", type=number(int, 0),
         help="the same number makes the same video (default: a new one, printed)")

@@ -338,7 +338,7 @@ def test_song_and_video_of_any_name(song, tmp_path):
     ("a.mp4", {"crf": 52}, ["crf", "52", "0..51"]),
     ("a.mkv", {"codec": "ffv1", "crf": 3}, ["ffv1", "lossless"]),
     ("a.mp4", {"size": 33}, ["33x33", "even"]),
-    ("a.mp4", {"fps": Fraction(0)}, ["fps", "1..240"]),
+    ("a.mp4", {"fps": Fraction(0)}, ["fps", "1..345"]),
 ])
 def test_what_cannot_be_encoded_is_refused_with_the_choices(output, options, words):
     with pytest.raises(ValueError) as error:
@@ -349,6 +349,13 @@ def test_what_cannot_be_encoded_is_refused_with_the_choices(output, options, wor
 def test_a_stranger_s_video_has_no_settings(song, tmp_path):
     with pytest.raises(MediaError, match="holds no settings"):
         settings_of(song)
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", '"a"', "{"])
+def test_json_of_another_kind_has_no_settings(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(MediaError, match="holds no settings"):
+        settings_of(tmp_path / "a.json")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")

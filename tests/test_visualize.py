@@ -99,6 +99,14 @@ def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch)
     assert str(media.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
 
 
+@pytest.mark.parametrize("arguments", [["--frame_length", "64"], ["--frame_length", "1322944", "--fps", "30"]])
+def test_the_finest_and_the_coarsest_analysis(door, tmp_path, monkeypatch, arguments):
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
+                                      "--resolution", "32", *arguments])
+    visualize.main()
+    assert abs(media.probe(tmp_path / "output.mp4").duration - 1) < 0.05
+
+
 def test_classes_by_name_and_number(door, tmp_path):
     assert door("--classes", "colour 3", "7", "colour 11", "3").returncode == 0
     assert settings_of(tmp_path / "output.mp4")["classes"] == [3, 7, 11]
@@ -375,13 +383,15 @@ def test_vectors_are_not_written_onto_themselves(door):
     (["--pitch_sensitivity", "300"], ["pitch_sensitivity", "300", "1..299"]),
     (["--truncation", "0"], ["truncation", "0.1..1"]),
     (["--frame_length", "100"], ["frame_length", "100", "multiple of 64"]),
+    (["--frame_length", "1344000"], ["frame_length", "1344000", "64..1322944"]),
+    (["--smooth_factor", "inf"], ["smooth_factor", "inf", "1..100000"]),
     (["--num_classes", "13"], ["num_classes", "13", "1..12"]),
     (["--num_classes", "3", "--classes", "1", "2"], ["2 different", "3"]),
     (["--classes", "colour"], ["colour", "0 colour 0"]),
     (["--classes", "kettle"], ["kettle"]),
     (["--classes", *range(13)], ["13"]),
     (["--fps", "fast"], ["fps", "fast"]),
-    (["--fps", "1000"], ["fps", "1000", "1..240"]),
+    (["--fps", "1000"], ["fps", "1000", "1..345"]),
     (["--duration", "0"], ["duration", "0"]),
     (["--batch_size", "none"], ["batch_size", "none"]),
     (["--generator", "gan"], ["gan", "biggan", "cppn"]),

@@ -75,7 +75,7 @@ def encoding(
 
     Args:
         output: the video; its suffix chooses the container.
-        fps: frames a second, 1..240.
+        fps: frames a second, 1..345, the finest rate of analysis.
         size: height and width in pixels, even.
         codec: a key of `CODECS`; None takes the container's own.
         crf: quality in the codec's own scale, lower is better; None takes its default.
@@ -93,8 +93,8 @@ def encoding(
         raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
     if codec.partition("_")[0] not in families:
         raise ValueError(f"codec: {suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)")
-    if not 1 <= fps <= 240:
-        raise ValueError(f"fps: {float(fps):g} is not in 1..240")
+    if not 1 <= fps <= 345:
+        raise ValueError(f"fps: {float(fps):g} is not in 1..345")
     if size % 2 or size < 16:
         raise ValueError(f"output_size: a video of {size}x{size} pixels cannot be encoded (even numbers from 16)")
     chosen = CODECS[codec]
@@ -393,10 +393,18 @@ def settings_of(video: str | os.PathLike) -> dict:
     media.require_file(video)
     try:
         if Path(video).suffix == ".json":
-            return json.loads(Path(video).read_text())
+            return _object(Path(video).read_text())
         arguments = ["-v", "error", *media.SAFE_INPUT, "-show_entries", "format_tags", "-of", "json"]
         tags = json.loads(media.run(["ffprobe", *arguments, media.source(video)], doing=f"reading {video}"))
         comment = {name.lower(): value for name, value in tags["format"].get("tags", {}).items()}["comment"]
-        return dict(json.loads(comment))
+        return _object(comment)
     except (KeyError, ValueError, UnicodeError):
         raise MediaError(f"{video}: holds no settings (give a video that visualize.py made, or its .json)") from None
+
+
+def _object(text: str) -> dict:
+    """What a JSON object says."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"a {type(found).__name__} is no object")
+    return found
