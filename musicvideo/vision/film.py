@@ -119,8 +119,8 @@ def finish(
     square = media.probe(video)
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
-    if square.width != square.height or square.width % 4:
-        raise MediaError(f"{video}: is {square.width}x{square.height}; give a square whose side is a multiple of 4")
+    if square.width != square.height or square.width % 2 or square.width < 16:
+        raise MediaError(f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16")
     rate, shown = square.frame_rate, Fraction(square.video_duration or square.duration)
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
@@ -183,6 +183,7 @@ def filter_graph(
     wait = intro_length(intro, rate)
     tail = max(length - wait - shown, Fraction(0))
     # Chroma is subsampled by two, so borders are even; then the halves, the borders and the mirror are exact.
+    half = side // 4 * 2
     border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
     border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
 
@@ -190,7 +191,7 @@ def filter_graph(
     picture = [
         *([_zoom(beats, rate, wait)] if beats else []),
         # over the y-axis
-        "crop=iw/2:ih:0:0,split[left][mirrored]",
+        f"crop={half}:ih:0:0,split[left][mirrored]",
         "[mirrored]hflip[right]",
         "[left][right]hstack",
         # over the outer edges
