@@ -30,7 +30,7 @@ from musicvideo.vision.features import (
 )  # fmt: skip
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
-from musicvideo.vision.render import Encoding, Work, encoding, frame_count, render, settings_of, versions
+from musicvideo.vision.render import Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
@@ -232,8 +232,12 @@ def require_same_weights(args: argparse.Namespace, settings: dict) -> None:
 
 def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:
     """Render the video."""
+    if is_made(args.output_file, settings):
+        os.utime(args.output_file)                   # for make: it is as new as what it was made from
+        print(f"{args.output_file}: is this video already")
+        return
     work = Work(args.output_file)
-    with work.open(settings, overwrite=args.overwrite):
+    with work.open(settings, overwrite=args.overwrite, notice=print):
         path = follow(args, settings, generator.noise_dim)
         for file in filter(None, (args.save_vectors, work.output.with_name(PREVIOUS))):
             if settings["vectors"] and Path(file).resolve() == Path(settings["vectors"]).resolve():

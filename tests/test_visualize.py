@@ -148,6 +148,17 @@ def test_two_runs_of_the_real_command_are_the_same(tmp_path):
     assert frames.std() > 10 and np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.1
 
 
+def test_a_video_that_is_there_is_not_made_again(door, tmp_path):
+    door("--output_file", "a.mp4", "--seed", "1")
+    first = (tmp_path / "a.mp4").stat()
+    again = door("--output_file", "a.mp4", "--seed", "1")
+    second = (tmp_path / "a.mp4").stat()
+    assert "is this video already" in again.stdout
+    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns      # make takes it for new
+    door("--output_file", "a.mp4", "--seed", "2")
+    assert (tmp_path / "a.mp4").stat().st_ino != first.st_ino
+
+
 def test_a_seed_is_drawn_and_reported(door, tmp_path):
     first = door("--output_file", "a.mp4")
     seed = first.stdout.split()[1].rstrip(",")

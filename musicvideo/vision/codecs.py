@@ -43,7 +43,7 @@ class Codec:
 _THREADS = ("-threads", "{}")
 _NVENC = ("-preset", "p5", "-rc", "vbr", "-b:v", "0")
 CODECS = {
-    "h264": Codec("libx264", "-crf", 18, 51, ("-preset", "medium"), _THREADS),
+    "h264": Codec("libx264", "-crf", 17, 51, ("-preset", "medium"), _THREADS),
     "hevc": Codec("libx265", "-crf", 20, 51, ("-preset", "medium", "-x265-params", "log-level=error"),
                   ("-x265-params", "log-level=error:pools={}:frame-threads=1")),
     "av1": Codec("libsvtav1", "-crf", 24, 63, ("-preset", "8"), ("-svtav1-params", "lp={}")),

@@ -154,12 +154,15 @@ class Work:
         return json.loads(self._note.read_text())
 
     @contextmanager
-    def open(self, settings: Mapping, *, overwrite: bool = False) -> Iterator[None]:
+    def open(
+        self, settings: Mapping, *, overwrite: bool = False, notice: Callable[[str], object] = lambda line: None
+    ) -> Iterator[None]:
         """Hold the folder for one render. It is gone on leaving, unless there is something in it to go on with.
 
         Args:
             settings: all that the render depends on, of JSON's types.
             overwrite: start over if an interrupted render had other settings.
+            notice: told of it in a line, if so.
 
         Raises:
             MediaError: another run is at work on this output, or an interrupted one had other settings.
@@ -171,7 +174,7 @@ class Work:
             raise MediaError(f"{self.output}: another run is making it (wait for it, or name another output)") from None
         with lock:
             try:
-                self._prepare(json.loads(json.dumps(settings)), overwrite)
+                self._prepare(json.loads(json.dumps(settings)), overwrite, notice)
                 yield
                 self._clear()
             finally:
@@ -182,7 +185,7 @@ class Work:
         for segment in self.folder.glob("[0-9]*.nut"):
             segment.unlink()
 
-    def _prepare(self, settings: dict, overwrite: bool) -> None:
+    def _prepare(self, settings: dict, overwrite: bool, notice: Callable[[str], object]) -> None:
         for stale in self.folder.glob(".*"):
             stale.unlink()
         earlier = self.unfinished()
@@ -194,7 +197,7 @@ class Work:
             if not overwrite:
                 raise MediaError(f"{self.output}: an interrupted render of it had other settings: {changed} "
                                  "(give the same settings to go on, or --overwrite to start over)")
-            print(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
+            notice(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
             self._clear()
         with media.atomic(self._note) as partial_file:
             partial_file.write_text(json.dumps(settings, indent=2, ensure_ascii=False))
@@ -382,6 +385,14 @@ def join(
         ],
         doing=f"joining {len(parts)} segments with {song}",
     )  # fmt: skip
+
+
+def is_made(video: str | os.PathLike, settings: Mapping) -> bool:
+    """Whether a video is there that was made with these very settings."""
+    try:
+        return settings_of(video) == json.loads(json.dumps(settings))
+    except MediaError:
+        return False
 
 
 def settings_of(video: str | os.PathLike) -> dict:
