@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import filelock
@@ -29,12 +28,11 @@ from tqdm import tqdm
 from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision.codecs import CODECS
-from musicvideo.vision.generators import Generator
+from musicvideo.vision.generators import SILENT, Generator
 from musicvideo.vision.latents import Trajectory
 
 SEGMENT_FRAMES = 240       # 8 s at 30 frames a second; also the distance of key frames, so segments stand alone
 ENCODER_THREADS = 2        # a fixed number, for other numbers give other bytes; few, for the generator needs the rest
-SILENT = partial(tqdm, disable=True)
 
 
 @dataclass(frozen=True)
