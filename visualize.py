@@ -30,7 +30,7 @@ from musicvideo.vision.features import (
 )  # fmt: skip
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
-from musicvideo.vision.render import Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions
+from musicvideo.vision.render import QUALITIES, Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
@@ -38,7 +38,7 @@ LONGEST_HOP = BLOCK // HOP_UNIT * HOP_UNIT      # samples; the features of a blo
 ESTIMATED = (128, 256, 512)              # resolutions whose render time a storyboard tells
 WALK = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
         "sort_classes_by_power")
-KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "mapping", "frame_length", *WALK,
+KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "precision", "quality", "mapping", "frame_length", *WALK,
         "codec", "crf", "output_size")   # with the classes, the seed and the like: what makes a video
 
 
@@ -74,7 +74,11 @@ def parser() -> argparse.ArgumentParser:
     add("--resolution", metavar="PIXELS", type=int, default=512,
         help="128, 256 or 512; cppn draws any (default %(default)s)")
     add("--weights", metavar="DIR", help="folder with BigGAN's weights (default: the cache, else a download)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    add("--device", default="auto", help="auto takes the fastest; cpu, cuda, cuda:N or mps (default %(default)s)")
+    add("--precision", default="auto",
+        help="BigGAN's: fp32, fp16 or bf16; auto takes the lowest that draws the same (default %(default)s)")
+    add("--quality", choices=QUALITIES, default="full",
+        help=f"draft: draw each {QUALITIES['draft']}rd frame and fade from one to the next (default %(default)s)")
     add("--batch_size", metavar="N", type=number(int, 1), default=30,
         help="pictures drawn at a time; fewer need less memory (default %(default)s)")
 
@@ -199,7 +203,9 @@ def main() -> None:
             require_same_weights(args, settings)
     except ValueError as error:
         p.error(str(error))                          # names the setting, its value and what it can be
-    print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}")
+    settings["runs_on"] = generator.runs_on
+    print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}; drawn by {args.generator} "
+          f"({generator.runs_on})")
     if args.storyboard:
         preview(args, settings, how, generator)
     else:
@@ -209,7 +215,7 @@ def main() -> None:
 def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike | None) -> generators.Generator:
     """The generator asked for, at any resolution."""
     return generators.load(args.generator, resolution=resolution, truncation=args.truncation, weights=weights,
-                           device=args.device, progress=tqdm)
+                           device=args.device, precision=args.precision, progress=tqdm)
 
 
 def weights_checksum(args: argparse.Namespace) -> str | None:
@@ -245,7 +251,7 @@ def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
             path.save(file, labels=[generator.labels[index] for index in path.classes], params=settings)
         try:
             frames = render(generator, path, args.song, work, encoding=how, batch_size=args.batch_size,
-                            progress=partial(tqdm, unit="frame", desc=args.output_file))
+                            every=QUALITIES[args.quality], progress=partial(tqdm, unit="frame", desc=args.output_file))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what is done is kept; run the same command again to go on") from None
     print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {how.codec}, "
@@ -266,7 +272,7 @@ def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
             known = generator if resolution == args.resolution else load(args, resolution, args.weights or cache())
         except MediaError:                           # no weights at hand for this one, and no reason to fetch them
             continue
-        estimates[resolution] = frames * seconds_a_frame(known, path)
+        estimates[resolution] = frames / QUALITIES[args.quality] * seconds_a_frame(known, path)
     storyboard(
         args.storyboard, samples=samples, features=features, trajectory=path, generator=generator,
         title=Path(args.song).stem, estimates=estimates,

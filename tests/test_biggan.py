@@ -116,7 +116,18 @@ def test_a_device_short_of_memory_draws_fewer_at_once(folder, generator, monkeyp
 
 
 def test_precisions_that_draw_other_pictures_are_not_chosen(folder):
-    assert not backends.is_faithful(Network(weights.load(128, folder), 1.0), "cpu", torch.bfloat16)
+    network = Network(weights.load(128, folder), 1.0)
+    exact, rough = (backends.TorchBackend(network, "cpu", dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert not backends.is_faithful(rough, exact, network)
+    assert backends.is_faithful(exact, exact, network)
+
+
+@pytest.mark.skipif(backends.openvino is None, reason="no OpenVINO for this system")
+def test_the_faster_of_two_is_taken_and_says_what_it_is(folder, generator):
+    network = Network(weights.load(128, folder), 1.0)
+    slow = backends.TorchBackend(network, "cpu")
+    assert backends.fastest([slow, generator.backend], network) is generator.backend
+    assert generator.runs_on == "OpenVINO on the CPU, float32" and slow.name == "torch on cpu, float32"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -163,13 +174,15 @@ def test_what_biggan_has_not_is_named():
         BigGAN(128, device="gpu")
     for precision, complaint in (("int4", "unknown 'int4'"), ("bf16", "no faster on a CPU")):
         with pytest.raises(ValueError, match=f"precision: .*{complaint}"):
-            backends.start(None, "cpu", precision)
+            backends.start(None, ["cpu"], precision)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_one_line():
     with pytest.raises(MediaError, match="device cuda: not in this machine"):
         BigGAN(128, device="cuda")
+    with pytest.raises(MediaError, match="device cuda:3: not in this machine"):
+        backends.devices("cuda:3")
 
 
 # Weights

@@ -20,7 +20,9 @@ from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision import codecs
 from musicvideo.vision import render as rendering
-from musicvideo.vision.render import SEGMENT_FRAMES, Work, draw, encoding, frame_count, render, segments, settings_of
+from musicvideo.vision.render import (
+    QUALITIES, SEGMENT_FRAMES, Work, draw, draw_frames, encoding, frame_count, render, segments, settings_of,
+)  # fmt: skip
 
 CD = 44100
 RATES = ["30", "25", "30000/1001", "11025/256", "2997/125"]
@@ -32,13 +34,14 @@ def song(tmp_path_factory):
     return make_media(tmp_path_factory.mktemp("song") / "tone.wav", "-f", "lavfi", "-i", "sine=440:d=22:r=44100")
 
 
-def make(song, output, path=None, *, generator=None, settings=None, overwrite=False, batch_size=30, **options):
+def make(song, output, path=None, *, generator=None, settings=None, overwrite=False, batch_size=30, every=1,
+         **options):
     """Render a path and return the video's path."""
     generator = generator or Stub()
     how = encoding(output, **{"fps": Fraction(30), "size": generator.resolution, **options})
     work = Work(output)
     with work.open(settings or {"seed": 7}, overwrite=overwrite):
-        render(generator, path or drifting(2), song, work, encoding=how, batch_size=batch_size)
+        render(generator, path or drifting(2), song, work, encoding=how, batch_size=batch_size, every=every)
     return Path(output)
 
 
@@ -374,3 +377,29 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])    # 
         command = [sys.executable, "-c", script, song, tmp_path / f"{minutes}.mp4", str(60 * minutes)]
         peak[minutes] = int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
     assert peak[10] <= 1.05 * peak[1]
+
+
+class Counting(Stub):
+    """Knows how many pictures it drew."""
+
+    drawn = 0
+
+    def frames(self, noise, classes):
+        self.drawn += len(noise)
+        return super().frames(noise, classes)
+
+
+def test_a_draft_draws_one_frame_in_three_and_fades_from_one_to_the_next(song, tmp_path):
+    every, path, fps = QUALITIES["draft"], drifting(10), Fraction(30)
+    whole, sparse = Stub(), Counting()
+    full = draw_frames(whole, path, range(300), fps)
+    draft = draw_frames(sparse, path, range(300), fps, every)
+    assert sparse.drawn == 101 and draft.shape == full.shape and draft.dtype == np.uint8
+    assert np.array_equal(draft[::every], full[::every])
+    before, after = (full[start::every][:99].astype(float) for start in (0, every))
+    assert np.abs(draft[1::every][:99] - (2 * before + after) / 3).max() <= 0.5 + 1e-3
+    assert np.abs(draft.astype(int) - full)[..., :2].max() <= 2              # this path is a slow one
+    pieces = [draw_frames(Stub(), path, frames, fps, every) for frames in (range(7), range(7, 8), range(8, 300))]
+    assert np.array_equal(np.concatenate(pieces), draft)
+    video = make(song, tmp_path / "draft.mkv", path, codec="ffv1", every=every, batch_size=7)
+    assert np.array_equal(read_frames(video, "rgb24"), draft)

@@ -32,6 +32,7 @@ from musicvideo.vision.generators import SILENT, Generator
 from musicvideo.vision.latents import Trajectory
 
 SEGMENT_FRAMES = 240       # 8 s at 30 frames a second; also the distance of key frames, so segments stand alone
+QUALITIES = {"full": 1, "draft": 3}        # one frame of so many is drawn, the others fade from one to the next
 ENCODER_THREADS = 2        # a fixed number, for other numbers give other bytes; few, for the generator needs the rest
 
 
@@ -209,6 +210,7 @@ def render(
     *,
     encoding: Encoding,
     batch_size: int = 30,
+    every: int = 1,
     progress: Callable[..., tqdm] = SILENT,
 ) -> int:
     """Draw a trajectory and write the video, going on where an interrupted run stopped.
@@ -220,6 +222,7 @@ def render(
         work: of the video, open; its settings are written into the video and beside it, as `<output>.json`.
         encoding: made by `encoding` for this output.
         batch_size: frames that are drawn at a time; does not change them.
+        every: draw one frame of so many, and fade from one to the next; of `QUALITIES`.
         progress: makes a bar from `total` and `initial` frames, as tqdm does.
 
     Returns:
@@ -236,7 +239,7 @@ def render(
         for index in missing:
             render_segment(
                 generator, trajectory, plan[index], work.segment(index),
-                encoding=encoding, batch_size=batch_size, drawn=bar.update,
+                encoding=encoding, batch_size=batch_size, every=every, drawn=bar.update,
             )
     settings = work.settings()
     whole = work.folder / f".joined{work.output.suffix}"
@@ -259,12 +262,13 @@ def render_segment(
     *,
     encoding: Encoding,
     batch_size: int,
+    every: int = 1,
     drawn: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Draw some frames of a trajectory and encode them; `path` appears when it is whole.
 
     Args:
-        generator, trajectory, encoding, batch_size: as for `render`.
+        generator, trajectory, encoding, batch_size, every: as for `render`.
         frames: numbers of the frames.
         path: the segment.
         drawn: called with a number of frames whenever that many more are drawn.
@@ -280,8 +284,8 @@ def render_segment(
     ):
         encoded = None
         for start in range(frames.start, frames.stop, batch_size):
-            numbers = np.arange(start, min(start + batch_size, frames.stop))
-            pictures = draw(generator, trajectory, numbers * encoding.fps.denominator / encoding.fps.numerator)
+            numbers = range(start, min(start + batch_size, frames.stop))
+            pictures = draw_frames(generator, trajectory, numbers, encoding.fps, every)
             if encoded:
                 encoded.result()
             encoded = thread.submit(encoder.write, pictures)
@@ -306,6 +310,30 @@ def draw(generator: Generator, trajectory: Trajectory, times: Sequence[float]) -
     classes = np.zeros((len(weights), len(generator.labels)))
     classes[:, list(trajectory.classes)] = weights
     return np.ascontiguousarray(generator.frames(noise, classes))
+
+
+def draw_frames(
+    generator: Generator, trajectory: Trajectory, frames: range, fps: Fraction, every: int = 1
+) -> np.ndarray:
+    """Pictures of consecutive frames: uint8 (len(frames), height, width, 3).
+
+    Args:
+        frames: their numbers.
+        fps: frames a second.
+        every: draw the frames whose number is a multiple of this, and fade from one to the next.
+    """
+    position = np.array(frames) / every
+    before, share = np.floor(position).astype(int), position % 1
+    keys = np.arange(before[0], np.ceil(position[-1]) + 1)
+    pictures = draw(generator, trajectory, keys * every * fps.denominator / fps.numerator)
+    if every == 1:
+        return pictures
+    before -= before[0]
+    after = np.minimum(before + 1, len(pictures) - 1)
+    return np.stack([
+        np.rint((1 - s) * pictures[a] + s * pictures[b]).astype(np.uint8)
+        for a, b, s in zip(before, after, share.astype(np.float32))
+    ])
 
 
 def encoder_command(resolution: int, encoding: Encoding, path: Path) -> list[str]:

@@ -20,11 +20,13 @@ class Generator(Protocol):
         labels: class names; the index is the class id.
         noise_dim: length of a noise vector.
         resolution: height and width of a picture, in pixels.
+        runs_on: what computes where and how exactly, for people.
     """
 
     labels: Sequence[str]
     noise_dim: int
     resolution: int
+    runs_on: str
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Draw one picture for each vector.

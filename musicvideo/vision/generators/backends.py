@@ -5,7 +5,8 @@ A backend gives the network its operations, all on (B, channels, height, width),
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +32,15 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 
 class Backend(Protocol):
-    """Runs a network."""
+    """Runs a network.
+
+    Attributes:
+        name: what computes where and how exactly, for people.
+        at_once: pictures in a pass.
+    """
+
+    name: str
+    at_once: int
 
     def __call__(self, styles: Tensor) -> Tensor:
         """Styles (B, S) on the CPU -> pictures (B, 3, H, W) in -1..1, wherever they were drawn.
@@ -40,56 +49,80 @@ class Backend(Protocol):
         """
 
 
-def choose_device(name: str) -> str:
-    """The device to draw on.
+def devices(name: str) -> list[str]:
+    """The devices of this machine that a name stands for.
 
     Args:
-        name: "auto" for a GPU where there is one, else "cpu", "cuda", "cuda:N" or "mps".
+        name: "cpu", "cuda", "cuda:N", "mps", or "auto" for all there are.
 
     Raises:
         ValueError: another name.
         MediaError: not in this machine.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+        return [kind for kind, present in there.items() if present]
     kind, _, number = name.partition(":")
     if kind not in there or (number and (kind != "cuda" or not number.isdigit())):
         raise ValueError(f"device: unknown name {name!r} (choose auto, cpu, cuda, cuda:N or mps)")
     if not there[kind] or int(number or 0) >= max(1, torch.cuda.device_count()):
         raise MediaError(f"device {name}: not in this machine (choose auto or cpu)")
-    return name
+    return [name]
 
 
-def start(network: Any, device: str, precision: str) -> Backend:
-    """The fastest backend for a device that draws the same pictures.
+def start(network: Any, names: Sequence[str], precision: str) -> Backend:
+    """The fastest backend on some devices that draws the same pictures.
 
     Args:
         network: `biggan.Network`.
-        device: as `choose_device` returns it.
-        precision: "fp32", "fp16", "bf16", or "auto" for the lowest that is faithful on this device.
+        names: as `devices` returns them.
+        precision: "fp32", "fp16", "bf16", or "auto" for the lowest that is faithful on the device.
 
     Raises:
         ValueError: an unknown precision, or one that CPUs gain nothing by.
     """
     if precision not in ("auto", *PRECISIONS):
         raise ValueError(f"precision: unknown {precision!r} (choose auto, {', '.join(PRECISIONS)})")
-    if device == "cpu":
-        if precision not in ("auto", "fp32"):
+    if precision not in ("auto", "fp32"):
+        names = [name for name in names if name != "cpu"]
+        if not names:
             raise ValueError(f"precision: {precision} is no faster on a CPU, and less exact (choose auto or fp32)")
+    return fastest([start_on(name, network, precision) for name in names], network)
+
+
+def start_on(device: str, network: Any, precision: str) -> Backend:
+    """The backend of one device; `network` and `precision` as for `start`."""
+    if device == "cpu":
         return OpenVINOBackend(network) if openvino is not None else TorchBackend(network, device)
-    if precision == "auto":
-        precision = "fp16" if is_faithful(network, device, torch.float16) else "fp32"
-    return TorchBackend(network, device, PRECISIONS[precision])
+    if precision != "auto":
+        return TorchBackend(network, device, PRECISIONS[precision])
+    exact, rough = (TorchBackend(network, device, dtype) for dtype in (torch.float32, torch.float16))
+    return rough if is_faithful(rough, exact, network) else exact
 
 
-def is_faithful(network: Any, device: str, dtype: torch.dtype) -> bool:
+def is_faithful(rough: Backend, exact: Backend, network: Any) -> bool:
     """Whether pictures in a lower precision are those in fp32, by `FAITHFUL`; tried on random conditions."""
-    conditions = torch.randn(2, network.style_weight.shape[1], generator=torch.Generator().manual_seed(0))
-    styles = F.linear(conditions, network.style_weight, network.style_bias)
-    exact, rough = (TorchBackend(network, device, precision)(styles) for precision in (torch.float32, dtype))
-    noise = (exact - rough).square().mean()
+    styles = trial(network, 2)
+    noise = (exact(styles) - rough(styles)).square().mean()
     return bool(noise.isfinite() and 10 * torch.log10(4 / noise) >= FAITHFUL)
+
+
+def fastest(backends: Sequence[Backend], network: Any) -> Backend:
+    """The backend that draws most pictures a second, measured where there are several."""
+    def seconds_a_picture(backend: Backend) -> float:
+        styles = trial(network, backend.at_once)
+        backend(styles).cpu()                   # the first pass compiles
+        start = time.perf_counter()
+        backend(styles).cpu()
+        return (time.perf_counter() - start) / len(styles)
+
+    return min(backends, key=seconds_a_picture) if len(backends) > 1 else backends[0]
+
+
+def trial(network: Any, count: int) -> Tensor:
+    """Styles (count, S) of random conditions, always the same."""
+    conditions = torch.randn(count, network.style_weight.shape[1], generator=torch.Generator().manual_seed(0))
+    return F.linear(conditions, network.style_weight, network.style_bias)
 
 
 def same(weight: Tensor) -> list[int]:
@@ -164,9 +197,15 @@ class TorchBackend:
     def __init__(self, network: Any, device: str, dtype: torch.dtype = torch.float32) -> None:
         self.device = torch.device(device)
         self.dtype = dtype
+        self.name = f"torch on {device}, {str(dtype).removeprefix('torch.')}"
         self.network = network
         self.at_once = 1 if self.device.type == "cpu" else GPU_BATCH
         self.ops = TorchOps(self.place)
+        self.recorded: RecordedPass | None = None
+        if self.device.type == "cuda":
+            # Else fp32 is rounded to the ten bits of TF32, and two runs may take kernels that round differently.
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.deterministic = True
 
     def place(self, weight: Tensor) -> Tensor:
         layout = torch.channels_last if weight.dim() == 4 else torch.preserve_format
@@ -178,23 +217,61 @@ class TorchBackend:
                 # Always as many in a pass: for other sizes the library may take other kernels, and round otherwise.
                 filled = F.pad(styles, (0, 0, 0, -len(styles) % self.at_once))
                 return torch.cat([self.draw(part) for part in filled.split(self.at_once)])[:len(styles)]
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:       # MPS has no class of its own for it
+                if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+                    raise
                 if self.at_once == 1:
                     raise MediaError(
                         f"{self.device}: its memory does not hold one picture (choose a smaller resolution, or cpu)"
                     ) from None
                 self.at_once //= 2
-                torch.cuda.empty_cache()
+                self.recorded = None
+            torch.cuda.empty_cache()            # only now: the error holds on to the tensors of its frames
 
     @torch.inference_mode()
     def draw(self, styles: Tensor) -> Tensor:
         """Styles (b, S) -> pictures (b, 3, H, W) in -1..1."""
         styles = styles.to(self.device, self.dtype)
+        if self.device.type != "cuda":
+            return self.compute(styles)
+        if self.recorded is None:
+            self.recorded = RecordedPass(self.compute, styles)
+        return self.recorded(styles)
 
+    def compute(self, styles: Tensor) -> Tensor:
+        """As `draw`, on the device."""
         def style(place: slice, size: int = 1) -> Tensor:
             return self.place(styles[:, place].reshape(len(styles), -1, size, size))
 
         return self.network(style, self.ops).float()
+
+
+class RecordedPass:
+    """A computation recorded as a CUDA graph: its hundreds of kernels start with one call, and none waits for Python.
+
+    Args:
+        compute: from a tensor to a tensor, both on a CUDA device, always the same kernels.
+        example: what it is given, of the shape that it will always have.
+    """
+
+    def __init__(self, compute: Callable[[Tensor], Tensor], example: Tensor) -> None:
+        self.device = example.device
+        self.given = example.clone()
+        with torch.cuda.device(self.device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                compute(self.given)             # weights come to the device, libraries set themselves up
+            torch.cuda.current_stream().wait_stream(aside)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.result = compute(self.given)
+
+    def __call__(self, given: Tensor) -> Tensor:
+        with torch.cuda.device(self.device):
+            self.given.copy_(given)
+            self.graph.replay()
+            return self.result.clone()
 
 
 class OpenVINOOps:
@@ -281,6 +358,8 @@ class OpenVINOBackend:
             "INFERENCE_NUM_THREADS": cores // streams * streams,     # as many for each, so that all round alike
             "INFERENCE_PRECISION_HINT": "f32",
         }
+        self.name = "OpenVINO on the CPU, float32"
+        self.at_once = streams
         self.compiled = openvino.Core().compile_model(model, "CPU", settings)
         self.queue = openvino.AsyncInferQueue(self.compiled, streams)
         self.queue.set_callback(self.keep)

@@ -22,7 +22,7 @@ Synthesis" (https://arxiv.org/abs/1809.11096), appendix B. Each rewrite is an id
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -196,7 +196,7 @@ class BigGAN:
         resolution: 128, 256 or 512.
         truncation: 0.1..1, which the batch norms look their statistics up by.
         weights: folder with the weights; None looks in the cache, then downloads.
-        device: "cpu", "cuda", "cuda:N", "mps", or "auto" for a GPU where there is one.
+        device: "cpu", "cuda", "cuda:N", "mps", or "auto" for the fastest that is there.
         precision: "fp32", "fp16", "bf16", or "auto" for fp16 on a GPU where the pictures stay the same.
         progress: makes a bar of a download, as tqdm does.
 
@@ -222,17 +222,17 @@ class BigGAN:
             raise ValueError(f"truncation: {truncation} is not in 0..1")
         self.labels = imagenet_labels()
         self.resolution = resolution
-        device = backends.choose_device(device)
+        names = backends.devices(device)
         model = biggan_weights.load(resolution, weights, progress=progress)
         self.embeddings = model.embeddings.weight
         network = Network(model, truncation)
         self.style_weight, self.style_bias = network.style_weight, network.style_bias
-        self.backend = backends.start(network, device, precision)
+        self.backend = backends.start(network, names, precision)
+        self.runs_on = self.backend.name
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Draw pictures; see `musicvideo.vision.generators.Generator`."""
-        pictures = list(map(to_bytes, self.pictures(noise, classes)))
-        return torch.cat(pictures).numpy()
+        return fetch(map(to_bytes, self.pictures(noise, classes)))
 
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Iterator[Tensor]:
         """Draw (b, 3, H, W) in -1..1, a few at a time."""
@@ -256,6 +256,7 @@ class Reference:
     """The library's own model as a `Generator`: the yardstick, for what is drawn and for how fast."""
 
     noise_dim = BigGAN.noise_dim
+    runs_on = "the library's torch on the CPU, float32"
 
     def __init__(
         self,
@@ -272,7 +273,7 @@ class Reference:
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Draw pictures one at a time; see `musicvideo.vision.generators.Generator`."""
-        return torch.cat([to_bytes(self.pictures(*pair)) for pair in zip(noise[:, None], classes[:, None])]).numpy()
+        return fetch(to_bytes(self.pictures(*pair)) for pair in zip(noise[:, None], classes[:, None]))
 
     @torch.inference_mode()
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Tensor:
@@ -283,4 +284,21 @@ class Reference:
 
 def to_bytes(pictures: Tensor) -> Tensor:
     """(B, 3, H, W) in -1..1 -> uint8 (B, H, W, 3), as the library's `convert_to_images`."""
-    return pictures.permute(0, 2, 3, 1).add(1).mul_(128).clamp_(0, 255).to(torch.uint8).cpu()
+    return pictures.permute(0, 2, 3, 1).add(1).mul_(128).clamp_(0, 255).to(torch.uint8)
+
+
+def fetch(batches: Iterable[Tensor]) -> np.ndarray:
+    """Pictures in batches, wherever they were drawn, as one array.
+
+    A batch leaves a CUDA device through pinned memory, while the next one is drawn.
+    """
+    copies = []
+    for batch in batches:
+        if batch.is_cuda:
+            pinned = torch.empty(batch.shape, dtype=batch.dtype, pin_memory=True)
+            copies.append(pinned.copy_(batch, non_blocking=True))
+        else:
+            copies.append(batch.cpu())
+    if batch.is_cuda:
+        torch.cuda.synchronize(batch.device)
+    return torch.cat(copies).numpy()

@@ -242,6 +242,7 @@ class CPPN:
 
     labels: Sequence[str] = tuple(LOOKS)
     noise_dim = NOISE_DIM
+    runs_on = "torch on the CPU, float32"
 
     def __init__(self, resolution: int = 512):
         if not isinstance(resolution, (int, np.integer)) or resolution < 16:
