@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from musicvideo import media
 from musicvideo.vision.features import MAPPINGS, SAMPLE_RATE
-from musicvideo.vision.generators import backends, weights
-from musicvideo.vision.generators.biggan import BigGAN, Network, Reference
+from musicvideo.vision.generators import backends, load, weights
+from musicvideo.vision.generators.biggan import BigGAN, Network
 from musicvideo.vision.latents import PITCHES, random_classes, trajectory
 from musicvideo.vision.render import QUALITIES, draw_frames
 from tests.random_biggan import random_biggan, save
@@ -129,21 +129,19 @@ def draft_quality(ours: BigGAN) -> dict:
 def peak_memory(resolution: int, folder: Path) -> float:
     """Megabytes of a process that draws with ours and does nothing else."""
     program = (
-        "import resource\n"
         "from benchmarks.biggan import vectors\n"
+        "from benchmarks.memory import peak\n"
         "from musicvideo.vision.generators import load\n"
         f"load('biggan', resolution={resolution}, weights={str(folder)!r}).frames(*vectors({FRAMES}))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(peak())\n"
     )
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout) / unit
+    return float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
 
 
 def measure(resolution: int, folder: Path, batches: list[int], rounds: int, device: str) -> dict:
     """Seconds a frame of each contender in each round, and what else the table shows."""
-    ours_memory = peak_memory(resolution, folder)      # first, for a process inherits the peak of its parent
-    ours = BigGAN(resolution, weights=folder, device=device)
-    library = Reference(resolution, weights=folder)
+    ours = load("biggan", resolution=resolution, weights=folder, device=device)
+    library = load("biggan-reference", resolution=resolution, weights=folder)
     wanted = library.pictures(*vectors(1))
     contenders = {f"library, batch {size}": (size, lambda v: library.pictures(*v)) for size in batches}
     contenders["ours"] = (FRAMES, lambda v: ours.frames(*v))
@@ -171,7 +169,7 @@ def measure(resolution: int, folder: Path, batches: list[int], rounds: int, devi
         "ours_gmac": multiplications(lambda: rewritten(styles)),
         "matrix_peak": matrix_peak(ours),
         "draft": draft_quality(ours),
-        "ours_memory": ours_memory,
+        "ours_memory": peak_memory(resolution, folder),
     }
 
 
@@ -210,7 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure BigGAN: ours against the library's.")
     parser.add_argument("--resolution", type=int, default=512, choices=weights.RESOLUTIONS)
     parser.add_argument("--weights", metavar="DIR", type=Path, help="folder of weights (default: random ones)")
-    parser.add_argument("--batches", default="1,2,4", help="batch sizes of the library (default %(default)s)")
+    parser.add_argument("--batches", default="1,2,4,8,16", help="batch sizes of the library (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measured turns (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures here")

@@ -1,22 +1,22 @@
 """How fast the 8D panner is, beside the published algorithm, and whether its memory and time stay in proportion.
 
-    python benchmarks/eightd.py                 # one minute, each model; the published algorithm at 10 to 60 s
-    python benchmarks/eightd.py --long          # also 10 and 60 minutes
+    python -m benchmarks.eightd                 # one minute, each model; the published algorithm at 10 to 60 s
+    python -m benchmarks.eightd --long          # also 10 and 60 minutes
 
 Seconds are processor time of this process (user and system), the best of some runs, with reading and writing the file.
 """
 
 import argparse
-import resource
-import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.memory import peak
 from musicvideo.sound.hrtf import find_kemar
 from musicvideo.sound.panning import Motion, Move, orbit
 from musicvideo.sound.spatial import MODELS, load_model, render_file
@@ -49,6 +49,12 @@ def processor_seconds(work, runs: int) -> float:
         work()
         best = min(best, time.process_time() - begin)
     return best
+
+
+def circled(source: Path, target: Path, model: str) -> tuple[float, float]:
+    """Seconds of processor time that a circle takes, and the peak of this process's memory in MB."""
+    taken = processor_seconds(lambda: render_file(source, target, orbit(ORBIT), load_model(model)), 1)
+    return taken, peak()
 
 
 def noise_file(folder: Path, seconds: int) -> Path:
@@ -85,14 +91,14 @@ def main() -> None:
                 print(f"  {model:7s} {what:20s} {taken:6.2f} s  {60 / taken:7.1f} x real time  "
                       f"{slow / taken:7.1f} x the published algorithm")
         if args.long:
-            print("long files (a circle of 4 s); memory is the peak of the whole process so far")
+            print("long files (a circle of 4 s), each in a process of its own; memory is the peak of it")
             for model in models:
                 for minutes in (1, 10, 60):
                     source = noise_file(folder, 60 * minutes)
-                    taken = processor_seconds(lambda: render_file(source, out, orbit(ORBIT), load_model(model)), 1)
-                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                        taken, memory = process.submit(circled, source, out, model).result()
                     print(f"  {model:7s} {minutes:3d} min  {taken:7.2f} s  {60 * minutes / taken:7.1f} x real time  "
-                          f"{peak:6.0f} MiB")
+                          f"{memory:6.0f} MB")
 
 
 if __name__ == "__main__":

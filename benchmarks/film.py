@@ -57,7 +57,7 @@ def ffmpeg(*arguments) -> None:
 
 
 def chain(clip: Path, card: Path, seconds: float, crf: int, folder: Path) -> tuple[Path, int]:
-    """Twenty encodes in a row; returns the film and their number."""
+    """Twenty encodes in a row, seven of them on a frame's way; returns the film and their number."""
     edge = (round(SIDE * WIDTH / HEIGHT) // 4 * 4 - SIDE) // 2
     encodes = 0
 
@@ -88,13 +88,13 @@ def chain(clip: Path, card: Path, seconds: float, crf: int, folder: Path) -> tup
     turned = filtered("turned", opening, "reverse")
     slow = filtered("slow", turned, f"setpts={INTRO / 0.534:.4f}*PTS,framerate={RATE}")
     titled = joined("titled", [slow, card], "overlay")
-    lit = filtered("lit", titled, "fade=in:d=1")
     ending = filtered("ending", scaled, f"trim=start={seconds - OUTRO},setpts=PTS-STARTPTS")
     back = filtered("back", ending, "reverse")
     around = joined("around", [back, ending], "concat")
     outro = filtered("outro", around, f"trim=end={TAIL}")
-    whole = joined("whole", [lit, scaled, outro], "concat=n=3")
-    done = filtered("done", whole, f"fade=out:st={INTRO + seconds + TAIL - 3}:d=3")
+    whole = joined("whole", [titled, scaled, outro], "concat=n=3")
+    lit = filtered("lit", whole, "fade=in:d=1")
+    done = filtered("done", lit, f"fade=out:st={INTRO + seconds + TAIL - 3}:d=3")
     return done, encodes
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from musicvideo.media import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.generators import backends, weights
-from musicvideo.vision.generators.biggan import BigGAN, Network, Reference, fold_upsampling, statistics, to_bytes
+from musicvideo.vision.generators.biggan import Network, fold_upsampling, statistics, to_bytes
 from tests.random_biggan import random_biggan, save
 
 
@@ -28,7 +28,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(folder):
-    return generators.load("biggan", resolution=128, weights=folder, device="cpu")
+    return load(folder)
+
+
+def load(folder, name="biggan", *, resolution=128, device="cpu", **options):
+    return generators.load(name, resolution=resolution, weights=folder, device=device, **options)
 
 
 def vectors(count, seed=0):
@@ -61,8 +65,7 @@ def same_picture(generator, reference, count=2):
 @pytest.mark.parametrize("truncation", [1.0, 0.4])
 def test_pictures_are_those_of_the_library(folder, truncation):
     same_picture(
-        BigGAN(128, weights=folder, truncation=truncation, device="cpu"),
-        Reference(128, weights=folder, truncation=truncation),
+        load(folder, truncation=truncation), load(folder, "biggan-reference", truncation=truncation)
     )
 
 
@@ -70,7 +73,7 @@ def test_pictures_are_those_of_the_library(folder, truncation):
 def test_every_resolution_is_that_of_the_library(resolution, seed, tmp_path):
     save(random_biggan(resolution, seed), tmp_path)
     same_picture(
-        BigGAN(resolution, weights=tmp_path, device="cpu"), Reference(resolution, weights=tmp_path), count=1
+        load(tmp_path, resolution=resolution), load(tmp_path, "biggan-reference", resolution=resolution), count=1
     )
 
 
@@ -78,8 +81,7 @@ def test_truncations_between_rows_are_interpolated(folder):
     """The library swaps the weights of two rows, so it agrees where the weights are equal: half-way."""
     half_way = 0.41
     same_picture(
-        BigGAN(128, weights=folder, truncation=half_way, device="cpu"),
-        Reference(128, weights=folder, truncation=half_way),
+        load(folder, truncation=half_way), load(folder, "biggan-reference", truncation=half_way)
     )
     norm = weights.load(128, folder).generator.bn
     near, far = norm.running_means[29], norm.running_means[30]
@@ -132,10 +134,11 @@ def test_the_faster_of_two_is_taken_and_says_what_it_is(folder, generator):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_draws_the_same_pictures(folder):
-    same_picture(BigGAN(128, weights=folder, device="cuda", precision="fp32"), Reference(128, weights=folder))
+    reference = load(folder, "biggan-reference")
+    same_picture(load(folder, device="cuda", precision="fp32"), reference)
     noise, classes = vectors(5)
-    fast = BigGAN(128, weights=folder, device="cuda")
-    assert psnr(drawn(fast, noise, classes).cpu(), Reference(128, weights=folder).pictures(noise, classes)) >= 50
+    fast = load(folder, device="cuda")
+    assert psnr(drawn(fast, noise, classes).cpu(), reference.pictures(noise, classes)) >= 50
     whole = fast.frames(noise, classes)
     assert np.array_equal(whole[3:4], fast.frames(noise[3:4], classes[3:4]))
 
@@ -158,20 +161,20 @@ def test_frames_do_not_depend_on_their_batch(generator):
 
 
 def test_the_reference_is_a_generator_too(folder, generator):
-    reference = generators.load("biggan-reference", resolution=128, weights=folder)
+    reference = load(folder, "biggan-reference")
     noise, classes = vectors(2)
     difference = reference.frames(noise, classes).astype(int) - generator.frames(noise, classes)
     assert np.abs(difference).max() <= 1
     assert len(reference.labels) == 1000 and reference.noise_dim == 128
 
 
-def test_what_biggan_has_not_is_named():
+def test_what_biggan_has_not_is_named(folder):
     with pytest.raises(ValueError, match="resolution: BigGAN has 128, 256, 512, not 300"):
-        BigGAN(300)
+        load(folder, resolution=300)
     with pytest.raises(ValueError, match="truncation: 1.5 is not in"):
-        BigGAN(128, truncation=1.5)
+        load(folder, truncation=1.5)
     with pytest.raises(ValueError, match="device: unknown name 'gpu'"):
-        BigGAN(128, device="gpu")
+        load(folder, device="gpu")
     for precision, complaint in (("int4", "unknown 'int4'"), ("bf16", "no faster on a CPU")):
         with pytest.raises(ValueError, match=f"precision: .*{complaint}"):
             backends.start(None, ["cpu"], precision)
@@ -180,7 +183,7 @@ def test_what_biggan_has_not_is_named():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_one_line():
     with pytest.raises(MediaError, match="device cuda: not in this machine"):
-        BigGAN(128, device="cuda")
+        load(None, device="cuda")
     with pytest.raises(MediaError, match="device cuda:3: not in this machine"):
         backends.devices("cuda:3")
 

@@ -91,17 +91,16 @@ def load(
         from musicvideo.vision.generators.cppn import CPPN
 
         return CPPN(resolution)
-    if name == "biggan":
-        from musicvideo.vision.generators.biggan import BigGAN
+    if name not in NAMES:
+        raise _unknown(name)
+    from musicvideo.vision.generators import backends, biggan
+    from musicvideo.vision.generators import weights as biggan_weights
 
-        return BigGAN(
-            resolution, truncation=truncation, weights=weights, device=device, precision=precision, progress=progress
-        )
+    backends.devices(device)                    # a wrong one should not wait for a download
+    model = biggan_weights.load(resolution, weights, progress=progress)
     if name == "biggan-reference":
-        from musicvideo.vision.generators.biggan import Reference
-
-        return Reference(resolution, truncation=truncation, weights=weights, progress=progress)
-    raise _unknown(name)
+        return biggan.Reference(model, labels(name), truncation=truncation)
+    return biggan.BigGAN(model, labels(name), truncation=truncation, device=device, precision=precision)
 
 
 def _unknown(name: str) -> ValueError:

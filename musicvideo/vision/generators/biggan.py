@@ -21,8 +21,7 @@ Synthesis" (https://arxiv.org/abs/1809.11096), appendix B. Each rewrite is an id
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,11 +31,8 @@ from pytorch_pretrained_biggan import BigGAN as Library
 from pytorch_pretrained_biggan.model import BigGANBatchNorm, GenBlock, SelfAttn
 from torch import Tensor
 from torch.nn.utils import remove_spectral_norm
-from tqdm import tqdm
 
-from musicvideo.vision.generators import SILENT, backends
-from musicvideo.vision.generators import weights as biggan_weights
-from musicvideo.vision.labels import imagenet_labels
+from musicvideo.vision.generators import backends
 
 Strips = list                  # a picture as strips of rows, top to bottom; small ones are a single strip
 
@@ -190,44 +186,38 @@ class Network:
 
 
 class BigGAN:
-    """BigGAN-deep as a `Generator`: 1000 classes of ImageNet, 128 numbers of noise.
+    """BigGAN-deep as a `Generator`.
 
     Args:
-        resolution: 128, 256 or 512.
+        model: the library's, with its weights; it is taken apart.
+        labels: names of its classes.
         truncation: 0.1..1, which the batch norms look their statistics up by.
-        weights: folder with the weights; None looks in the cache, then downloads.
         device: "cpu", "cuda", "cuda:N", "mps", or "auto" for the fastest that is there.
         precision: "fp32", "fp16", "bf16", or "auto" for fp16 on a GPU where the pictures stay the same.
-        progress: makes a bar of a download, as tqdm does.
 
     Raises:
-        ValueError: an unknown resolution, truncation, device or precision.
-        MediaError: no weights, or no such device in this machine.
+        ValueError: an unknown truncation, device or precision.
+        MediaError: no such device in this machine.
     """
-
-    noise_dim = 128
 
     def __init__(
         self,
-        resolution: int = 512,
+        model: Library,
+        labels: Sequence[str],
         *,
         truncation: float = 1.0,
-        weights: str | os.PathLike | None = None,
         device: str = "auto",
         precision: str = "auto",
-        progress: Callable[..., tqdm] = SILENT,
     ) -> None:
-        biggan_weights.configuration(resolution)
         if not 0 < truncation <= 1:
             raise ValueError(f"truncation: {truncation} is not in 0..1")
-        self.labels = imagenet_labels()
-        self.resolution = resolution
-        names = backends.devices(device)
-        model = biggan_weights.load(resolution, weights, progress=progress)
+        self.labels = labels
+        self.noise_dim = model.config.z_dim
+        self.resolution = model.config.output_dim
         self.embeddings = model.embeddings.weight
         network = Network(model, truncation)
         self.style_weight, self.style_bias = network.style_weight, network.style_bias
-        self.backend = backends.start(network, names, precision)
+        self.backend = backends.start(network, backends.devices(device), precision)
         self.runs_on = self.backend.name
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -240,7 +230,7 @@ class BigGAN:
             yield self.backend(styles)
 
     def styles(self, noise: Tensor, classes: Tensor) -> Iterator[Tensor]:
-        """Styles (b, S) of noise (B, 128) and class weights (B, 1000), a few at a time.
+        """Styles (b, S) of noise (B, noise_dim) and class weights (B, classes), a few at a time.
 
         The matrix is read once for `STYLES` pictures. Fewer are filled up to as many, for a product of another
         shape may round otherwise, and a picture must not depend on which others it comes with.
@@ -253,23 +243,20 @@ class BigGAN:
 
 
 class Reference:
-    """The library's own model as a `Generator`: the yardstick, for what is drawn and for how fast."""
+    """The library's own model as a `Generator`: the yardstick, for what is drawn and for how fast.
 
-    noise_dim = BigGAN.noise_dim
+    Args:
+        model, labels, truncation: as for `BigGAN`.
+    """
+
     runs_on = "the library's torch on the CPU, float32"
 
-    def __init__(
-        self,
-        resolution: int = 512,
-        *,
-        truncation: float = 1.0,
-        weights: str | os.PathLike | None = None,
-        progress: Callable[..., tqdm] = SILENT,
-    ) -> None:
-        self.labels = imagenet_labels()
-        self.resolution = resolution
+    def __init__(self, model: Library, labels: Sequence[str], *, truncation: float = 1.0) -> None:
+        self.labels = labels
+        self.noise_dim = model.config.z_dim
+        self.resolution = model.config.output_dim
         self.truncation = truncation
-        self.model = biggan_weights.load(resolution, weights, progress=progress)
+        self.model = model
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Draw pictures one at a time; see `musicvideo.vision.generators.Generator`."""

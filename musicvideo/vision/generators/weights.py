@@ -63,6 +63,7 @@ def load(
     Raises:
         MediaError: no weights, or files that are not this model's weights.
     """
+    configuration(resolution)                   # a resolution that never was is no fault of the folder
     file = find(resolution, folder) if folder is not None else fetch(resolution, progress=progress)
     return read(file, resolution)
 
