@@ -94,16 +94,17 @@ def start_on(device: str, network: Any, precision: str) -> Backend:
     """The backend of one device; `network` and `precision` as for `start`."""
     if device == "cpu":
         return OpenVINOBackend(network) if openvino is not None else TorchBackend(network, device)
-    if precision != "auto":
-        return TorchBackend(network, device, PRECISIONS[precision])
-    exact, rough = (TorchBackend(network, device, dtype) for dtype in (torch.float32, torch.float16))
-    return rough if is_faithful(rough, exact, network) else exact
+    if precision == "auto":
+        precision = "fp16" if is_faithful(network, device, torch.float16) else "fp32"
+    return TorchBackend(network, device, PRECISIONS[precision])
 
 
-def is_faithful(rough: Backend, exact: Backend, network: Any) -> bool:
+def is_faithful(network: Any, device: str, dtype: torch.dtype) -> bool:
     """Whether pictures in a lower precision are those in fp32, by `FAITHFUL`; tried on random conditions."""
     styles = trial(network, 2)
-    noise = (exact(styles) - rough(styles)).square().mean()
+    # One after the other, for a device may not hold both.
+    exact, rough = (TorchBackend(network, device, precision)(styles) for precision in (torch.float32, dtype))
+    noise = (exact - rough).square().mean()
     return bool(noise.isfinite() and 10 * torch.log10(4 / noise) >= FAITHFUL)
 
 
