@@ -79,9 +79,10 @@ def main() -> None:
     def motion_of(name: str, duration: float) -> Motion:
         return read_motion(args.panning, name, clock, duration, scale=args.normalize, distance=args.distance)
 
-    def motions_to_plot(duration: float) -> dict[str, Motion]:
-        names = read_panning(args.panning, scale=args.normalize) if args.plot else ()
-        return {name: motion_of(name, duration) for name in names}
+    def draw(duration: float) -> None:
+        if args.plot:
+            sets = read_panning(args.panning, scale=args.normalize)
+            plot_motions({name: motion_of(name, duration) for name in sets}, clock, duration, args.plot)
 
     if args.input:
         with open_sound(args.input) as sound:
@@ -89,18 +90,15 @@ def main() -> None:
             if is_silent(sound):
                 raise MediaError(f"{args.input}: is silent from begin to end, there is nothing to move")
         motion = motion_of(args.set, duration) if args.panning else orbit(args.orbit, distance=args.distance)
-        plotted = motions_to_plot(duration)               # a fault in another set shows before the sound is written
         model = load_model("hrtf" if args.sofa else args.model, args.sofa)
+        draw(duration)                                    # a fault in it shows before minutes of sound are written
         with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
             gain = render_file(args.input, args.output, motion, model, width=args.width, subtype=args.subtype,
                                progress=bar.update)
         if gain:
             print(f"{args.output}: {-gain:.1f} dB softer, so that nothing clips", file=sys.stderr)
     else:
-        duration = panning_duration(args.panning, clock, scale=args.normalize)
-        plotted = motions_to_plot(duration)
-    if args.plot:
-        plot_motions(plotted, clock, duration, args.plot)
+        draw(panning_duration(args.panning, clock, scale=args.normalize))
 
 
 if __name__ == "__main__":

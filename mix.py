@@ -1,5 +1,7 @@
 """Mix the parts of a piece: media/TITLE-Dry.wav, and media/TITLE-Wet.wav with 8D panning and reverb.
 
+Mixes that are there stay as they are where nothing that they are made of has changed.
+
     python mix.py scores/Impassive.mix.toml
     python mix.py scores/song.mix.toml --title MySong
     python mix.py scores/Impassive.mix.toml --report mix.png
@@ -13,7 +15,7 @@ from tqdm import tqdm
 
 from musicvideo.media import Parser, entry_point
 from musicvideo.sound.mixing import make_mixes, read_mix, steps
-from musicvideo.sound.plots import plot_mixes
+from musicvideo.sound.plots import plot_mixes, require_picture
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,8 +36,12 @@ def main() -> None:
         p.error(f"title '{title}': use letters, digits, - and _ only; name it with --title")
     mix = read_mix(args.table, title)
     mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
-    with tqdm(total=steps(mix), desc=f"mixing {title}", disable=None) as bar:
-        make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
+    if args.report:
+        require_picture(args.report)
+    with tqdm(total=steps(mix), desc=f"mixing {title}", delay=0.1, disable=None) as bar:
+        made = make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
+    if made:
+        print(f"{args.table} -> {', '.join(mixes.values())}")
     if args.report:
         plot_mixes(mixes, mix.master, args.report)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -44,6 +45,20 @@ def make_media(output, *arguments) -> Path:
     """Let FFmpeg make a file out of nothing: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
     media.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
     return Path(output)
+
+
+@pytest.fixture
+def run_script(monkeypatch, capsys):
+    """A function that runs a script within this process: a second faster than `command`, and the same to a person."""
+    def run(script: ModuleType, *arguments) -> subprocess.CompletedProcess:
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)])
+        code = 0
+        try:
+            media.entry_point(script.main)
+        except SystemExit as stop:
+            code = stop.code
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+    return run
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import json
 import os
 import resource
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from test_clock import metre, tempo, write_midi
 from test_spatial import write_sofa
 
 import eightd
-from musicvideo.media import entry_point
 from musicvideo.sound import spatial
 
 RATE = 48000
@@ -42,17 +40,8 @@ def song(write_wav):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the script within this process: a second faster than `command`, and the same to a person."""
-    def run(*arguments) -> subprocess.CompletedProcess:
-        monkeypatch.setattr(sys, "argv", ["eightd.py", *map(str, arguments)])
-        code = 0
-        try:
-            entry_point(eightd.main)
-        except SystemExit as stop:
-            code = stop.code
-        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
-    return run
+def run(run_script):
+    return partial(run_script, eightd)
 
 
 @pytest.fixture
@@ -171,6 +160,20 @@ def test_a_fault_in_another_set_that_is_to_be_plotted(run_score, score, tmp_path
     assert_one_line_error(result, "p.json", 'set "bells"', "no measure 7")
     assert not (tmp_path / "out.wav").exists() and not (tmp_path / "x.png").exists()
     assert run_score(tmp_path / "out.wav").returncode == 0        # which does not matter to the sound alone
+
+
+@pytest.mark.parametrize("place, words", [
+    ("/proc/motion.png", ["/proc"]),
+    ("{tmp}/folder.png", ["folder.png"]),
+    ("{tmp}/motion.xyz", ["motion.xyz", "end it in .png, .svg, .pdf"]),
+])
+def test_a_plot_that_cannot_be_written(run_score, tmp_path, place, words):
+    """It shows before minutes of sound are written, not after."""
+    (tmp_path / "folder.png").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    result = run_score(tmp_path / "out.wav", "--plot", place.format(tmp=tmp_path))
+    assert_one_line_error(result, *words)
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_ears_outside_are_scaled_with_n(run_score, score, tmp_path):

@@ -1,9 +1,9 @@
 """The mix: arithmetic, alignment, loudness, peaks, and what is said of a faulty table."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ from conftest import ROOT, assert_one_line_error, command
 from scipy import signal
 
 import mix
-from musicvideo.media import MediaError, entry_point
+from musicvideo.media import MediaError
 from musicvideo.sound import mixing
-from musicvideo.sound.mixing import RATE, WORKING_LEVEL, Master, Part, Reverb, Tremolo, master_file, prepare, sum_files
+from musicvideo.sound.mixing import RATE, Master, Part, Reverb, Tremolo, master_file, prepare, sum_files
 
 HEAD = '[master]\ntail = 1.0\nfade = 0.2\n[reverbs.hall]\nreverberance = 60\npredelay = 20\n'
 
@@ -49,17 +49,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run mix.py within this process."""
-    def run(*arguments) -> subprocess.CompletedProcess:
-        monkeypatch.setattr(sys, "argv", ["mix.py", *map(str, arguments)])
-        code = 0
-        try:
-            entry_point(mix.main)
-        except SystemExit as stop:
-            code = stop.code
-        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
-    return run
+def run(run_script):
+    return partial(run_script, mix)
 
 
 def write_table(text: str, name: str = "Piece.mix.toml") -> Path:
@@ -147,8 +138,8 @@ def test_gain_high_pass_and_tremolo_do_what_they_say(folder):
     soundfile.write("tones.wav", 0.2 * np.sin(2 * np.pi * 50 * time) + 0.2 * np.sin(2 * np.pi * 1000 * time), RATE, "FLOAT")
     prepare(Part("tones.wav", gain=-6, highpass=200), folder / "out.wav", 2 * RATE)
     spectrum = np.abs(np.fft.rfft(soundfile.read("out.wav")[0][RATE:, 0])) / (RATE / 2) / 0.2
-    assert decibels(spectrum[1000]) == pytest.approx(WORKING_LEVEL - 6, abs=0.1)
-    assert decibels(spectrum[50]) == pytest.approx(WORKING_LEVEL - 6 - 24, abs=1)         # 12 dB an octave, two of them
+    assert decibels(spectrum[1000]) == pytest.approx(-6, abs=0.1)
+    assert decibels(spectrum[50]) == pytest.approx(-6 - 24, abs=1)         # 12 dB an octave, two of them
 
     soundfile.write("tone.wav", 0.2 * np.sin(2 * np.pi * 1000 * time), RATE, "FLOAT")
     prepare(Part("tone.wav", tremolo=Tremolo(5, 40)), folder / "out.wav", 2 * RATE)
@@ -168,15 +159,44 @@ def test_balance_keeps_the_power(folder):
     assert 10 * np.log10(powers[1][0] / powers[1][1] / (powers[2][0] / powers[2][1])) == pytest.approx(4.25, abs=0.01)
 
 
-def test_loud_parts_do_not_clip_on_the_way(folder):
-    """SoX counts in whole numbers: a part at +12 dB must come through tremolo and reverb unharmed."""
-    soundfile.write("loud.wav", np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE), RATE, "FLOAT")
-    prepare(Part("loud.wav", gain=12, tremolo=Tremolo(1, 0.01)), folder / "out.wav", RATE)
-    sound = soundfile.read("out.wav")[0][:, 0]
-    assert np.abs(sound).max() == pytest.approx(10 ** ((12 + WORKING_LEVEL) / 20), rel=1e-3)
-    mixing.add_reverb(folder / "out.wav", folder / "wet.wav", Reverb(reverberance=100, predelay=100))
-    wet = soundfile.read("wet.wav")[0]
-    assert np.abs(wet).max() < 0.99 and np.abs(wet[: round(0.1 * RATE)]).max() == 0
+def test_nothing_clips_on_the_way(folder):
+    """SoX counts in whole numbers: parts far above full scale come through tremolo, sum and reverb as softer ones do."""
+    soft = notes(2, 440, 4)
+    time = np.arange(2 * RATE) / RATE
+    soundfile.write("soft.wav", soft, RATE, "FLOAT")
+    soundfile.write("tone.wav", np.sin(2 * np.pi * 1000 * time), RATE, "FLOAT")
+    prepare(Part("soft.wav", gain=30, tremolo=Tremolo(5, 40)), folder / "loud.wav", 3 * RATE)
+    prepare(Part("soft.wav", tremolo=Tremolo(5, 40)), folder / "same.wav", 3 * RATE)
+    prepare(Part("tone.wav", gain=30), folder / "other.wav", 3 * RATE)
+    loud, same, other = (soundfile.read(f"{name}.wav")[0] for name in ("loud", "same", "other"))
+    assert decibels(np.abs(loud).max()) > 18
+    assert decibels(np.abs(loud - 10 ** (30 / 20) * same).max() / np.abs(loud).max()) < -90
+
+    sum_files({folder / "loud.wav": 24.0, folder / "other.wav": 0.0}, folder / "sum.wav")
+    wanted = 10 ** (24 / 20) * loud + other
+    assert decibels(np.abs(wanted).max()) > 40
+    assert decibels(np.abs(soundfile.read("sum.wav")[0] - wanted).max() / np.abs(wanted).max()) < -90
+
+    room = Reverb(reverberance=80, predelay=100)
+    mixing.add_reverb(folder / "same.wav", folder / "same-wet.wav", room)
+    sum_files({folder / "same.wav": 54.0}, folder / "loud.wav")
+    mixing.add_reverb(folder / "loud.wav", folder / "loud-wet.wav", room)
+    loud, same = soundfile.read("loud-wet.wav")[0], soundfile.read("same-wet.wav")[0]
+    assert np.abs(same[: round(0.1 * RATE)]).max() == 0 and np.abs(same).max() > 0.01
+    assert decibels(np.abs(loud - 10 ** (54 / 20) * same).max() / np.abs(loud).max()) < -90
+
+
+@pytest.mark.parametrize("pitch", [0, 41, 1000])
+def test_the_fullest_room_has_space_in_sox(folder, monkeypatch, pitch):
+    """The same reverb with 12 dB more space: no peak of it was cut."""
+    time = np.arange(4 * RATE) / RATE
+    soundfile.write("tone.wav", np.stack([np.cos(2 * np.pi * pitch * time)] * 2, 1), RATE, "FLOAT")
+    room = Reverb(reverberance=100, damping=0, room=100, stereo=0)
+    mixing.add_reverb(folder / "tone.wav", folder / "wet.wav", room)
+    monkeypatch.setattr(mixing, "SOX_PEAK", mixing.SOX_PEAK - 12)
+    mixing.add_reverb(folder / "tone.wav", folder / "spacious.wav", room)
+    wet, spacious = soundfile.read("wet.wav")[0], soundfile.read("spacious.wav")[0]
+    assert decibels(np.abs(wet - spacious).max() / np.abs(wet).max()) < -90
 
 
 @pytest.mark.parametrize("profile, loudness", [("youtube", -14), ("spotify", -14), ("apple", -16), ("broadcast", -23)])
@@ -188,7 +208,7 @@ def test_profiles(folder, profile, loudness):
 def test_mastering_keeps_the_dynamics(folder):
     """Within 1.5 LU of the unmastered sum, and the sound itself but for the loudest peaks."""
     quiet_and_loud = np.concatenate([notes(12, 440) * 0.2, notes(12, 330, 1)])
-    soundfile.write("sum.wav", np.stack([quiet_and_loud] * 2, 1) * 10 ** (WORKING_LEVEL / 20), RATE, "FLOAT")
+    soundfile.write("sum.wav", np.stack([quiet_and_loud] * 2, 1) * 10 ** (-24 / 20), RATE, "FLOAT")
     before = mixing.measure("sum.wav")
     master_file(folder / "sum.wav", folder / "out.wav", Master(fade=0))
     after = mixing.measure("out.wav")
@@ -199,7 +219,7 @@ def test_mastering_keeps_the_dynamics(folder):
 
 def test_profile_none_leaves_the_level(folder):
     sound = np.stack([notes(3, 440)] * 2, 1)
-    soundfile.write("sum.wav", sound * 10 ** (WORKING_LEVEL / 20), RATE, "FLOAT")
+    soundfile.write("sum.wav", sound, RATE, "FLOAT")
     master_file(folder / "sum.wav", folder / "out.wav", Master(loudness=None, fade=0))
     error = np.abs(np.fft.rfft(soundfile.read("out.wav")[0] - sound, axis=0))[: 3 * 20000]      # to 20 kHz
     assert decibels(error.max() / np.abs(np.fft.rfft(sound, axis=0)).max()) < -60
@@ -259,10 +279,86 @@ def test_only_what_changed_is_made_again(folder, run):
     assert Path("media/Piece-Wet.wav").read_bytes() == kept
 
 
-def test_the_tables_that_come_with_it_are_sound():
+PLAIN = '[parts.marimba]\nfile = "marimba.wav"\n'
+
+
+def written() -> dict[str, int]:
+    """When each mix was last written."""
+    return {name: Path(f"media/Piece-{name}.wav").stat().st_mtime_ns for name in ("Dry", "Wet")}
+
+
+def another_marimba() -> Path:
+    soundfile.write("marimba.wav", notes(3, 225), RATE, "FLOAT")
+    return Path("marimba.wav")
+
+
+def test_a_report_alone_makes_only_the_picture(folder, run):
+    assert run(write_table(PLAIN)).stdout == "Piece.mix.toml -> media/Piece-Dry.wav, media/Piece-Wet.wav\n"
+    before = written()
+    result = run("Piece.mix.toml", "--report", "report.png")
+    assert result.returncode == 0 and result.stdout == ""
+    assert Path("report.png").exists() and written() == before
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_mixing(folder, run):
+    assert_one_line_error(run(write_table(PLAIN), "--report", "report.doc"), "report.doc", "end it in .png, .svg, .pdf")
+    assert not Path("media").exists()
+
+
+@pytest.mark.parametrize("change", [
+    lambda: write_table(PLAIN + "gain = 1\n"),
+    lambda: write_table(PLAIN + "[buses.dry]\ngain = -1\n"),
+    lambda: write_table(PLAIN + "[master]\nfade = 0.3\n"),
+    another_marimba,
+    lambda: os.utime(another_marimba(), (0, 0)),             # older than the mixes
+    lambda: Path("marimba.wav").touch(),                     # as make has it
+    lambda: Path("Piece.mix.toml").touch(),
+    lambda: Path("media/Piece-Dry.wav").unlink(),
+    lambda: Path("media/Piece-Dry.wav").write_bytes(b"something else"),
+])
+def test_a_change_of_anything_makes_the_mixes_again(folder, run, change):
+    run(write_table(PLAIN))
+    before = written()
+    change()
+    assert run("Piece.mix.toml").returncode == 0
+    after = written()
+    assert after["Dry"] > before["Dry"] and after["Wet"] > before["Wet"]
+    assert soundfile.info("media/Piece-Dry.wav").frames == 7 * RATE
+    assert run("Piece.mix.toml").stdout == "" and written() == after
+
+
+def test_the_tables_that_come_with_it_are_sound(monkeypatch):
+    monkeypatch.chdir(ROOT)
     for name in ("Impassive", "song"):
-        table = mixing.read_mix(ROOT / "scores" / f"{name}.mix.toml", "Title")
-        assert all("Title" in part.file for part in table.parts.values())
+        table = mixing.read_mix(f"scores/{name}.mix.toml", name)
+        assert all(name in part.file for part in table.parts.values())
+
+
+@pytest.mark.parametrize("place, value, range", [
+    ("parts.a.gain", 25, "-100..24 (dB)"), ("parts.a.gain", -101, "-100..24 (dB)"),
+    ("parts.a.balance", 1.1, "-1..1"), ("parts.a.balance", -1.1, "-1..1"),
+    ("parts.a.highpass", 4.9, "5..20000 (Hz"), ("parts.a.highpass", 20001, "5..20000 (Hz"),
+    ("parts.a.tremolo.speed", 0.09, "0.1..50 (Hz)"), ("parts.a.tremolo.speed", 51, "0.1..50 (Hz)"),
+    ("parts.a.tremolo.depth", 0, "above 0 and at most 100 (percent)"),
+    ("parts.a.tremolo.depth", 101, "above 0 and at most 100 (percent)"),
+    ("parts.a.width", 1.5, "0..1"), ("parts.a.width", -0.5, "0..1"),
+    ("parts.a.distance", 0.01, "0.1..100 (metres)"), ("parts.a.distance", 101, "0.1..100 (metres)"),
+    ("parts.a.send", 24.1, "-100..24 (dB"), ("parts.a.send", -200, "-100..24 (dB"),
+    *((f"reverbs.hall.{key}", value, "0..100 (") for key in ("reverberance", "damping", "room", "stereo") for value in (-1, 101)),
+    ("reverbs.hall.predelay", 501, "0..500 (ms)"), ("reverbs.hall.predelay", -1, "0..500 (ms)"),
+    ("reverbs.hall.gain", 25, "-100..24 (dB)"), ("buses.wet.gain", -101, "-100..24 (dB)"),
+    ("master.loudness", 0, "-40..-5 (LUFS"), ("master.loudness", -41, "-40..-5 (LUFS"),
+    ("master.ceiling", 0.1, "-20..0 (highest true peak"), ("master.ceiling", -21, "-20..0 (highest true peak"),
+    ("master.tail", 61, "0..60 (seconds"), ("master.tail", -1, "0..60 (seconds"),
+    ("master.fade", 10**400, "0..60 (seconds"), ("master.fade", -0.5, "0..60 (seconds"),
+])
+def test_numbers_out_of_range(folder, place, value, range):
+    """Every number of the table has its bounds, and the message names place, value and range."""
+    settings = {"parts.a.file": '"vibes.wav"', "parts.a.tremolo.speed": 5, "parts.a.tremolo.depth": 50, place: value}
+    table = write_table("".join(f"{key} = {setting}\n" for key, setting in settings.items()))
+    with pytest.raises(MediaError) as error:
+        mixing.read_mix(table, "Piece")
+    assert f"[{place}]: {value} is not " in str(error.value) and range in str(error.value)
 
 
 @pytest.mark.parametrize("text, words", [
@@ -284,10 +380,15 @@ def test_the_tables_that_come_with_it_are_sound():
     ('[parts.a]\nfile = "Piece.mix.toml"\n', ["Piece.mix.toml", "not a sound file"]),
     ('[parts.a]\nfile = "vibes.wav"\ngain = nan\n', ["nan is no level"]),
     ('[parts.a]\nfile = "silent.wav"\n', ["the mix is silent"]),
+    ('[parts.a]\nfile = "nan.wav"\n', ["nan.wav", "not numbers"]),
+    ('[parts.a]\nfile = "vibes.wav"\norbit = 0.05\n', ["[parts.a.orbit]: 0.05", "at most -0.1 or at least 0.1 (seconds a turn"]),
+    ('[parts.a]\nfile = "vibes.wav"\norbit = 0\n', ["[parts.a.orbit]: 0 ", "at least 0.1"]),
+    ('[parts.a]\nfile = "vibes.wav"\norbit = -4000\n', ["[parts.a.orbit]: -4000 is not within -3600..3600"]),
     ('[parts.a]\nfile = "vibes.wav"\nset = "b"\n[panning]\nscore = "p.json"\n', ["p.json", 'no set "b"']),
     ('[parts.a]\nfile = "vibes.wav"\nset = "a"\n[panning]\nscore = "p.json"\n', ["p.json", 'set "a", move 1', "clock"]),
 ])
 def test_faulty_tables(folder, run, text, words):
+    soundfile.write("nan.wav", np.full(RATE, np.nan), RATE, "FLOAT")
     Path("p.json").write_text('{"a": [{"effect": "none", "m1": 1, "m2": "end"}]}')
     assert_one_line_error(run(write_table(text)), *words)
     assert not any(Path("media").glob("[!.]*"))

@@ -38,7 +38,7 @@ except ModuleNotFoundError:       # Python 3.10
     import tomli as tomllib
 
 RATE = 48_000                     # Hz
-WORKING_LEVEL = -24.0             # dB; SoX counts in integers and clips at full scale, so all goes this much softer
+SOX_PEAK = -30.0                  # dB full scale of what SoX is given, for a reverb adds up to some 20 dB
 FLOAT_WAV = ("-c:a", "pcm_f32le")
 PROFILES = {"youtube": -14.0, "spotify": -14.0, "apple": -16.0, "broadcast": -23.0, "none": None}    # LUFS
 LOUDNESS_TOLERANCE = 0.1          # LU within which a master is done
@@ -119,6 +119,13 @@ class Mix:
     panning_score: str | None = None
     clock: str | None = None
     master: Master = Master()
+    table: str | None = None      # the file it was read from
+
+    @property
+    def files(self) -> list[str]:
+        """Everything it is made from."""
+        sources = [*(part.file for part in self.parts.values()), self.panning_score, self.clock, self.table]
+        return [path for path in sources if path is not None]
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,8 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
         title: stands for `{title}` in the table's paths.
 
     Raises:
-        MediaError: not TOML, a key that is not known (with the nearest that is), a value out of range, a part, reverb or
-            panning score that is named but not there.
+        MediaError: not TOML, a key that is not known (with the nearest that is), a value out of range, a part, reverb,
+            panning score or set of it that is named but not there. Sounds and clock are not looked at yet.
     """
     require_file(path)
     try:
@@ -169,12 +176,15 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
                              f"{nearest(part.reverb, list(reverbs))}")
         if part.set is not None and not panning:
             raise MediaError(f"{path}: [parts.{name}]: a set needs a panning score: add [panning] with score and clock")
+        if part.set is not None and part.set not in (sets := read_panning(panning["score"])):
+            raise MediaError(f"{path}: [parts.{name}]: {panning['score']} has no set \"{part.set}\", "
+                             f"{nearest(part.set, list(sets))}")
     for bus_name, bus in buses.items():
         for name in bus.parts:
             if name not in parts:
                 raise MediaError(f"{path}: [buses.{bus_name}]: unknown part '{name}', {nearest(name, list(parts))}")
     return Mix(parts, **buses, reverbs=reverbs, panning_score=panning.get("score"), clock=panning.get("clock"),
-               master=Master(**master))
+               master=Master(**master), table=os.fspath(path))
 
 
 def _finite(text: str) -> float:
@@ -190,40 +200,48 @@ def steps(mix: Mix) -> int:
 
 
 def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
-               stems: str | os.PathLike | None = None, progress: Callable[[], object] = lambda: None) -> None:
+               stems: str | os.PathLike | None = None, progress: Callable[[], object] = lambda: None) -> bool:
     """Write the Dry and the Wet mix: 48 kHz, 24 bit, of the same length, the longest part's plus the tail.
 
     Args:
         mix: what `read_mix` returns.
         dry, wet: the files to write.
         stems: folder in which finished parts are kept, so that the next mix makes only those that changed; what
-            this mix does not use is deleted from it. None keeps nothing.
+            this mix does not use is deleted from it. Beside it, `<stems>.made` says what both mixes were made of: they
+            stay as they are if that is the same, and no file of it is newer. None keeps nothing.
         progress: called after each of `steps(mix)` steps.
+
+    Returns:
+        Whether the mixes were written.
 
     Raises:
         MediaError: a part that is missing or no sound, a fault in the panning score, a mix that cannot be that loud.
     """
     length = mix_length(mix)
     motions = {name: read_part_motion(mix, part, length / RATE) for name, part in mix.parts.items() if part.moves}
+    stem_names = {name: f"{name}-{fingerprint(mix, part, length)}" for name, part in mix.parts.items()}
+    made_of = repr([replace(mix, table=None), stem_names])
+    note = Path(f"{stems}.made") if stems else None
+    if note and _is_made(note, made_of, mix.files, [dry, wet]):
+        return False
+
     with TemporaryDirectory(prefix="mix-") as folder, atomic(dry) as dry_partial, atomic(wet) as wet_partial:
         work = Path(folder)
         kept = Path(stems) if stems else work / "stems"
         kept.mkdir(parents=True, exist_ok=True)
 
-        def make_part(name: str) -> str:
-            part = mix.parts[name]
-            stem = kept / f"{name}-{fingerprint(mix, part, length)}"
+        def make_part(name: str) -> None:
+            stem = kept / stem_names[name]
             if not stem.exists():
                 with TemporaryDirectory(prefix=".", dir=kept) as making:
-                    make_stem(part, Path(making) / "stem", length, motions.get(name))
+                    make_stem(mix.parts[name], Path(making) / "stem", length, motions.get(name))
                     os.rename(Path(making) / "stem", stem)
             os.symlink(stem.resolve() / "dry.wav", work / f"{name}-dry.wav")
             os.symlink(stem.resolve() / ("wet.wav" if name in motions else "dry.wav"), work / f"{name}-wet.wav")
             progress()
-            return stem.name
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            used = set(pool.map(make_part, mix.parts))
+            list(pool.map(make_part, mix.parts))             # a list, so that an error shows
         wet_inputs = {work / f"{name}-wet.wav": 0.0 for name in mix.wet.parts}
         for name, reverb in mix.reverbs.items():
             sends = {work / f"{part}-wet.wav": mix.parts[part].send
@@ -240,8 +258,25 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
         master_file(work / "wet.wav", wet_partial, mix.master)
         progress()
         for stem in kept.iterdir():
-            if stem.name not in used:
+            if stem.name not in stem_names.values():
                 shutil.rmtree(stem)
+    if note:
+        with atomic(note) as partial:
+            partial.write_text(_made(made_of, [dry, wet]))
+    return True
+
+
+def _is_made(note: Path, made_of: str, inputs: Sequence[str | os.PathLike], outputs: Sequence[str | os.PathLike]) -> bool:
+    """Whether the outputs are those of the note, made of what is asked for, and no older than any input."""
+    if not all(map(os.path.exists, [note, *outputs])):
+        return False
+    if max(map(os.path.getmtime, inputs)) > min(map(os.path.getmtime, outputs)):       # touched, as make has it
+        return False
+    return note.read_text() == _made(made_of, outputs)
+
+
+def _made(made_of: str, outputs: Sequence[str | os.PathLike]) -> str:
+    return "\n".join([made_of, *map(sha256, outputs)])
 
 
 def make_stem(part: Part, folder: Path, length: int, motion: Motion | None) -> None:
@@ -291,11 +326,12 @@ def prepare(part: Part, target: Path, length: int) -> None:
     filters = [
         f"aresample={RATE}",
         f"pan=stereo|c0={left}*c0|c1={right}*c{0 if is_mono(part.file) else 1}",
-        f"volume={WORKING_LEVEL + part.gain}dB:precision=float",
+        f"volume={part.gain}dB:precision=float",
         *([f"highpass=f={part.highpass}"] if part.highpass else []),
         f"apad=whole_len={length}",
         f"atrim=end_sample={length}",
     ]
+    peak(part.file)                        # refuses what is no number, which filters carry into all that follows
     plain = target.with_suffix(".plain.wav") if part.tremolo else target
     ffmpeg(part.file, plain, filters)
     if part.tremolo:
@@ -369,7 +405,7 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
     with open_sound(source_path) as sound:
         length = sound.frames
     fade = min(master.fade, length / RATE)
-    gain = -WORKING_LEVEL if master.loudness is None else master.loudness - measure(source_path).integrated
+    gain = 0.0 if master.loudness is None else master.loudness - measure(source_path).integrated
     limit = master.ceiling - PEAK_MARGIN
     limiter_rate = RATE * LIMITER_OVERSAMPLING
     delay = round(LIMITER_ATTACK * limiter_rate) - 1
@@ -407,6 +443,28 @@ def ffmpeg(source_path: str | os.PathLike, target: Path, filters: Sequence[str],
 
 
 def sox(source_path: Path, target: Path, effect: Sequence[object]) -> None:
-    """Send one sound file through a SoX effect, in float."""
-    run(["sox", source_path, "-e", "floating-point", "-b", "32", target, *map(str, effect)],
-        doing=f"mixing {source_path.stem}")
+    """Send one sound file through a linear effect of SoX, at any level.
+
+    SoX counts in integers, even from float to float: it clips what is above full scale, and rounds to 24 bits below. So
+    it gets the sound at `SOX_PEAK`, and the level it came with is given back afterwards.
+    """
+    scale = 10 ** (SOX_PEAK / 20) / max(peak(source_path), 1e-9)
+    given, done = target.with_suffix(".given.wav"), target.with_suffix(".done.wav")
+    ffmpeg(source_path, given, [f"volume={scale}:precision=float"])
+    run(["sox", given, "-e", "floating-point", "-b", "32", done, *map(str, effect)], doing=f"mixing {source_path.stem}")
+    ffmpeg(done, target, [f"volume={1 / scale}:precision=float"])
+    given.unlink()
+    done.unlink()
+
+
+def peak(path: str | os.PathLike) -> float:
+    """The largest sample of a sound file; 1 is full scale.
+
+    Raises:
+        MediaError: a sample is not a number.
+    """
+    with open_sound(path) as sound:
+        largest = np.max([np.abs(block).max() for block in sound.blocks(1 << 16, dtype="float32")])
+    if not isfinite(largest):
+        raise MediaError(f"{path}: holds samples that are not numbers (NaN or infinite); export it again")
+    return float(largest)

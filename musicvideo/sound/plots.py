@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
-from musicvideo.media import atomic
+from musicvideo.media import MediaError, atomic
 from musicvideo.sound.clock import Clock
 from musicvideo.sound.mixing import Master, loudness_curves
 from musicvideo.sound.panning import Motion
@@ -22,6 +23,7 @@ MOST_MEASURE_NUMBERS = 40
 STEP = 0.1                    # seconds from point to point of a report
 OVERSAMPLING = 4              # for true peaks, as ITU-R BS.1770 says
 SPECTRUM = 8192               # samples a window of a spectrum
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike) -> None:
@@ -138,5 +140,12 @@ def mark_measures(axes, clock: Clock) -> None:
 
 def save(figure: Figure, path: str | PathLike) -> None:
     """Write a figure; the file is there whole or not at all."""
+    require_picture(path)
     with atomic(path) as partial:
         figure.savefig(partial, dpi=110, facecolor="white")
+
+
+def require_picture(path: str | PathLike) -> None:
+    """Raise MediaError if no picture can be written under this name."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise MediaError(f"{path}: no picture can be written under this name; end it in {', '.join(PICTURES)}")

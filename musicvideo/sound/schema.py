@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -50,7 +50,25 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"give either {', or '.join(choices)}"
     if error.validator == "not" and "required" in error.validator_value:
         return f"give either {' or '.join(error.validator_value['required'])}, not both"
+    if error.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        return f"{error.instance} is not {_range(error.schema)}{_meaning(error.schema)}"
+    if error.validator == "not" and "exclusiveMinimum" in error.validator_value:
+        hole = error.validator_value
+        return (f"{error.instance} is too near to 0, give at most {hole['exclusiveMinimum']} or at least "
+                f"{hole['exclusiveMaximum']}{_meaning(error.schema)}")
     return error.message
+
+
+def _range(schema: Mapping) -> str:
+    """'within 0..1', 'at least 1', 'above 0 and at most 100': what a schema lets a number be."""
+    if "minimum" in schema and "maximum" in schema:
+        return f"within {schema['minimum']}..{schema['maximum']}"
+    words = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
+    return " and ".join(f"{word} {schema[key]}" for key, word in words.items() if key in schema)
+
+
+def _meaning(schema: Mapping) -> str:
+    return f" ({schema['description']})" if "description" in schema else ""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
