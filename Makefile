@@ -99,7 +99,7 @@ doctor: ## print which programs were found, where, and what each is for
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores gan audio video merge build amerge storyboard weights test bench clean distclean FORCE
+.PHONY: help demo scores gan audio video merge build amerge storyboard weights test bench clean distclean checked FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -125,11 +125,12 @@ help: ## this list
 	'  SYSTEM_DEPS  check: never install programs, only say which are missing   [$(SYSTEM_DEPS)]' \
 	'  FFMPEG FFPROBE SOX MUSESCORE   programs elsewhere than on PATH'
 
-demo: gan build ## the whole film with the embedded generator: runs anywhere
+# Sound first: it takes seconds, and what is wrong with a part or a motion shows before the drawing.
+demo: checked audio gan build ## the whole film with the embedded generator: runs anywhere
 
 scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
 
-gan: media/$(TITLE).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
+gan: checked media/$(TITLE).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
 
 storyboard: media/$(TITLE)-storyboard.png ## what a drawing would look like, and how long it would take
 
@@ -192,9 +193,13 @@ media/$(TITLE).gan media/$(TITLE).board: FORCE
 media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board | $(READY)
 	$(DRAW) --storyboard $@
 
+# What `video` and `audio` would refuse is refused before hours of drawing.
+checked: | $(READY)
+	@$(PY) -m musicvideo check "$$MIX" $(TITLE) $(FILM)
+
 # It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
-media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY)
+media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY) checked
 	$(DRAW) --output_file $@ $(if $(OVERWRITE),--overwrite)
 else
 media/$(TITLE).mp4:
@@ -205,13 +210,18 @@ endif
 # -- parts -> mix ----------------------------------------------------------------------------------------------
 
 MIX ?= $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
-media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(MIX) $(wildcard scores/$(TITLE).panning.json) \
-	media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) $(foreach score,$(TITLE) $(TITLE)-8d,$(if $(wildcard media/parts/$(score)/*.wav),media/parts/$(score)/*.wav))
+export MIX
+
+# Which table it is and which parts it names is for mix.py to see, which leaves both mixes alone where nothing changed.
+media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) FORCE
 
 media/%-Wet.wav media/%-Dry.wav: | $(READY)
-	$(PY) mix.py $(MIX) --title $*
+	@$(PY) mix.py "$$MIX" --title $*
 
 # -- square video -> film --------------------------------------------------------------------------------------
+
+FILM = --width $(WIDTH) --height $(HEIGHT) --intro $(INTRO) --outro $(OUTRO) --title="$$TITLE_TEXT" --font="$$FONT" \
+	--look $(LOOK) --pulse $(PULSE) --codec $(ENCODER)
 
 # The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
 export FILM_SETTINGS = $(WIDTH) $(HEIGHT) $(INTRO) $(OUTRO) $(LOOK) $(PULSE) $(ENCODER) $(FONT) $(TITLE_TEXT)
@@ -219,9 +229,7 @@ media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
 	@{ printf '%s\n' "$$FILM_SETTINGS"; wc -c < $<; } | { $(remember); }
 
 media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
-	$(PY) -m musicvideo video $< media/$(TITLE)-Wet.wav $@ --width $(WIDTH) --height $(HEIGHT) \
-	--intro $(INTRO) --outro $(OUTRO) --title="$$TITLE_TEXT" --font="$$FONT" \
-	--look $(LOOK) --pulse $(PULSE) --codec $(ENCODER) --song media/$(TITLE).wav
+	$(PY) -m musicvideo video $< media/$(TITLE)-Wet.wav $@ $(FILM) --song media/$(TITLE).wav
 
 # The name says what it is: `make Impassive.mp4` makes one for devices that do not take FLAC in Matroska.
 $(TITLE).mkv $(TITLE).mp4: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)

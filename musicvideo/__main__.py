@@ -3,6 +3,7 @@
     python -m musicvideo doctor
     python -m musicvideo score scores/Impassive.mscz
     python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
+    python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
     python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
     python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
     python -m musicvideo strip Impassive.mkv strip.jpg
@@ -40,16 +41,21 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("video", help="a square video")
     video.add_argument("sound", help="the mix it will be merged with")
     video.add_argument("output", help="the picture, .mkv or .mp4")
-    video.add_argument("--width", type=int, default=1920, help="pixels (%(default)s)")
-    video.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
-    video.add_argument("--title", default="", help="words of the title card")
-    video.add_argument("--font", default="", help="font family of the title card")
-    video.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
-
-    video.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
-    video.add_argument("--pulse", type=float, default=0.0, help="0..1, jump towards the viewer on each beat (%(default)s)")
-    video.add_argument("--codec", default="h264", help="as of visualize.py, hardware encoders too (%(default)s)")
     video.add_argument("--song", help="what the video was drawn from, for its beats")
+
+    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right, before hours of drawing")
+    check.add_argument("table", help="mix table")
+    check.add_argument("name", help="of the piece, for {title} in the table")
+    for command in (video, check):
+        command.add_argument("--width", type=int, default=1920, help="pixels (%(default)s)")
+        command.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
+        command.add_argument("--title", default="", help="words of the title card")
+        command.add_argument("--font", default="", help="font family of the title card")
+        command.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
+        command.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
+        command.add_argument("--pulse", type=float, default=0.0,
+                             help="0..1, jump towards the viewer on each beat (%(default)s)")
+        command.add_argument("--codec", default="h264", help="as of visualize.py, hardware encoders too (%(default)s)")
 
     merge = commands.add_parser("merge", help="finished picture + mix -> film")
     merge.add_argument("picture", help="what `video` made")
@@ -58,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     merge.add_argument("--title", default="", help="written into the file")
     merge.add_argument("--score", help="its rehearsal marks become chapters")
     merge.add_argument("--clock", help="the MIDI exported from that score")
-    for command in (video, merge):
+    for command in (video, check, merge):
         command.add_argument("--intro", type=seconds, default=4.0, help="seconds before the music begins (%(default)s)")
 
     strip = commands.add_parser("strip", help="frames of a film at even times, on one page")
@@ -112,7 +118,15 @@ def run_song(song: str, output: str) -> None:
         print(f"{song} -> {output}")
 
 
-def run_video(video: str, sound: str, output: str, font: str, pulse: float, song: str | None, **options) -> None:
+def run_check(table: str, name: str, intro: float, outro: float, **settings) -> None:
+    from musicvideo.sound.mixing import read_mix
+    from musicvideo.vision import film
+
+    read_mix(table, name)
+    film.check(**settings)
+
+
+def run_video(video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, **options) -> None:
     from tqdm import tqdm
 
     from musicvideo.vision import film
@@ -127,11 +141,13 @@ def run_video(video: str, sound: str, output: str, font: str, pulse: float, song
             bar.total = round(length)
             bar.update(round(done) - bar.n)
 
-        longer = film.finish(video, sound, output, font=font or None, pulse=pulse, beats=beats, progress=progress, **options)
-
+        longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
 
     if longer >= 0.02:
-        print(f"{sound} is {longer:.2f} s longer than {video}, whose end runs back and forth meanwhile")
+        meanwhile = ("whose last frame stands" if not outro else
+                     "which, shorter than the outro, all runs back and forth" if media.probe(video).duration < outro else
+                     "whose end runs back and forth")
+        print(f"{sound} is {longer:.2f} s longer than {video}, {meanwhile} meanwhile")
     elif longer <= -0.02:
         print(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", file=sys.stderr)
 

@@ -215,6 +215,17 @@ def probe(path: str | os.PathLike) -> Media:
     )
 
 
+def picture_duration(path: str | os.PathLike) -> float:
+    """Seconds for which a video shows a picture, by its frames themselves, whatever its header states; 0 without any."""
+    printed = run(["ffprobe", "-v", "error", *SAFE_INPUT, "-select_streams", "V:0", "-of", "json", "-show_entries",
+                   "packet=pts_time,dts_time,duration_time,flags", source(path)], doing=f"reading {path}")
+    # D: decoded, but not shown, as before the point where a film was cut. An .avi has decoding times only.
+    shown = [packet for packet in json.loads(printed)["packets"] if "D" not in packet["flags"]]
+    begins = [float(packet.get("pts_time", packet.get("dts_time", 0))) for packet in shown]
+    ends = [begin + float(packet.get("duration_time", 0)) for begin, packet in zip(begins, shown)]
+    return max(ends, default=0.0) - min(begins, default=0.0)
+
+
 def _duration(stream: Mapping) -> float | None:
     """Seconds of a stream; Matroska has them as a tag, 00:01:02.5."""
     if "duration" in stream:
@@ -259,8 +270,13 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Write to a temporary neighbour (same suffix) and rename it onto `path` if all went well.
 
     A failure, Ctrl-C or a full disk leaves `path` as it was and no temporary file behind.
+
+    Raises:
+        MediaError: `path` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:

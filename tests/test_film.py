@@ -1,6 +1,7 @@
 """The finished picture: size, symmetry, timing; and the film it becomes."""
 
 import json
+import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -36,6 +37,36 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, sound, tmp_path,
     frames = read_frames(output)
     assert frames.shape[1:] == (size[1], size[0])
     assert np.array_equal(frames, frames[:, :, ::-1])
+
+
+def symmetry(path) -> float:
+    """PSNR in dB of a film's frames, luma and chroma, against their mirror images."""
+    found = media.probe(path)
+    errors = []
+    for plane, scale in (("y", 1), ("u", 2), ("v", 2)):
+        raw = media.run(["ffmpeg", "-v", "error", "-i", media.source(path), "-vf", f"format=yuv420p,extractplanes={plane}",
+                         "-f", "rawvideo", "-"], doing=f"decoding {path}")
+        frames = np.frombuffer(raw, np.uint8).reshape(-1, found.height // scale, found.width // scale)
+        errors.append(max(np.mean((frame - frame[:, ::-1]) ** 2) for frame in frames.astype(float)))
+    return np.inf if max(errors) == 0 else 10 * np.log10(255**2 / max(errors))
+
+
+def test_default_film_is_symmetric_but_for_codec_noise(square, tmp_path, write_wav):
+    """1920x1080 with intro and fades, at the default quality: every frame, all three planes."""
+    output = tmp_path / "film.mkv"
+    film.finish(square, write_wav("brief.wav", np.zeros(2400)), output)
+    assert media.probe(output).width == 1920
+    assert 45 <= symmetry(output) < 70
+
+
+@pytest.mark.parametrize("look", ["none", "dream"])           # grain, of vintage and noir, is no mirror image
+def test_looks_without_grain_are_symmetric(sound, tmp_path, look):
+    soft = make_media(tmp_path / "soft.mp4", "-f", "lavfi", "-i", "gradients=s=128x128:r=30:d=4:x0=0:y0=0:x1=128:y1=128",
+                      "-pix_fmt", "yuv420p", "-crf", "10")
+    film.finish(soft, sound, tmp_path / "lossless.mkv", codec="ffv1", look=look, pulse=1, beats=[(1, 1)], width=320, height=180)
+    assert symmetry(tmp_path / "lossless.mkv") == np.inf
+    film.finish(soft, sound, tmp_path / "film.mkv", look=look, width=320, height=180)
+    assert 45 <= symmetry(tmp_path / "film.mkv") < 70
 
 
 def test_any_even_square(tmp_path, sound):
@@ -84,7 +115,8 @@ def test_video_plays_unchanged_between_intro_and_outro(square, tmp_path):
     assert outro[16:] == sorted(outro[16:]) and outro[-1] >= 117
 
 
-def test_flash_and_click_stay_together(tmp_path):
+@pytest.mark.parametrize("name", ["film.mkv", "film.mp4"])
+def test_flash_and_click_stay_together(tmp_path, name):
     """A white frame and a click at 2 s go in; they come out together, after the intro."""
     rate = 30
     flash = make_media(tmp_path / "flash.mp4", "-f", "lavfi", "-i",
@@ -94,7 +126,7 @@ def test_flash_and_click_stay_together(tmp_path):
     click[2 * 48000] = 0.9
     wav = tmp_path / "click.wav"
     soundfile.write(wav, click, 48000)
-    picture, finished = tmp_path / "picture.mkv", tmp_path / "film.mkv"
+    picture, finished = tmp_path / "picture.mkv", tmp_path / name
     film.finish(flash, wav, picture, intro=1.25, outro=1, title="", **SMALL)
     film.merge(picture, wav, finished, intro=1.25)
     seen = read_frames(finished).mean(axis=(1, 2)).argmax() / rate
@@ -117,8 +149,13 @@ def test_title_comes_and_goes(square, sound, tmp_path):
 def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, **SMALL)
+    def packets(path):
+        return media.run(["ffmpeg", "-v", "error", "-i", path, "-map", "0:v", "-c", "copy", "-bsf", "h264_mp4toannexb",
+                          "-f", "md5", "-"], doing=f"reading {path}")
+
     for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
         film.merge(picture, sound, tmp_path / name, title="Name")
+        assert packets(tmp_path / name) == packets(picture)                     # copied, not encoded again
         found = media.probe(tmp_path / name)
         assert found.audio_codec == codec
         assert (found.width, found.height, found.frame_rate) == (320, 180, Fraction(30))
@@ -127,8 +164,6 @@ def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
 
 def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
     output = tmp_path / "film.mkv"
-    with pytest.raises(MediaError, match="WIDTH must be a multiple of 4"):
-        film.finish(square, sound, output, width=321, height=180)
     oblong = make_media(tmp_path / "oblong.mp4", "-f", "lavfi", "-i", "testsrc2=s=128x64:r=30:d=2")
     with pytest.raises(MediaError, match="128x64; give a square"):
         film.finish(oblong, sound, output)
@@ -137,8 +172,6 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
     brief = make_media(tmp_path / "brief.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=30:d=0.3")
     with pytest.raises(MediaError, match="INTRO=0"):
         film.finish(brief, sound, output)
-    with pytest.raises(MediaError, match="FONT=No Such Font"):
-        film.finish(square, sound, output, title="x", font="No Such Font", **SMALL)
     with pytest.raises(MediaError, match="s longer than"):
         film.merge(square, sound, output, intro=0)
     with pytest.raises(MediaError, match="no such file"):
@@ -180,6 +213,17 @@ def test_looks_differ_and_stay_symmetric(square, sound, tmp_path, look):
         assert np.ptp(frames, axis=3).max() < 12
 
 
+def test_dream_has_no_colour_of_its_own(tmp_path, sound):
+    """Greys stay grey, black stays black, and light spills over its edge."""
+    video = make_media(tmp_path / "grey.mp4", "-f", "lavfi", "-i", "color=black:s=128x128:r=30:d=1,"
+                       "drawbox=y=0:h=32:t=fill:color=white,drawbox=y=96:h=32:t=fill:color=gray", "-pix_fmt", "yuv420p")
+    film.finish(video, sound, tmp_path / "film.mkv", look="dream", width=128, height=128, crf=0, preset="ultrafast", intro=0)
+    frame = read_frames(tmp_path / "film.mkv", "rgb24")[10].astype(int)
+    assert np.ptp(frame, axis=2).max() <= 3
+    assert frame[4].min() > 250 and frame[64].max() < 4 and frame[110:].mean() == pytest.approx(126, abs=8)
+    assert frame[34].mean() > frame[40].mean() > frame[64].mean()
+
+
 def test_pulse_zooms_on_the_beat_and_falls_back(tmp_path):
     """A bright square in the middle grows with the beat at 1 s, and only then."""
     box = make_media(tmp_path / "box.mp4", "-f", "lavfi", "-i",
@@ -204,6 +248,49 @@ def test_variable_frame_rate_becomes_constant(tmp_path, sound):
                        tmp_path / "film.mkv"], doing="probing").split()
     assert len({step.strip(b",") for step in steps}) == 1
     assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(9.5, abs=0.05)
+
+
+def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
+    """Every frame of the first second, then one in seven but for the flash, at 2.5 s."""
+    video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i",
+                       "color=black:s=64x64:r=30:d=4,drawbox=t=fill:color=white:enable='eq(n,75)'",
+                       "-vf", "select='lt(n,30)+eq(n,75)+eq(n,76)+not(mod(n,7))'", "-vsync", "vfr")
+    film.finish(video, sound, tmp_path / "film.mkv", intro=1, **SMALL)
+    found = media.probe(tmp_path / "film.mkv")
+    seen = read_frames(tmp_path / "film.mkv").mean(axis=(1, 2)).argmax() / found.frame_rate
+    assert seen == pytest.approx(1 + 2.5, abs=1 / 30 + 1 / (2 * found.frame_rate))
+    assert found.duration == pytest.approx(1 + 5.5, abs=0.05)
+
+
+def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
+    """Headers tell of four seconds that are not there."""
+    none = make_media(tmp_path / "none.mp4", "-ss", "9", "-i", square, "-i", sound, "-map", "0:v", "-map", "1:a",
+                      "-c:v", "copy")
+    whole = make_media(tmp_path / "whole.mkv", "-i", square, "-c", "copy").read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole[:len(whole) // 2])
+    before = sorted(tmp_path.iterdir())
+    for outro in (0, 2):
+        with pytest.raises(MediaError, match="none.mp4: has no frames"):
+            film.finish(none, sound, tmp_path / "film.mkv", intro=0, outro=outro, **SMALL)
+        with pytest.raises(MediaError, match=r"cut.mkv: breaks off after [12]\.\d of its 4\.0 s"):
+            film.finish(cut, sound, tmp_path / "film.mkv", intro=0, outro=outro, **SMALL)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path, sound):
+    """It is said, and a video of a second that gets brighter goes 1 s up, 1 s down, 1 s up ..."""
+    video = make_media(tmp_path / "ramp.mp4", "-f", "lavfi", "-i", "color=gray:s=64x64:r=30:d=1,geq=lum=40+6*N:cb=128:cr=128",
+                       "-pix_fmt", "yuv420p")
+    result = command("-m", "musicvideo", "video", video, sound, tmp_path / "film.mkv", "--intro", "0", "--outro", "4",
+                     "--width", "64", "--height", "64")
+    assert result.returncode == 0, result.stderr
+    assert "4.50 s longer than" in result.stdout and "which, shorter than the outro, all runs back and forth" in result.stdout
+    level = read_frames(tmp_path / "film.mkv").mean(axis=(1, 2))
+    assert len(level) == 165
+    for second, rises in enumerate([True, False, True, False]):
+        steps = np.diff(level[30 * second + 1:30 * second + 29])
+        assert np.all(steps > 0) if rises else np.all(steps < 0)
 
 
 def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
@@ -243,15 +330,35 @@ def test_encoder_by_name(square, sound, tmp_path):
     film.finish(square, sound, tmp_path / "film.mkv", codec="hevc", **SMALL)
     streams = media.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing")
     assert json.loads(streams)["streams"][0]["codec_name"] == "hevc"
-    with pytest.raises(MediaError, match="ENCODER=mpeg1: unknown .*h264_nvenc"):
-        film.finish(square, sound, tmp_path / "film.mkv", codec="mpeg1", **SMALL)
 
 
-def test_unknown_look_and_pulse_out_of_range(square, sound, tmp_path):
-    with pytest.raises(MediaError, match="LOOK=sepia: unknown .*vintage"):
-        film.finish(square, sound, tmp_path / "film.mkv", look="sepia")
-    with pytest.raises(MediaError, match="PULSE=2"):
-        film.finish(square, sound, tmp_path / "film.mkv", pulse=2)
+@pytest.mark.parametrize("settings, words", [
+    (dict(look="sepia"), "LOOK=sepia: unknown .*vintage"),
+    (dict(pulse=2), "PULSE=2: is not within 0..1"),
+    (dict(pulse=float("nan")), "PULSE=nan: is not within 0..1"),
+    (dict(width=322), "322x1080: WIDTH must be a multiple of 4"),
+    (dict(height=181), "1920x181: WIDTH must be a multiple of 4, HEIGHT of 2"),
+    (dict(width=0), "both from 16 to 8192"),
+    (dict(width=8196), "both from 16 to 8192"),
+    (dict(height=160), "wider or taller than 3:1"),
+    (dict(title="x", font="No Such Font"), "FONT=No Such Font: is not installed"),
+    (dict(codec="mpeg1"), "ENCODER=mpeg1: unknown .*h264_nvenc"),
+])
+def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):
+    """Known without any video, and refused with one."""
+    with pytest.raises(MediaError, match=words):
+        film.check(**settings)
+    with pytest.raises(MediaError, match=words):
+        film.finish(square, sound, tmp_path / "film.mkv", **settings)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="has the hardware")
+def test_an_encoder_without_its_hardware():
+    """FFmpeg may know it all the same."""
+    with pytest.raises(MediaError, match="h264_nvenc does not work on this machine .choose another"):
+        film.check(codec="h264_nvenc")
+    film.check(codec="hevc", title="x", look="noir", pulse=1, width=3840, height=2160)
 
 
 def test_onsets_are_where_the_clicks_are(write_wav):

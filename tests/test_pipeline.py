@@ -225,6 +225,54 @@ def test_make_says_what_is_wrong(tmp_path):
     assert not any(path.suffix in (".wav", ".mp4") for path in folder.glob("media/*"))
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A checkout in which nothing has run, with one mix table that is wrong."""
+    folder = checkout(tmp_path_factory.mktemp("empty") / "project")
+    (folder / "scores" / "wrong.mix.toml").write_text('[parts.a]\nfile = "a.wav"\ngian = 3\n')
+    return folder
+
+
+@pytest.mark.parametrize("goal, setting, words", [
+    ("gan", "LOOK=sepia", "LOOK=sepia: unknown (choose none, vintage"),
+    ("demo", "FONT=No Such Font", "FONT=No Such Font: is not installed"),
+    ("gan", "HEIGHT=0", "1920x0: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to 8192"),
+    ("demo", "WIDTH=wide", "--width: invalid int value: 'wide'"),
+    ("gan", "INTRO=-1", "--intro: -1 is not within 0..60 seconds"),
+    ("demo", "PULSE=2", "PULSE=2.0: is not within 0..1"),
+    ("gan", "ENCODER=h264_videotoolbox" if sys.platform != "darwin" else "ENCODER=h264_qsv", "choose another"),
+    ("demo", "MIX=scores/wrong.mix.toml", "[parts.a]: unknown key 'gian', did you mean 'gain'?"),
+])
+def test_what_the_film_would_refuse_is_refused_before_anything_is_made(empty, goal, setting, words):
+    """Before even the song is looked at, which is not there."""
+    printed = make(empty, goal, "TITLE=Mine", "SONG=nowhere.mp3", "GENERATOR=cppn", setting, code=2)
+    assert words in printed and "nowhere.mp3" not in printed
+    assert len([line for line in printed.splitlines() if not line.startswith("make")]) == 1
+    assert not list(empty.glob("media/*.*"))
+
+
+def test_mixes_follow_the_table_and_its_parts_wherever_they_are(tmp_path):
+    """Another table by MIX, though its file is older; a part that is not in media/. Else the mixes stay as they are."""
+    folder = checkout(tmp_path / "project")
+    (folder / "stems").mkdir()
+    make_media(folder / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
+    make_media(folder / "media" / "Mine.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
+    for name, tail in (("Mine", 1), ("other", 2)):
+        (folder / "scores" / f"{name}.mix.toml").write_text(f'[parts.a]\nfile = "stems/a part.wav"\n[master]\ntail = {tail}\n')
+        os.utime(folder / "scores" / f"{name}.mix.toml", (0, 0))
+    wet = folder / "media" / "Mine-Wet.wav"
+
+    def mixed(*variables: str) -> bool:
+        before = wet.stat().st_mtime_ns if wet.exists() else 0
+        make(folder, "audio", "TITLE=Mine", *variables)
+        return wet.stat().st_mtime_ns > before
+
+    assert mixed() and not mixed()
+    assert mixed("MIX=scores/other.mix.toml") and media.probe(wet).duration == pytest.approx(4)
+    make_media(folder / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=5")
+    assert mixed() and media.probe(wet).duration == pytest.approx(6)
+
+
 def test_help_lists_every_target(tmp_path):
     printed = make(checkout(tmp_path / "project"), "help")
     for target in "demo scores gan audio video merge build amerge test doctor clean distclean".split():

@@ -19,11 +19,12 @@ from pathlib import Path
 from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision.codecs import CODECS
-from musicvideo.vision.title import title_card
+from musicvideo.vision.title import load_font, title_card
 
 INTRO_SOURCE = Fraction(1, 2)   # seconds of the video that the intro stretches
 MAX_FADE = Fraction(3)          # seconds of fade to black, at the most
 PULSE_ZOOM = 0.06               # share of the picture's width that the strongest beat takes at PULSE=1
+LARGEST = 8192                  # pixels of width or height
 PULSE_DECAY = 0.2               # seconds in which a beat's zoom falls to 1/e
 
 
@@ -35,11 +36,11 @@ class Look:
     grain: tuple[str, ...] = ()     # after it, for film grain is not mirrored
 
 
-# Light that spills over: the picture, screened with its own bright parts, blurred.
+# Light that spills over: the picture, screened with its own bright parts, blurred. Light adds up in red, green and blue.
 BLOOM = (
-    "split[sharp][bright]",
+    "format=gbrp,split[sharp][bright]",
     "[bright]curves=all='0/0 0.45/0 1/1',gblur=sigma={blur}[glow]",
-    "[sharp][glow]blend=all_mode=screen:all_opacity=0.7:c1_mode=normal:c1_opacity=1:c2_mode=normal:c2_opacity=1",
+    "[sharp][glow]blend=all_mode=screen:all_opacity=0.7,format=yuv420p",
 )
 LOOKS = {
     "none": Look(),
@@ -67,7 +68,7 @@ def finish(
     width: int = 1920,
     height: int = 1080,
     title: str = "",
-    font: str | None = None,
+    font: str = "",
     intro: float = 4.0,
     outro: float = 4.0,
     look: str = "none",
@@ -86,7 +87,7 @@ def finish(
         output: the picture, yuv420p, without sound.
         width, height: of the output in pixels; multiples of 4 and 2, so that both halves are whole chroma samples.
         title: text of the title card; "" for none.
-        font: a font family; None lets fontconfig choose.
+        font: a font family; "" takes one that has the letters.
         intro: seconds of slow motion before the music; 0 for none.
         outro: the last seconds, at most, that run back and forth until the sound ends; 0 holds the last frame.
         look: a key of `LOOKS`.
@@ -102,28 +103,21 @@ def finish(
         that were cut.
 
     Raises:
-        MediaError: an input that is missing, not square or too short, a size that cannot be, an unknown font.
+        MediaError: an input that is missing, not square, too short, cut off or without frames, and as `check`.
     """
-    if width % 4 or height % 2 or min(width, height) < 16:
-        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2")
-    if max(width, height) > 3 * min(width, height):
-        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+    check(width=width, height=height, title=title, font=font, look=look, pulse=pulse, codec=codec)
     title = " ".join(title.split())
-    if look not in LOOKS:
-        raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
-    if not 0 <= pulse <= 1:
-        raise MediaError(f"PULSE={pulse}: is not within 0..1")
-    if codec not in CODECS:
-        raise MediaError(f"ENCODER={codec}: unknown (choose {', '.join(CODECS)})")
-    CODECS[codec].require()
     square = media.probe(video)
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
     if square.width != square.height or square.width % 2 or square.width < 16:
         raise MediaError(f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16")
-    rate, shown = square.frame_rate, Fraction(square.video_duration or square.duration)
+    rate, shown = square.frame_rate, Fraction(media.picture_duration(video))
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
+    if square.video_duration and shown < square.video_duration - 0.5:
+        raise MediaError(f"{video}: breaks off after {float(shown):.1f} of its {square.video_duration:.1f} s; "
+                         f"copy or draw it again")
     if intro and shown < INTRO_SOURCE + 1 / rate:
         raise MediaError(f"{video}: {float(shown):.2f} s is too short for an intro; set INTRO=0")
     length = intro_length(intro, rate) + Fraction(media.probe(sound).duration)
@@ -153,6 +147,31 @@ def finish(
             progress=progress and (lambda done: progress(min(done, float(length)), float(length))),
         )
     return float(length - intro_length(intro, rate) - shown)
+
+
+def check(
+    *, width: int = 1920, height: int = 1080, title: str = "", font: str = "", look: str = "none", pulse: float = 0.0,
+    codec: str = "h264",
+) -> None:
+    """Try settings of `finish`, which are explained there, without any video.
+
+    Raises:
+        MediaError: a size that cannot be, an unknown look or font, an encoder that does not work on this machine.
+    """
+    if width % 4 or height % 2 or not 16 <= min(width, height) <= max(width, height) <= LARGEST:
+        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2, "
+                         f"both from 16 to {LARGEST}")
+    if max(width, height) > 3 * min(width, height):
+        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+    if look not in LOOKS:
+        raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
+    if not 0 <= pulse <= 1:
+        raise MediaError(f"PULSE={pulse}: is not within 0..1")
+    if title.strip():
+        load_font(font, title, 16)
+    if codec not in CODECS:
+        raise MediaError(f"ENCODER={codec}: unknown (choose {', '.join(CODECS)})")
+    CODECS[codec].require()
 
 
 def intro_length(intro: float, rate: Fraction) -> Fraction:

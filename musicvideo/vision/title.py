@@ -15,12 +15,12 @@ LIGHT = (246, 240, 232)
 SHADE = (8, 6, 14)
 
 
-def title_card(text: str, font: str | None, width: int, height: int) -> Image.Image:
+def title_card(text: str, font: str, width: int, height: int) -> Image.Image:
     """Draw a title, wide-set and centred, with a shadow that keeps it readable on any picture.
 
     Args:
         text: one line, not blank.
-        font: a font family that fontconfig knows; None takes one that has the letters.
+        font: a font family that fontconfig knows; "" takes one that has the letters.
         width, height: of the card in pixels.
 
     Returns:
@@ -30,9 +30,9 @@ def title_card(text: str, font: str | None, width: int, height: int) -> Image.Im
         MediaError: the font is not installed.
     """
     size = min(width, height) / 9
-    span = sum(_advances(text, _face(font, text, size))) + TRACKING * size * (len(text) - 1)
+    span = sum(_advances(text, load_font(font, text, size))) + TRACKING * size * (len(text) - 1)
     size *= min(1, width * (1 - 2 * MARGIN) / span)
-    face = _face(font, text, size)
+    face = load_font(font, text, size)
 
     letters = Image.new("L", (width, height))
     draw = ImageDraw.Draw(letters)
@@ -59,10 +59,17 @@ def _advances(text: str, face: ImageFont.FreeTypeFont) -> list[float]:
     return [face.getlength(letter) for letter in text]
 
 
-def _face(family: str | None, text: str, size: float) -> ImageFont.FreeTypeFont:
-    """The font of that family, or of any that has the letters of the text."""
+def load_font(family: str, text: str, size: float) -> ImageFont.FreeTypeFont:
+    """The font of that family, or with "" one that has the letters of the text.
+
+    Args:
+        size: pixels from line to line.
+
+    Raises:
+        MediaError: it is not installed, or fonts cannot be chosen by name here.
+    """
     fontconfig = shutil.which("fc-match")
-    if family is None:
+    if not family:
         if fontconfig is None or text.isascii():
             return ImageFont.load_default(size)          # Pillow brings one, with Latin letters
         charset = " ".join(sorted({f"{ord(letter):x}" for letter in text}))
