@@ -69,7 +69,9 @@ def random_noise(count: int, rng: np.random.Generator) -> Tensor:
     return torch.tensor(truncnorm.rvs(-2, 2, size=(count, NOISE), random_state=rng), dtype=torch.float32)
 
 
-def likeness(draw: Draw, targets: Targets, resolution: int, rng: np.random.Generator) -> tuple[dict[str, float], Tensor]:
+def likeness(
+    draw: Draw, targets: Targets, resolution: int, rng: np.random.Generator
+) -> tuple[dict[str, float], Tensor]:
     """The bars of single classes, and for each class the share of pictures (K,) that resemble it most."""
     classes = len(targets.names)
     right, similarity, energy, target_energy = [], [], [], []
@@ -127,11 +129,12 @@ def movement(draw: Draw, classes: int, rng: np.random.Generator) -> dict[str, fl
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
         single.append(draw(noise[::10], any_class))
     mixed, single, steps = torch.cat(mixed), torch.cat(single), torch.cat(steps)
+    contrast, saturation = (
+        float(measure(mixed).mean() / measure(single).mean()) for measure in (metrics.contrast, metrics.saturation)
+    )
     return {
-        "contrast of 12 classes, share of one's": float(metrics.contrast(mixed).mean() / metrics.contrast(single).mean()),
-        "saturation of 12 classes, share of one's": float(
-            metrics.saturation(mixed).mean() / metrics.saturation(single).mean()
-        ),
+        "contrast of 12 classes, share of one's": contrast,
+        "saturation of 12 classes, share of one's": saturation,
         "difference of frames, of 255": float(steps.mean()),
         "  its 1st percentile": float(steps.quantile(0.01)),
         "  its 99th percentile": float(steps.quantile(0.99)),
@@ -190,7 +193,8 @@ def main() -> int:
     print(f"{'':44} measured  bar")
     for name, value in figures.items():
         lowest, highest = BARS.get(name, (None, None))
-        bar = " ".join(text for bound, text in ((lowest, f">= {lowest}"), (highest, f"<= {highest}")) if bound is not None)
+        bounds = ((lowest, ">="), (highest, "<="))
+        bar = " ".join(f"{sign} {bound}" for bound, sign in bounds if bound is not None)
         met = (lowest is None or value >= lowest) and (highest is None or value <= highest)
         missed += not met
         print(f"{name:44} {value:8.3f}  {bar}{'' if met else '  MISSED'}")

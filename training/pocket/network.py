@@ -92,7 +92,7 @@ class Calibration(NormReLU):
 
 
 def normalisation(modulation: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Scales and offsets (n, N) of (x - mean) / deviation * (1 + scale) + offset, as one multiplication and addition."""
+    """(x - mean) / deviation * (1 + scale) + offset as one multiplication and addition: scales and offsets (n, N)."""
     scale, offset = modulation.chunk(2, dim=1)
     scales = (1 + scale) * torch.rsqrt(variance + EPSILON)
     return scales, offset - mean * scales

@@ -3,8 +3,8 @@
     npm pack @lobehub/fluent-emoji-3d
     python -m training.pocket.prepare lobehub-fluent-emoji-3d-1.1.0.tgz
 
-The package holds Microsoft's Fluent Emoji in 3D (MIT licence) as WebP pictures of 256x256, named by code point. Those of
-`classes.txt` are taken, and nothing else. Wants PIL and SciPy; the file it writes wants neither.
+The package holds Microsoft's Fluent Emoji in 3D (MIT licence) as WebP pictures of 256x256, named by code point. Those
+of `classes.txt` are taken, and nothing else. Wants PIL and SciPy; the file it writes wants neither.
 """
 
 from __future__ import annotations

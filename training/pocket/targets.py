@@ -3,7 +3,9 @@
 A noise vector acts through twelve fixed directions alone, the "factors" f = P z. Each moves one thing in the picture
 smoothly, so that a path through the noise is a movement:
 
-    0 right   1 down   2 turn   3 size   4 stretch   5, 6 bend   7 slant, 8 drift of the nebula   9 rings   10 rays   11 hue
+    0 right   1 down   2 turn   3 size   4 stretch   5, 6 bend   of the object
+    7 slant   8 drift   9 rings   10 rays                        of the nebula
+    11 hue                                                       of both
 
 A mixture of classes is a chimera: one silhouette between theirs, in which every place takes after the class that is
 strong and has something to show there. Averages of whole pictures, which would be grey, never occur.

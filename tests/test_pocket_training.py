@@ -1,0 +1,224 @@
+"""The training of the embedded generator, on textures made here: what it learns from is not in the repository."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from musicvideo.vision.generators import weights as biggan_weights
+from training.pocket import metrics, prepare
+from training.pocket.evaluate import agreement, engine, nearest, random_noise
+from training.pocket.export import load, read_checkpoint, save, stock_model
+from training.pocket.network import LAYERS
+from training.pocket.pictures import tile, write_png
+from training.pocket.targets import FACTORS, Targets, directions
+from training.pocket.train import Training, draw_factors, draw_weights, learning_rate, parse_stages, run
+
+SHAPES = {"disc": "red", "square": "lime", "cross": "yellow"}
+WIDTH = 4                      # channels: a network of this size takes milliseconds
+
+
+def picture(shape, colour):
+    """A shape on a transparent ground, as the emoji are."""
+    image = Image.new("RGBA", (256, 256))
+    pen = ImageDraw.Draw(image)
+    if shape == "disc":
+        pen.ellipse((40, 40, 216, 216), fill=colour)
+    elif shape == "square":
+        pen.rectangle((60, 60, 196, 196), fill=colour)
+    else:
+        pen.line((40, 40, 216, 216), fill=colour, width=50)
+        pen.line((40, 216, 216, 40), fill=colour, width=50)
+    pen.ellipse((110, 110, 146, 146), fill="black")
+    return image
+
+
+@pytest.fixture(scope="module")
+def textures():
+    parts = [prepare.texture(picture(*shape)) for shape in SHAPES.items()]
+    colour, distance, interest = (torch.tensor(np.stack(part)).float() for part in zip(*parts))
+    grounds = [
+        prepare.ground(index, name, *prepare.mean_hue(part[0], part[1] > 0))
+        for index, (name, part) in enumerate(zip(SHAPES, parts))
+    ]
+    return {
+        "names": list(SHAPES),
+        "colour": (colour * 255).round().byte().permute(0, 3, 1, 2),
+        "distance": distance.half(),
+        "interest": interest.half(),
+        "ground": torch.tensor(grounds),
+    }
+
+
+@pytest.fixture(scope="module")
+def targets(textures):
+    return Targets(textures)
+
+
+def training(targets, steps=20, **changes):
+    settings = {"width": WIDTH, "resolution": 128, "stages": parse_stages("16:0.5,32:0.5"), "batch": 8, "rate": 0.003}
+    return Training(targets, steps=steps, **{**settings, **changes})
+
+
+def test_colours_go_on_beyond_the_outline():
+    """A texture's corner takes its colour from the object, and distances have their sign and their unit."""
+    colour, distance, interest = prepare.texture(picture("disc", "red"))
+    assert colour[0, 0] == pytest.approx([1, 0, 0], abs=0.15)
+    assert distance[128, 128] == pytest.approx(0.25) and distance[0, 0] == -0.25
+    assert distance[128, 60] == pytest.approx(20 / 256, abs=1.5 / 256)
+    assert interest.min() >= 0 and interest[128, 128] > interest[0, 0]
+
+
+def test_classes_are_named_apart():
+    classes = prepare.read_classes()
+    assert len({name for _, name in classes}) == len({code for code, _ in classes}) == len(classes) == 96
+    assert "mushroom" in dict(classes).values()
+
+
+def test_directions_are_orthonormal():
+    torch.testing.assert_close(directions() @ directions().t(), torch.eye(FACTORS), atol=1e-6, rtol=0)
+
+
+def test_targets_are_smooth_in_every_factor(targets):
+    """A small step of a factor changes the picture a little, half the step half as much; all stays in -1..1."""
+    generator = torch.Generator().manual_seed(0)
+    factors, weights = draw_factors(FACTORS, generator), draw_weights(FACTORS, torch.ones(3), generator)
+    start = targets.render(factors, weights, 64)
+    assert start.min() >= -1 and start.max() <= 1 and start.std() > 0.2
+    whole, half = (
+        (targets.render(factors + step * torch.eye(FACTORS), weights, 64) - start).abs().mean(dim=(1, 2, 3))
+        for step in (0.1, 0.05)
+    )
+    assert (whole > 1e-4).all() and (whole < 0.06).all()
+    assert ((half > 0.4 * whole) & (half < 0.6 * whole)).all()
+
+
+def test_targets_follow_class_weights(targets):
+    """Only ratios count; a trace of another class changes little; the way from class to class has no jump."""
+    factors = draw_factors(1, torch.Generator().manual_seed(1)).expand(21, -1)
+    shares = torch.linspace(0, 1, 21)[:, None]
+    path = (1 - shares) * torch.tensor([1.0, 0, 0]) + shares * torch.tensor([0, 1.0, 0])
+    way = targets.render(factors, path, 64)
+    torch.testing.assert_close(targets.render(factors, 0.3 * path, 64), way, atol=1e-4, rtol=0)
+    steps = (way[1:] - way[:-1]).abs().mean(dim=(1, 2, 3))
+    ends = (way[-1] - way[0]).abs().mean()
+    assert steps[0] < 0.05 * ends and steps[-1] < 0.05 * ends and steps.max() < 0.4 * ends
+
+
+def test_rendering_is_the_same_alone_and_in_a_batch(targets):
+    generator = torch.Generator().manual_seed(2)
+    factors, weights = draw_factors(12, generator), draw_weights(12, torch.ones(3), generator)
+    alone = torch.cat([targets.render(*pair, 32) for pair in zip(factors.split(1), weights.split(1))])
+    torch.testing.assert_close(alone, targets.render(factors, weights, 32), atol=1e-5, rtol=0)
+
+
+def test_drawn_weights_are_those_of_songs():
+    weights = draw_weights(200, torch.tensor([1.0] * 19 + [20.0]), torch.Generator().manual_seed(3))
+    counts = (weights > 0).sum(dim=1)
+    assert (counts[:90] == 1).all() and (counts[90:130] == 2).all()
+    assert counts[130:].min() >= 2 and counts[130:].max() >= 10        # the weakest of many is 0
+    assert weights.min() == 0 and weights.max() == 1 and weights.amax(dim=1).min() >= 0.75
+    frequencies = (weights[:90] > 0).float().mean(dim=0)
+    assert frequencies[-1] > 0.35 > 0.2 > frequencies[:-1].max()       # expected: 20/39 and 1/39
+
+
+def test_learning_rate_rises_stays_and_falls():
+    rates = [learning_rate(step, 1000) for step in range(1000)]
+    assert rates[0] == 0.01 and rates[200] == rates[499] == 1 and 0.02 <= rates[-1] < 0.021
+    assert all(later <= sooner for sooner, later in zip(rates[500:], rates[501:]))
+
+
+def test_a_network_learns(targets):
+    """Loss falls by a third within seconds; the averaged weights come to draw each shape nearest to itself."""
+    learner = training(targets, steps=120, stages=[(16, 1.0)], rate=0.01, batch=12)
+    found = [float(learner.advance()[0]) for _ in range(120)]
+    assert np.mean(found[-10:]) < 0.67 * np.mean(found[:10])
+    factors, weights = draw_factors(30, torch.Generator().manual_seed(4)), torch.eye(3).repeat(10, 1)
+    drawn = learner.average(factors, weights, 16)
+    assert (nearest(drawn.detach(), factors, targets) == torch.arange(3).repeat(10)).float().mean() >= 0.8
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(targets, tmp_path, workers):
+    """The same weights, bit for bit, as those of a run without an interruption."""
+    whole, begun, resumed = (training(targets, steps=12, workers=workers) for _ in range(3))
+    for _ in range(12):
+        whole.advance()
+    for _ in range(7):
+        begun.advance()
+    begun.save(tmp_path / "checkpoint.pt")
+    begun.advance()                             # what came after the last checkpoint is lost
+    resumed.load(tmp_path / "checkpoint.pt")
+    assert resumed.step == 7
+    for _ in range(5):
+        resumed.advance()
+    assert torch.equal(resumed.difficulty, whole.difficulty)
+    for ours, theirs in ((resumed.network, whole.network), (resumed.average, whole.average)):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), name
+
+
+def test_a_run_leaves_a_log_and_a_grid(targets, tmp_path):
+    run(training(targets, steps=100, batch=2, stages=[(16, 1.0)]), tmp_path)
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    report = json.loads(line)
+    assert report["step"] == 100 and report["resolution"] == 16 and -1 < report["ssim"] <= 1
+    with Image.open(tmp_path / "grid-100.png") as grid:
+        assert grid.size == (16 * 16, 16 * -(-(3 + 24) // 8))
+    run(training(targets, steps=100, batch=2), tmp_path)              # there is nothing left to do
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_more_classes_start_from_the_weights_of_fewer(targets, textures):
+    five = {key: value + value[:2] if key == "names" else value[[0, 1, 2, 0, 1]] for key, value in textures.items()}
+    older, newer = training(targets), training(Targets(five))
+    newer.start_from(older.average.state_dict())
+    assert torch.equal(newer.network.embeddings[:3], older.network.embeddings)
+    factors, weights = draw_factors(3, torch.Generator().manual_seed(5)), torch.eye(5)[:3]
+    torch.testing.assert_close(newer.network(factors, weights, 16), older.network(factors, weights[:, :3], 16))
+
+
+def test_architectures_are_those_that_were_published():
+    assert {resolution: list(layers) for resolution, layers in LAYERS.items()} == {
+        resolution: biggan_weights.LAYERS[resolution] for resolution in LAYERS
+    }
+
+
+@pytest.mark.parametrize("resolution", [128, 256])
+def test_the_stock_class_and_the_engine_draw_what_was_trained(targets, tmp_path, resolution):
+    """Through the files: strict loading, noise instead of factors, fp16 weights, the library's code and ours."""
+    learner = training(targets, steps=3, resolution=resolution)
+    for _ in range(3):
+        learner.advance()
+    learner.save(tmp_path / "checkpoint.pt")
+    network, names = read_checkpoint(tmp_path / "checkpoint.pt")
+    save(stock_model(network), names, tmp_path)
+    stock, labels = load(tmp_path)
+    assert labels == list(SHAPES) and stock.config.output_dim == resolution
+    noise, weights = random_noise(4, np.random.default_rng(0)), torch.rand(4, 3)
+    with torch.inference_mode():
+        drawn, trained = stock(noise, weights, 1.0), network(noise @ directions().t(), weights, resolution)
+    assert trained.std() > 0.05
+    assert (drawn - trained).abs().max() < 0.02                        # fp16
+    assert agreement(engine(load(tmp_path)[0]), stock, np.random.default_rng(0)) >= 90
+
+
+def test_metrics_know_a_blur_and_a_grey(targets):
+    sharp = targets.render(draw_factors(3, torch.Generator().manual_seed(6)), torch.eye(3), 64)
+    blurred = torch.nn.functional.avg_pool2d(sharp, 9, 1, 4, count_include_pad=False)
+    assert metrics.ssim(sharp, sharp).min() > 0.9999
+    assert metrics.ssim(blurred, sharp).max() < 0.95
+    assert (metrics.gradient_energy(blurred) < 0.5 * metrics.gradient_energy(sharp)).all()
+    grey = 0.2 * sharp.mean(dim=1, keepdim=True).expand_as(sharp)
+    torch.testing.assert_close(metrics.contrast(grey) < 0.5 * metrics.contrast(sharp), torch.ones(3, dtype=torch.bool))
+    assert metrics.saturation(grey).max() < 1e-6 < metrics.saturation(sharp).min()
+
+
+def test_png_files_are_read_back(tmp_path):
+    pictures = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    canvas = tile(pictures, 3)
+    assert canvas.shape == (16, 24, 3) and not canvas[8:, 16:].any()
+    write_png(tmp_path / "tiles.png", canvas)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "tiles.png")), canvas)
