@@ -136,7 +136,8 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
         raise media.MediaError("--pulse follows the beats of a song: give --song")
     beats = onsets(song) if pulse else ()
 
-    with tqdm(desc=output, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]") as bar:
+    scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
+    with tqdm(desc=output, bar_format=scale, delay=0.1, disable=None) as bar:
         def progress(done: float, length: float) -> None:
             bar.total = round(length)
             bar.update(round(done) - bar.n)

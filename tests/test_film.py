@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision import film
 from musicvideo.vision.onsets import onsets
+from musicvideo.vision.title import load_font
 
 SMALL = dict(width=320, height=180, preset="ultrafast")
 
@@ -146,6 +148,13 @@ def test_title_comes_and_goes(square, sound, tmp_path):
     assert difference[60] > 2
 
 
+def test_fonts_by_family_style_and_kind():
+    families = subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True).stdout.splitlines()
+    family = next(name for line in families for name in line.split(",") if "-" not in name)
+    for font in (family, family.upper(), f"{family}:bold", "serif", "sans-serif", "monospace"):
+        assert load_font(font, "x", 20).getlength("x") > 0
+
+
 def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, **SMALL)
@@ -176,6 +185,9 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
         film.merge(square, sound, output, intro=0)
     with pytest.raises(MediaError, match="no such file"):
         film.finish(tmp_path / "missing.mp4", sound, output)
+    for stage in (film.finish, film.merge):
+        with pytest.raises(MediaError, match="film.avi: a film is a .mkv or a .mp4"):
+            stage(square, sound, tmp_path / "film.avi")
     assert not output.exists()
     assert not list(tmp_path.glob(".*"))                                         # nothing half-written
 
@@ -342,6 +354,7 @@ def test_encoder_by_name(square, sound, tmp_path):
     (dict(width=8196), "both from 16 to 8192"),
     (dict(height=160), "wider or taller than 3:1"),
     (dict(title="x", font="No Such Font"), "FONT=No Such Font: is not installed"),
+    (dict(title="x", font="a"), "FONT=a: is not installed"),               # though it is in a name of one
     (dict(codec="mpeg1"), "ENCODER=mpeg1: unknown .*h264_nvenc"),
 ])
 def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):

@@ -27,6 +27,11 @@ PULSE_ZOOM = 0.06               # share of the picture's width that the stronges
 LARGEST = 8192                  # pixels of width or height
 PULSE_DECAY = 0.2               # seconds in which a beat's zoom falls to 1/e
 
+SOUND_CODECS = {
+    ".mkv": ("flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"),
+    ".mp4": ("aac", "-b:a", "320k", "-movflags", "+faststart"),
+}
+
 
 @dataclass(frozen=True)
 class Look:
@@ -84,7 +89,7 @@ def finish(
     Args:
         video: a square video.
         sound: the mix that will be merged; only its length counts here.
-        output: the picture, yuv420p, without sound.
+        output: the picture, .mkv or .mp4, yuv420p, without sound.
         width, height: of the output in pixels; multiples of 4 and 2, so that both halves are whole chroma samples.
         title: text of the title card; "" for none.
         font: a font family; "" takes one that has the letters.
@@ -105,6 +110,7 @@ def finish(
     Raises:
         MediaError: an input that is missing, not square, too short, cut off or without frames, and as `check`.
     """
+    _require_film(output)
     check(width=width, height=height, title=title, font=font, look=look, pulse=pulse, codec=codec)
     title = " ".join(title.split())
     square = media.probe(video)
@@ -347,10 +353,7 @@ def merge(
     Raises:
         MediaError: a missing input, another container, or lengths that differ by more than half a second.
     """
-    output = Path(output)
-    codecs = {".mkv": ["flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"], ".mp4": ["aac", "-b:a", "320k"]}
-    if output.suffix not in codecs:
-        raise MediaError(f"{output}: a film is a .mkv or a .mp4")
+    _require_film(output)
     film = media.probe(picture)
     if film.frame_rate is None:
         raise MediaError(f"{picture}: has no picture")
@@ -371,13 +374,17 @@ def merge(
                 "-map", "0:v", "-map", "1:a", "-map_metadata", "2", "-map_chapters", "2",
                 "-c:v", "copy",
                 "-af", f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
-                "-c:a", *codecs[output.suffix],
-                *(["-movflags", "+faststart"] if output.suffix == ".mp4" else []),
+                "-c:a", *SOUND_CODECS[Path(output).suffix],
                 media.source(partial),
             ],
             doing=f"merging {picture} and {sound}",
         )
     return difference
+
+
+def _require_film(path: str | os.PathLike) -> None:
+    if Path(path).suffix not in SOUND_CODECS:
+        raise MediaError(f"{path}: a film is a {' or a '.join(SOUND_CODECS)}")
 
 
 def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:

@@ -11,6 +11,7 @@ from musicvideo.media import MediaError
 
 TRACKING = 0.28     # space between letters, in font sizes
 MARGIN = 0.14       # of the width left free on each side
+GENERIC = ("serif", "sans-serif", "sans", "monospace")      # fontconfig chooses
 LIGHT = (246, 240, 232)
 SHADE = (8, 6, 14)
 
@@ -77,7 +78,8 @@ def load_font(family: str, text: str, size: float) -> ImageFont.FreeTypeFont:
     if fontconfig is None:
         raise MediaError(f"FONT={family}: fontconfig (fc-match) is not installed, so fonts cannot be chosen by name")
     path, found = _match(fontconfig, family)
-    if family.split(":")[0].lower() not in found.lower():
+    name = family.split(":")[0].strip().lower()
+    if name not in GENERIC and name not in found.lower().split(","):
         raise MediaError(f"FONT={family}: is not installed (the nearest is {found}; `fc-list : family` lists all)")
     return ImageFont.truetype(path, size)
 
