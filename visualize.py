@@ -26,7 +26,7 @@ from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.features import (
-    BLOCK, HOP_UNIT, MAPPINGS, SAMPLE_RATE, Features, cached_features, load_song,
+    HOP_UNIT, MAPPINGS, SAMPLE_RATE, Features, Song, cached_features, load_song,
 )  # fmt: skip
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
@@ -34,10 +34,12 @@ from musicvideo.vision.render import QUALITIES, Encoding, Work, encoding, frame_
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
-LONGEST_HOP = BLOCK // HOP_UNIT * HOP_UNIT      # samples; the features of a block need one point at least
+LONGEST_HOP = 60 * SAMPLE_RATE // HOP_UNIT * HOP_UNIT      # samples; one grid point a minute
 ESTIMATED = (128, 256, 512)              # resolutions whose render time a storyboard tells
 WALK = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor",
         "sort_classes_by_power")
+# What vectors hold already. Truncation they do, too, but a generator may also look it up.
+MOTION = (*(name for name in WALK if name != "truncation"), "mapping", "frame_length", "num_classes")
 KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "precision", "quality", "mapping", "frame_length", *WALK,
         "codec", "crf", "output_size")   # with the classes, the seed and the like: what makes a video
 
@@ -153,12 +155,17 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
 
     argv = [underscored(word) for word in argv]
     args = p.parse_args(argv)
+    absent = object()
+    found = p.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), absent)))
+    given = {name: value for name, value in vars(found).items() if value is not absent}
     if args.like:
-        absent = object()
-        found = p.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), absent)))
-        given = {name: value for name, value in vars(found).items() if value is not absent}
         earlier = inherited(settings_of(args.like), given)
-        p.set_defaults(**{name: value for name, value in earlier.items() if name in vars(args)})
+        classes = earlier.get("classes")
+        if classes and "classes" not in given and len(classes) < given.get("num_classes", 0):
+            p.error(f"argument --num_classes: {args.like} has {len(classes)} classes (name more with --classes)")
+        # As text, so that numbers are checked as those of a command line are.
+        p.set_defaults(**{name: str(value) if isinstance(value, (int, float)) else value
+                          for name, value in earlier.items() if name in vars(args)})
         args = p.parse_args(argv)
         for name in {"song", "vectors"} - given.keys():
             then, file = earlier.get(f"{name}_sha256"), getattr(args, name)
@@ -169,7 +176,20 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
                                      f"(give --{name} to take it as it is)")
     if not args.song and args.list_classes is None:
         p.error("--song is missing: which song shall be seen?")
+    require_effect(p, args, given)
     return args
+
+
+def require_effect(p: argparse.ArgumentParser, args: argparse.Namespace, given: dict) -> None:
+    """Refuse what was given on the command line beside something that takes its place."""
+    vectors = "--use_previous_vectors" if args.use_previous_vectors else "--vectors" if args.vectors else None
+    for name in MOTION if vectors else ():
+        if name in given:
+            p.error(f"argument --{name}: the vectors hold it already (leave out --{name} or {vectors})")
+    if args.use_previous_vectors and "vectors" in given:
+        p.error("argument --vectors: not with --use_previous_vectors (leave out either)")
+    if args.use_previous_classes and "classes" in given:
+        p.error("argument --classes: not with --use_previous_classes (leave out either)")
 
 
 def inherited(earlier: dict, given: dict) -> dict:
@@ -193,23 +213,26 @@ def main() -> None:
     try:
         labels = generators.labels(args.generator)
         if args.list_classes is not None:
-            for index, name in search(labels, args.list_classes):
+            found = search(labels, args.list_classes)
+            if not found:
+                raise ValueError(f"list_classes: no class of {args.generator} has {args.list_classes!r} in its name")
+            for index, name in found:
                 print(f"{index:4d}  {name}")
             return
         settings, how = settle(args, labels)
-        generator = load(args, args.resolution, args.weights)
         settings["weights_sha256"] = weights_checksum(args)
         if args.like:
             require_same_weights(args, settings)
+        generator = load(args, args.resolution, args.weights)
+        settings["runs_on"] = generator.runs_on
+        print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}; drawn by {args.generator} "
+              f"({generator.runs_on})")
+        if args.storyboard:
+            preview(args, settings, how, generator)
+        else:
+            produce(args, settings, how, generator)
     except ValueError as error:
         p.error(str(error))                          # names the setting, its value and what it can be
-    settings["runs_on"] = generator.runs_on
-    print(f"seed {settings['seed']}, classes: {', '.join(settings['class_names'])}; drawn by {args.generator} "
-          f"({generator.runs_on})")
-    if args.storyboard:
-        preview(args, settings, how, generator)
-    else:
-        produce(args, settings, how, generator)
 
 
 def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike | None) -> generators.Generator:
@@ -219,12 +242,12 @@ def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike |
 
 
 def weights_checksum(args: argparse.Namespace) -> str | None:
-    """SHA-256 of the weights that were loaded; None for a generator that has none."""
+    """SHA-256 of the weights that will be loaded; None for a generator that has none."""
     if args.generator == "cppn":
         return None
     from musicvideo.vision.generators.weights import fetch, find
 
-    return media.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution))
+    return media.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution, progress=tqdm))
 
 
 def require_same_weights(args: argparse.Namespace, settings: dict) -> None:
@@ -262,8 +285,7 @@ def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
     """Draw the storyboard."""
     from musicvideo.vision.generators.weights import cache       # here, for it waits for torch
 
-    samples = load_song(args.song, args.duration)
-    features = listen(args, samples)
+    features = listen(args)
     path = follow(args, settings, generator.noise_dim, features)
     frames = frame_count(path.duration, how.fps)
     estimates = {}
@@ -274,8 +296,8 @@ def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
             continue
         estimates[resolution] = frames / QUALITIES[args.quality] * seconds_a_frame(known, path)
     storyboard(
-        args.storyboard, samples=samples, features=features, trajectory=path, generator=generator,
-        title=Path(args.song).stem, estimates=estimates,
+        args.storyboard, samples=load_song(args.song, args.duration), features=features, trajectory=path,
+        generator=generator, title=Path(args.song).stem, estimates=estimates,
         facts=f"{clock(round(path.duration))}   ·   {args.generator}, {args.resolution} × {args.resolution}   ·   "
               f"{float(how.fps):.5g} frames a second   ·   seed {settings['seed']}",
     )
@@ -293,22 +315,29 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
         raise MediaError(f"{args.song}: has no sound in it")
     if Path(args.song).resolve() == Path(args.output_file).resolve():
         raise ValueError(f"output_file: {args.output_file} is the song itself")
-    how = encoding(args.output_file, fps=args.fps or Fraction(SAMPLE_RATE, args.frame_length), codec=args.codec,
-                   crf=args.crf, size=args.output_size or args.resolution)
     seed = args.seed
     if seed is None:
         interrupted = Work(args.output_file).unfinished()
         seed = interrupted["seed"] if interrupted else secrets.randbelow(2**32)
     previous = Path(args.output_file).with_name(PREVIOUS)
     vectors = str(previous) if args.use_previous_vectors else args.vectors
+    grid_rate = Fraction(SAMPLE_RATE, args.frame_length)
     if vectors:
-        classes = saved_classes(vectors, labels)
+        path, _ = saved(vectors, labels)
+        classes, grid_rate = list(path.classes), Fraction(path.grid_rate).limit_denominator(100_000)
         if args.classes and resolve(args.classes, labels) != classes:
             raise ValueError("classes: the vectors have classes of their own; give either, not both")
     elif args.use_previous_classes:
-        classes = saved_classes(previous, labels, chosen=True)
+        path, params = saved(previous, labels)
+        # Where they were sorted by power, those of the vectors would be permuted once more.
+        classes = params.get("classes", list(path.classes))
+        if len(classes) < (args.num_classes or 1):
+            raise ValueError(f"num_classes: {args.num_classes} asked for, the last run had {len(classes)}")
+        classes = classes[:args.num_classes]
     else:
         classes = chosen_classes(args, labels, seed)
+    how = encoding(args.output_file, fps=args.fps or grid_rate, codec=args.codec, crf=args.crf,
+                   size=args.output_size or args.resolution)
     settings = {
         **{name: getattr(args, name) for name in KEPT},
         "fps": args.fps and str(args.fps),
@@ -335,20 +364,17 @@ def chosen_classes(args: argparse.Namespace, labels: Sequence[str], seed: int) -
     return classes[:wanted]
 
 
-def saved_classes(vectors: str | os.PathLike, labels: Sequence[str], *, chosen: bool = False) -> list[int]:
-    """The classes of saved vectors, if this generator has them; in the order they were chosen in, or in the vectors'.
-
-    The two differ where the classes were sorted by power; sorting sorted ones would permute them once more.
-    """
+def saved(vectors: str | os.PathLike, labels: Sequence[str]) -> tuple[Trajectory, dict]:
+    """Saved vectors and the parameters that made them, if this generator has their classes."""
     path, names, params = Trajectory.load(vectors)
-    if [labels[index] for index in path.classes if index < len(labels)] != names:
+    if [labels[index] for index in path.classes if 0 <= index < len(labels)] != names:
         raise MediaError(f"{vectors}: made for another generator's classes ({', '.join(names)})")
-    return params.get("classes", list(path.classes)) if chosen else list(path.classes)
+    return path, params
 
 
-def listen(args: argparse.Namespace, samples: np.ndarray) -> Features:
+def listen(args: argparse.Namespace) -> Features:
     """What the mapping hears in the song; remembered, for the same song is often rendered again."""
-    return cached_features(samples, args.frame_length, mapping=args.mapping,
+    return cached_features(Song(args.song, args.duration), args.frame_length, mapping=args.mapping,
                            cache=user_cache_path("musicvideo") / "features")
 
 
@@ -359,13 +385,13 @@ def follow(args: argparse.Namespace, settings: dict, noise_dim: int, features: F
         if path.noise.shape[1] != noise_dim:
             raise MediaError(f"{settings['vectors']}: noise vectors of {path.noise.shape[1]} numbers, "
                              f"{args.generator} takes {noise_dim}")
-        duration = min(media.probe(args.song).duration, args.duration or math.inf)
+        duration = sum(map(len, Song(args.song, args.duration))) / SAMPLE_RATE      # a file may state another one
         if duration > path.duration + 1:
             raise MediaError(f"{settings['vectors']}: ends after {path.duration:.1f} of {duration:.1f} s "
                              f"(give --duration {math.floor(path.duration)})")
         return replace(path, duration=min(duration, path.duration))
     return trajectory(
-        features or listen(args, load_song(args.song, args.duration)),
+        features or listen(args),
         settings["classes"], noise_dim=noise_dim, num_classes=len(settings["classes"]),
         rng=np.random.default_rng([settings["seed"], 1]), **{name: getattr(args, name) for name in WALK},
     )

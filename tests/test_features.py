@@ -1,6 +1,7 @@
 """Song -> features: the golden arrays, songs of every format, and files that are no songs."""
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from musicvideo import media
 from musicvideo.media import MediaError
 from musicvideo.vision import features
 from musicvideo.vision.features import (
-    MAPPINGS, SAMPLE_RATE, cached_features, classic_features, estimate_tuning, load_song, pulse_features,
+    MAPPINGS, SAMPLE_RATE, Song, cached_features, classic_features, estimate_tuning, load_song, pulse_features,
 )  # fmt: skip
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -46,6 +47,50 @@ def test_blocks_change_nothing(samples, monkeypatch):
     pieced = classic_features(samples)
     np.testing.assert_allclose(pieced.mel_power, whole.mel_power, atol=1e-6)
     np.testing.assert_allclose(pieced.chroma, whole.chroma, atol=1e-4)
+    assert pieced.mel_power.shape == whole.mel_power.shape and pieced.chroma.shape == whole.chroma.shape
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("block", [30, 4])
+def test_a_song_decoded_piece_by_piece_is_the_same(mapping, block, samples, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK", block * SAMPLE_RATE)
+    monkeypatch.setattr(features, "READ", 10_007)
+    found, wanted = MAPPINGS[mapping](Song(SONG)), MAPPINGS[mapping](samples)
+    for name in ("mel_power", "mel_gradient", "chroma"):
+        assert np.array_equal(getattr(found, name), getattr(wanted, name))
+        assert getattr(found, name).dtype == np.float32
+    assert found.duration == wanted.duration == 20
+
+
+@pytest.mark.parametrize("points", [0, 1, 2])
+def test_points_end_with_the_song_wherever_blocks_do(points, monkeypatch):
+    """As many samples as some blocks, one less and one more."""
+    monkeypatch.setattr(features, "BLOCK", 4 * 1024)
+    monkeypatch.setattr(features, "CONTEXT", 1024)
+    monkeypatch.setattr(features, "SHORTEST", 1024)
+    for samples in (points * 1024, 8 * 1024 + points - 1, 9 * 1024 + points - 1):
+        song = np.arange(max(samples, 1), dtype=np.float32)
+        found, length = features.in_blocks(lambda piece: np.pad(piece, (0, 1))[::512], song, 512)
+        assert length == len(song)
+        np.testing.assert_array_equal(found, np.pad(song, (0, 1))[::512])
+
+
+@pytest.mark.parametrize("cents", [-30, -10, 0, 20])
+def test_tuning_is_that_of_librosa(cents):
+    rng = np.random.default_rng(0)
+    time = np.arange(10 * SAMPLE_RATE) / SAMPLE_RATE
+    notes = rng.choice([0, 3, 7, 10, 12, 15], 20)
+    song = sum(np.sin(2 * np.pi * 220 * 2 ** (note / 12 + cents / 1200) * time) * (time // 0.5 == beat)
+               for beat, note in enumerate(notes)) + 0.3 * rng.normal(size=len(time))
+    song = (0.1 * song).astype(np.float32)
+    assert estimate_tuning(song) == librosa.estimate_tuning(y=song, sr=SAMPLE_RATE, bins_per_octave=36)
+
+
+def test_tuning_of_long_songs_is_told_by_some_of_their_peaks(samples, monkeypatch):
+    whole = estimate_tuning(samples)
+    monkeypatch.setattr(features, "BLOCK", 4 * SAMPLE_RATE)
+    monkeypatch.setattr(features, "MOST_PEAKS", 1000)
+    assert estimate_tuning(samples) == pytest.approx(whole, abs=0.05)
 
 
 def test_samples_are_those_of_librosa(samples):
@@ -104,15 +149,41 @@ def test_songs_cut_off_are_refused_but_play_up_to_there(name, tmp_path):
     assert len(load_song(tmp_path / name, duration=5)) == 5 * SAMPLE_RATE
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.ogg"])
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.ogg", "a.opus"])
 def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, tmp_path):
     data = bytearray(encode(tmp_path / name, "-c:a", "libvorbis").read_bytes() if name == "a.ogg"
                      else encode(tmp_path / name).read_bytes())  # fmt: skip
     middle, hole = len(data) // 2, len(data) // 10
     data[middle:middle + hole] = np.random.default_rng(0).bytes(hole)
     (tmp_path / name).write_bytes(data)
-    assert "of its 20.0 s" in refusal(tmp_path / name)
+    where = re.search(r"damaged or cut off at (\S+) s of its 20.0 s", refusal(tmp_path / name))
+    assert 8 < float(where[1]) < 11
     assert len(load_song(tmp_path / name, duration=5)) == 5 * SAMPLE_RATE
+    assert where[1] in refusal(tmp_path / name, duration=15)
+
+
+def test_a_film_whose_sound_ends_early_is_whole(tmp_path):
+    film = tmp_path / "film.mp4"
+    subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=8:s=64x64:r=5", "-t", "3", "-i", SONG, film],
+                   check=True)
+    assert abs(len(load_song(film)) / SAMPLE_RATE - 3) < 0.1
+
+
+@pytest.mark.parametrize("writer", [
+    "sox {} -t wav - trim 0 20", "sox {} -b 24 -t wav - trim 0 20", "sox {} -e float -b 32 -t wav - trim 0 20",
+    "ffmpeg -v error -i {} -f wav pipe:", "ffmpeg -v error -i {} -f flac pipe:",
+])
+def test_songs_written_to_a_pipe_are_as_long_as_what_is_there(writer, samples, tmp_path):
+    piped = tmp_path / "piped.wav"
+    name, _, arguments = writer.format(SONG).partition(" ")
+    subprocess.run(f"{media.program(name)} {arguments} 2>/dev/null | cat > {piped}", shell=True, check=True)
+    assert len(load_song(piped)) == len(samples)
+    if "wav" in writer:
+        assert int.from_bytes(piped.read_bytes()[4:8], "little") > 0x7fff0000
+        assert media.probe(piped).duration == pytest.approx(20, abs=1e-3)
+        whole = piped.read_bytes()
+        piped.write_bytes(whole[:len(whole) // 2])         # nobody can know that it went on
+        assert len(load_song(piped)) == pytest.approx(10 * SAMPLE_RATE, abs=SAMPLE_RATE / 100)
 
 
 def test_files_that_are_no_songs_are_one_line(tmp_path):
@@ -185,25 +256,31 @@ def test_four_minutes_are_analysed_in_time(mapping, limit):
     assert time.process_time() - start < limit
 
 
-def test_features_are_remembered_by_content(samples, tmp_path, monkeypatch):
-    first = cached_features(samples, cache=tmp_path)
+def test_features_are_remembered_by_content(tmp_path, monkeypatch):
+    cache, song = tmp_path / "cache", Song(encode(tmp_path / "song.wav"))
+    first = cached_features(song, cache=cache)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "song.wav").read_bytes())
     with monkeypatch.context() as patch:
         patch.setitem(MAPPINGS, "classic", None)           # must not be called again
-        again = cached_features(samples.copy(), cache=tmp_path)
+        again = cached_features(Song(tmp_path / "copy.wav"), cache=cache)
     assert np.array_equal(again.chroma, first.chroma) and again.duration == first.duration
-    (file,) = tmp_path.iterdir()
+    (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:1000])
-    assert np.array_equal(cached_features(samples, cache=tmp_path).mel_power, first.mel_power)
-    cached_features(samples[:-1], cache=tmp_path), cached_features(samples, 1024, cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert np.array_equal(cached_features(song, cache=cache).mel_power, first.mel_power)
+    assert cached_features(Song(song.path, 10), cache=cache).duration == 10
+    cached_features(song, 1024, cache=cache)
+    assert len(list(cache.iterdir())) == 3
     monkeypatch.setattr(features, "REMEMBERED_AS", "next")
-    cached_features(samples, cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
+    cached_features(song, cache=cache)
+    assert len(list(cache.iterdir())) == 4
+    encode(tmp_path / "song.wav", "-af", "volume=0.5")
+    cached_features(song, cache=cache)
+    assert len(list(cache.iterdir())) == 5
     with pytest.raises(ValueError, match="mapping: unknown name 'waltz'"):
-        cached_features(samples, mapping="waltz", cache=tmp_path)
+        cached_features(song, mapping="waltz", cache=cache)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(samples, tmp_path):
     (tmp_path / "file").touch()
-    assert np.array_equal(cached_features(samples, cache=tmp_path / "file" / "cache").mel_power,
+    assert np.array_equal(cached_features(Song(SONG), cache=tmp_path / "file" / "cache").mel_power,
                           classic_features(samples).mel_power)

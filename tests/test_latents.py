@@ -9,7 +9,7 @@ import pytest
 
 from musicvideo.media import MediaError
 from musicvideo.vision.features import SAMPLE_RATE, Features, classic_features
-from musicvideo.vision.latents import Trajectory, class_walk, noise_walk, random_classes, trajectory
+from musicvideo.vision.latents import NoiseWalk, Trajectory, class_walk, noise_walk, random_classes, trajectory
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 RUNS = ("default", "tuned", "eight")
@@ -44,6 +44,18 @@ def test_noise_walk_is_the_published_one(run):
     np.testing.assert_allclose(walk, arrays["noise_vectors"], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("points", [1, 199, 200, 201, 862])
+def test_rows_walked_again_are_those_of_the_walk(points):
+    rng = np.random.default_rng(0)
+    power, gradient, masks = rng.random(points), rng.random(points), rng.random((points // 200 + 1, 5))
+    options = dict(tempo_sensitivity=0.25, frame_length=512, truncation=0.5)
+    whole = noise_walk(power, gradient, rng.normal(size=5), masks, **options)
+    again = NoiseWalk(power, gradient, whole[0], masks, **options)
+    assert len(again) == len(whole) and np.array_equal(again[:], whole)
+    rows = rng.integers(0, points + 1, 50)
+    assert np.array_equal(again[rows], whole[rows])
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_class_walk_is_the_published_one_and_goes_on_to_the_end(run):
     arrays, params = golden(run)
@@ -73,20 +85,21 @@ def path_of(features, classes=range(12), seed=0, **parameters):
 
 def test_trajectory_repeats_with_its_seed_and_only_with_it():
     first, again, other = (path_of(golden_features(), seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(first.noise, again.noise) and np.array_equal(first.weights, again.weights)
-    assert not np.allclose(first.noise, other.noise)
+    assert np.array_equal(first.noise[:], again.noise[:]) and np.array_equal(first.weights, again.weights)
+    assert not np.allclose(first.noise[:], other.noise[:])
 
 
 def test_truncation_bounds_the_noise():
     for truncation in (0.1, 0.4, 1.0):
-        noise = path_of(golden_features(), truncation=truncation, tempo_sensitivity=0.1).noise
+        noise = path_of(golden_features(), truncation=truncation, tempo_sensitivity=0.1).noise[:]
         assert np.abs(noise).max() <= 2 * truncation + 0.3
 
 
 def test_sampling_is_linear_and_holds_the_last_point():
     path = path_of(golden_features())
     noise, weights = path.at(np.array([0, 1.5, 861, 862, 1e6]) / path.grid_rate)
-    assert np.allclose(noise[:2], [path.noise[0], (path.noise[1] + path.noise[2]) / 2])
+    walk = path.noise[:3]
+    assert np.allclose(noise[:2], [walk[0], (walk[1] + walk[2]) / 2])
     assert np.allclose(weights[2:], path.weights[861])
     assert noise.shape == (5, 16) and weights.shape == (5, 12)
 
@@ -112,11 +125,12 @@ HARD_SONGS = {
 def test_hard_songs_give_finite_bounded_paths(song, num_classes):
     features = classic_features(HARD_SONGS[song])
     path = path_of(features, range(num_classes), num_classes=num_classes)
-    assert len(path.noise) == len(path.weights) == 1 + len(HARD_SONGS[song]) // 512
-    assert np.isfinite(path.noise).all() and np.abs(path.noise).max() < 3
+    noise = path.noise[:]
+    assert len(noise) == len(path.weights) == 1 + len(HARD_SONGS[song]) // 512
+    assert np.isfinite(noise).all() and np.abs(noise).max() < 3
     assert np.isfinite(path.weights).all() and path.weights.min() >= 0 and path.weights.max() <= 1.011
     assert path.weights[-1].max() > 0.5                 # some class is always to be seen
-    moved = np.ptp(path.noise, axis=0).max()
+    moved = np.ptp(noise, axis=0).max()
     assert moved == 0 if song in ("silence", "one sample") else moved > 0.1
 
 
@@ -133,8 +147,9 @@ def test_three_hours_stay_finite():
     points = 3 * 3600 * SAMPLE_RATE // 1024
     power, gradient = RNG.random((2, points), dtype=np.float32)
     path = path_of(Features(power, gradient, RNG.random((12, points), dtype=np.float32), 1024, 3 * 3600.0))
-    assert len(path.noise) == len(path.weights) == points
-    assert np.isfinite(path.noise).all() and np.abs(path.noise).max() < 4
+    noise = path.noise[:]
+    assert len(noise) == len(path.weights) == points
+    assert np.isfinite(noise).all() and np.abs(noise).max() < 4
     assert np.isfinite(path.weights).all() and path.weights.min() >= 0 and path.weights.max() <= 1.011
 
 
@@ -169,7 +184,7 @@ def test_saved_paths_come_back_whole(tmp_path):
     path = path_of(golden_features(), [3, 1, 2], num_classes=3)
     path.save(tmp_path / "v.npz", labels=["c", "a", "b"], params={"seed": 5, "song": "Für Elise.wav"})
     again, labels, params = Trajectory.load(tmp_path / "v.npz")
-    assert np.array_equal(again.noise, path.noise) and np.array_equal(again.weights, path.weights)
+    assert np.array_equal(again.noise, path.noise[:]) and np.array_equal(again.weights, path.weights)
     assert (again.classes, again.grid_rate, again.duration) == (path.classes, path.grid_rate, path.duration)
     assert labels == ["c", "a", "b"] and params == {"seed": 5, "song": "Für Elise.wav"}
 
@@ -185,6 +200,19 @@ def test_files_that_hold_no_vectors_are_one_line(tmp_path):
         with pytest.raises(MediaError, match=name) as caught:
             Trajectory.load(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [
+    {"noise": np.full((9, 4), np.nan)}, {"noise": np.zeros((8, 4))}, {"noise": np.zeros((9, 4))[:0], "weights": np.zeros((0, 2))},
+    {"weights": np.full((9, 2), np.inf)}, {"weights": np.ones((9, 3))}, {"grid_rate": 0.0}, {"duration": float("nan")},
+])
+def test_vectors_that_do_not_make_a_path_are_one_line(change, tmp_path):
+    sound = dict(noise=np.zeros((9, 4)), weights=np.ones((9, 2)), classes=(1, 2), grid_rate=43.0, duration=1.0)
+    Trajectory(**sound).save(tmp_path / "v.npz", labels=["a", "b"], params={})
+    Trajectory.load(tmp_path / "v.npz")
+    Trajectory(**sound | change).save(tmp_path / "v.npz", labels=["a", "b"], params={})
+    with pytest.raises(MediaError, match="v.npz: not a file of saved vectors"):
+        Trajectory.load(tmp_path / "v.npz")
 
 
 def test_damaged_vectors_are_one_line(tmp_path):

@@ -1,6 +1,7 @@
 """Strangers' songs, in every format, whole and broken."""
 
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
     assert song.decode(path, tmp_path / "out.wav")
 
 
+@pytest.mark.parametrize("writer", ["sox {} -t wav - trim 0 3", "ffmpeg -v error -i {} -f wav pipe:"])
+def test_a_wav_written_to_a_pipe_is_taken(writer, tmp_path):
+    name, _, arguments = writer.format(make_media(tmp_path / "tone.flac", *TONE)).partition(" ")
+    subprocess.run(f"{media.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped.wav", shell=True, check=True)
+    assert int.from_bytes((tmp_path / "piped.wav").read_bytes()[4:8], "little") > 0x7fff0000     # 2 GiB or more
+    result = command("-m", "musicvideo", "song", tmp_path / "piped.wav", tmp_path / "out.wav")
+    assert result.returncode == 0, result.stderr
+    assert media.probe(tmp_path / "out.wav").duration == pytest.approx(3, abs=1e-3)
+
+
 def test_decodes_again_only_what_changed(tmp_path):
     path, output = make_media(tmp_path / "a.flac", *TONE), tmp_path / "out.wav"
     assert song.decode(path, output)
@@ -66,11 +77,15 @@ def test_what_is_no_song_says_so(tmp_path):
     noisy = bytearray(make_media(tmp_path / "whole.flac", *TONE).read_bytes())
     noisy[len(noisy) // 2: len(noisy) // 2 + 2000] = np.random.default_rng(0).bytes(2000)
     (tmp_path / "torn.flac").write_bytes(noisy)
+    torn = bytearray(make_media(tmp_path / "whole.opus", *TONE).read_bytes())
+    torn[len(torn) // 2: len(torn) // 2 + 8] = b"silence!"
+    (tmp_path / "torn.opus").write_bytes(torn)
     make_media(tmp_path / "mute.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=1")
     for name, message in [
         ("missing.mp3", "no such file"), ("empty.mp3", "is empty"), ("text.mp3", "not an audio or video file"),
         ("list.m3u8", "not an audio or video file"), ("script.mp3", "not an audio or video file"),
-        ("cut.wav", "is it whole"), ("cut.mp3", "is cut off"), ("torn.flac", "is it whole"), ("mute.mp4", "has no sound"), (".", "is a folder"),
+        ("cut.wav", "cut off at 1.0 s of its 3.0 s"), ("cut.mp3", "cut off at"), ("torn.flac", "is it whole"),
+        ("torn.opus", "damaged or cut off at 1.0 s of its 3.0 s"), ("mute.mp4", "has no sound"), (".", "is a folder"),
     ]:
         with pytest.raises(MediaError, match=message):
             song.decode(tmp_path / name, output)
@@ -84,7 +99,7 @@ def test_urls_are_refused():
             song.decode(address, "out.wav")
 
 
-def test_one_line_on_the_command_line(tmp_path):
+def test_one_line_on_the_command(tmp_path):
     assert_one_line_error(command("-m", "musicvideo", "song", tmp_path / "x.mp3", tmp_path / "o.wav"), "x.mp3", "no such")
     tone = make_media(tmp_path / "a.wav", *TONE)
     assert_one_line_error(command("-m", "musicvideo", "song", tone, "/proc/o.wav"), "/proc")

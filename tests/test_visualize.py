@@ -9,18 +9,25 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
+from pytorch_pretrained_biggan import BigGAN
 from stub import Stub
 
 from musicvideo import media
 from musicvideo.media import MediaError, entry_point
 from musicvideo.vision import generators
+from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.generators.weights import configuration
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.render import SEGMENT_FRAMES, Work, settings_of
+from tests.random_biggan import save
 
 SONG = GOLDEN / "arpeggio.flac"
 PUBLISHED = {
@@ -123,6 +130,16 @@ def test_list_classes(door):
     listed = door("--list_classes", "19")
     assert listed.stdout == "  19  colour 19\n"
     assert len(door("--list-classes").stdout.splitlines()) == 20
+    assert_one_line_error(door("--list_classes", "kettle"), "kettle", code=2)
+
+
+@pytest.mark.parametrize("generator", generators.NAMES)
+def test_every_generator_lists_its_classes(generator, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--generator", generator, "--list_classes"])
+    visualize.main()
+    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
+        [str(index), name] for index, name in enumerate(generators.labels(generator))
+    ]
 
 
 def test_video_is_as_long_as_the_song(door, tmp_path):
@@ -237,6 +254,9 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     for video in ("a.mp4", "v.mp4"):
         assert like(video, "--num_classes", "4")["classes"] == six[:4]
         assert like(video, "--classes", "3", "4")["classes"] == [3, 4]
+    assert_one_line_error(door("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
+                          "num_classes", "a.mp4 has 6", "--classes", code=2)
+    assert_one_line_error(door("--like", "v.mp4", "--jitter", "0.1", "--output_file", "out.mp4"), "--jitter", code=2)
     found = like("v.mp4", "--seed", "9")
     assert found["classes"] == six and found["seed"] == 9 and found["vectors"] is None
     assert not same("out.mp4", "a.mp4")
@@ -260,6 +280,30 @@ def test_like_says_that_the_weights_have_changed(door, monkeypatch):
     assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
+def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path, capsys, monkeypatch):
+    model, weights = BigGAN(configuration(128)), tmp_path / "weights"       # it draws nothing to be looked at
+    save(model, weights)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["visualize.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            entry_point(visualize.main)
+            sys.exit(0)
+        return subprocess.CompletedProcess(arguments, stop.value.code, *capsys.readouterr())
+
+    first = run("--song", SONG, "--duration", "0.3", "--fps", "5", "--generator", "biggan", "--resolution", "128",
+                "--weights", weights, "--device", "cpu", "--output_file", tmp_path / "a.mp4")
+    assert first.returncode == 0, first.stderr
+    made = settings_of(tmp_path / "a.mp4")
+    assert made["weights_sha256"] == media.sha256(weights / "pytorch_model.bin")
+    assert made == settings_of(tmp_path / "a.mp4.json")
+    model.generator.conv_to_rgb.bias.data += 0.5
+    save(model, weights)
+    again = run("--like", tmp_path / "a.mp4", "--output_file", tmp_path / "b.mp4")
+    assert_one_line_error(again, str(weights), "other weights", "a.mp4")
+    assert not (tmp_path / "b.mp4").exists()
+
+
 def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path):
     (tmp_path / "out").mkdir()
     door("--output_file", "out/a.mp4")
@@ -269,6 +313,40 @@ def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path
     assert settings_of("out/c.mp4")["classes"] == settings_of("out/a.mp4")["classes"]
     assert not same("out/a.mp4", "out/c.mp4")
     assert_one_line_error(door("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
+    door("--output_file", "out/d.mp4", "--use_previous_classes", "1", "--num_classes", "3")
+    assert settings_of("out/d.mp4")["classes"] == settings_of("out/a.mp4")["classes"][:3]
+    assert_one_line_error(door("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
+                          "num_classes", "4", "3", code=2)
+
+
+def test_vectors_bring_their_own_rate(door, tmp_path, monkeypatch):
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--frame_length", "1408")
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "2",
+                                      "--resolution", "32", "--vectors", "f.npz"])
+    visualize.main()
+    assert media.probe(tmp_path / "output.mp4").frame_rate == Fraction(22050, 1408)
+
+
+def test_vectors_and_a_song_that_does_not_say_how_long_it_is(door, tmp_path):
+    """The mp3 seems to last longer than it does, as it begins quietly; the FLAC says nothing."""
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
+    guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", "aevalsrc='0.5*random(0)*gt(t,1)':d=2", "-q:a", "0",
+                         "-write_xing", "0")
+    assert media.probe(guessed).duration > 2.5
+    unknown = tmp_path / "unknown.flac"
+    subprocess.run(f"{media.program('ffmpeg')} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
+    for song in (guessed, unknown):
+        result = door("--vectors", "f.npz", "--output_file", "b.mp4", song=song)
+        assert result.returncode == 0, result.stderr
+        assert media.probe("b.mp4").duration == pytest.approx(2, abs=0.11)
+
+
+def test_a_song_written_to_a_pipe(door, tmp_path):
+    piped = tmp_path / "piped.wav"
+    subprocess.run(f"{media.program('sox')} {SONG} -b 24 -t wav - trim 0 1.5 2>/dev/null | cat > {piped}", shell=True, check=True)
+    result = door(song=piped)
+    assert result.returncode == 0, result.stderr
+    assert media.probe(tmp_path / "output.mp4").duration == pytest.approx(1.5, abs=0.01)
 
 
 def test_vectors_of_another_generator_are_refused(door, tmp_path):
@@ -386,6 +464,33 @@ def test_vectors_are_not_written_onto_themselves(door):
     assert media.sha256("f.npz") == before
 
 
+# -- Memory -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_song(tmp_path):
+    script = """
+import re, visualize
+from stub import Stub
+class Wide(Stub):
+    noise_dim, labels = 128, tuple(map(str, range(1000)))      # as BigGAN's
+visualize.generators.labels = lambda name: Wide.labels
+visualize.generators.load = lambda name, resolution, **options: Wide(resolution)
+visualize.main()
+# Not ru_maxrss, which begins with that of the process this one was forked from.
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    peak = {}
+    for minutes in (1, 10):
+        song = make_media(tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"anoisesrc=a=0.3:d={60 * minutes}:r=22050")
+        result = command("-c", script, "--song", song, "--generator", "cppn", "--resolution", "16", "--fps", "1",
+                         "--seed", "1", "--output_file", tmp_path / f"{minutes}.mp4", env=environment)
+        assert result.returncode == 0, result.stderr
+        peak[minutes] = int(result.stdout.splitlines()[-1])
+    assert peak[10] <= 1.05 * peak[1], peak
+
+
 # -- Mistakes -----------------------------------------------------------------------------------------------
 
 
@@ -414,6 +519,57 @@ def test_vectors_are_not_written_onto_themselves(door):
 def test_a_setting_out_of_range_names_itself_its_value_and_its_range(door, tmp_path, arguments, words):
     assert_one_line_error(door(*arguments), *words, code=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("codec", [name for name in CODECS if "_" in name])
+def test_hardware_that_is_not_there_is_named_before_anything_is_loaded(door, tmp_path, monkeypatch, codec):
+    with suppress(MediaError):
+        CODECS[codec].require()
+        pytest.skip(f"this machine has {codec}")
+    monkeypatch.delattr(generators, "load")
+    assert_one_line_error(door("--codec", codec, "--output_file", "a.mkv"), codec, "choose another, such as h264")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", [
+    ["--jitter", "0.1"], ["--pitch_sensitivity", "250"], ["--tempo_sensitivity", "0.3"], ["--depth", "0.5"],
+    ["--smooth_factor", "10"], ["--sort_classes_by_power", "1"], ["--mapping", "pulse"], ["--frame_length", "1024"],
+    ["--num_classes", "3"],
+])
+def test_what_vectors_hold_already_is_refused_beside_them(door, option):
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
+    for vectors in (["--vectors", "f.npz"], ["--use_previous_vectors", "1"]):
+        assert_one_line_error(door(*vectors, *option), option[0], vectors[0], code=2)
+
+
+def test_two_sources_of_the_same_are_refused(door):
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
+    assert_one_line_error(door("--vectors", "f.npz", "--use_previous_vectors", "1"), "--vectors", "leave out", code=2)
+    assert_one_line_error(door("--classes", "1", "--use_previous_classes", "1"), "--classes", "leave out", code=2)
+
+
+def test_vectors_that_are_not_finite_are_one_line(door):
+    Trajectory(np.full((90, 4), np.nan), np.ones((90, 1)), (3,), 43.0, 2.0).save("f.npz", labels=["colour 3"], params={})
+    assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "not finite")
+
+
+def test_settings_changed_by_hand_are_checked_as_the_command_line_is(door, tmp_path):
+    door("--output_file", "a.mp4")
+    made = (tmp_path / "a.mp4.json").read_text()
+    for name, value in (("jitter", 5), ("depth", "much"), ("crf", 99), ("classes", [1, 1, 2000]), ("frame_length", 100)):
+        (tmp_path / "b.json").write_text(json.dumps(json.loads(made) | {name: value}))
+        assert_one_line_error(door("--like", "b.json", "--output_file", "b.mp4"), name, code=2)
+
+
+def test_what_a_generator_cannot_draw_is_one_line(door, monkeypatch):
+    class Refuses(Stub):
+        def frames(self, noise, classes):
+            raise ValueError("noise must be smaller")
+
+    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Refuses(resolution))
+    result = door()
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == "visualize.py: error: noise must be smaller"
 
 
 def test_a_song_that_is_none(door, tmp_path):

@@ -33,15 +33,13 @@ def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
     if song.resolve() == output.resolve():
         raise MediaError(f"{song}: is where the decoded song goes; keep your song outside {output.parent}/")
     # Many a sound mp3 has tags or junk between its frames; in any other format an error means a broken file.
-    strict = [] if found.audio_codec == "mp3" else ["-xerror"]
+    strict = [] if found.audio_codec == "mp3" else media.strictness(found)
     with media.atomic(output) as partial:
         media.run(
             ["ffmpeg", "-v", "error", *strict, *media.SAFE_INPUT, "-i", media.source(song), "-map", "0:a:0",
              "-ac", "2", "-ar", "48000", "-c:a", "pcm_s24le", media.source(partial)],
             doing=f"decoding {song} (is it whole?)",
         )
-        decoded = media.probe(partial).duration
-        if found.audio_duration and decoded < found.audio_duration - 0.5:
-            raise MediaError(f"{song}: is cut off, {decoded:.1f} of its {found.audio_duration:.1f} s are there")
+        media.require_whole(song, found, media.probe(partial).duration)
     note.write_text(identity)
     return True

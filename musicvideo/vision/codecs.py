@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from musicvideo import media
 from musicvideo.media import MediaError
@@ -33,11 +34,19 @@ class Codec:
             *([part.format(threads) for part in self.threads] if threads else []),
         ]  # fmt: skip
 
+    @cache
     def require(self) -> None:
-        """Raise MediaError if this machine's FFmpeg lacks the encoder."""
+        """Raise MediaError unless this machine's FFmpeg has the encoder and can open it."""
         known = media.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
+        remedy = "choose another, such as h264, which needs no hardware"
         if not re.search(rf"\b{self.encoder}\b", known):
-            raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} (choose another)")
+            raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
+        # FFmpeg also lists encoders of hardware that is not there.
+        trial = ["-f", "lavfi", "-i", "color=s=256x256", "-frames:v", "1", "-pix_fmt", "yuv420p"]
+        try:
+            media.run(["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder")
+        except MediaError:
+            raise MediaError(f"codec: {self.encoder} does not work on this machine ({remedy})") from None
 
 
 _THREADS = ("-threads", "{}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import struct
 import subprocess
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +24,16 @@ N_FFT = 2048                   # samples in a window of the mel spectrogram
 MEL_BANDS = 128
 MEL_CEILING = 8000             # Hz
 CHROMA_BINS = 36               # CQT bins an octave, three a pitch class
-BLOCK = 60 * SAMPLE_RATE       # samples analysed at a time, so that memory does not grow with the song
+BLOCK = 20 * SAMPLE_RATE       # samples analysed at a time, so that memory does not grow with the song
 CONTEXT = 3 * SAMPLE_RATE      # samples beside a block; half the longest CQT filter is 0.8 s
 SHORTEST = 3 * SAMPLE_RATE     # samples; shorter songs are analysed with silence behind them
 QUIET = 1e-6                   # power; 60 dB below full scale
 PERCENTILES = (5, 98)          # of the onset envelope, that become 0 and 1
 ONSET_SMOOTHING = 0.12         # seconds
 CHROMA_SMOOTHING = 1.0         # seconds
-REMEMBERED_AS = 1              # raised when an analysis gives other numbers, so that remembered ones are forgotten
-READ = 1 << 20                 # samples decoded at a time
-END_TOLERANCE = 1.0            # seconds a song may end before its header says, as tags and padding blur it
+MOST_PEAKS = 1 << 18           # of spectra, that tell the tuning; of more, every second, fourth, ... is taken
+REMEMBERED_AS = 2              # raised when an analysis gives other numbers, so that remembered ones are forgotten
+READ = 1 << 17                 # samples decoded at a time
 
 
 @dataclass(frozen=True)
@@ -57,103 +55,101 @@ class Features:
     duration: float
 
 
-def load_song(path: str | os.PathLike, duration: float | None = None) -> np.ndarray:
-    """Decode a song to mono at 22 050 Hz.
+# Mono samples at 22 050 Hz: all of them, (n,), or whatever yields them piece by piece as often as it is asked to.
+Samples = np.ndarray | Iterable[np.ndarray]
 
-    Args:
+
+@dataclass(frozen=True)
+class Song:
+    """A song, mono at 22 050 Hz, as often as it is iterated over and never all of it in memory.
+
+    Iterating decodes it and yields (n,) float32, piece by piece: the mean of the channels, full scale 1.
+    It raises a MediaError if the file is missing, empty, without sound, or damaged within the time asked for, and a
+    ValueError for a duration that is not positive.
+
+    Attributes:
         path: any audio file, or a video file for its sound.
         duration: seconds to decode from the start; None for all.
-
-    Returns:
-        (samples,) float32, the mean of the channels, full scale 1.
-
-    Raises:
-        MediaError: missing, empty, no audio in it, or damaged within the time asked for.
-        ValueError: a duration that is not positive.
     """
-    if duration is not None and not duration > 0:
-        raise ValueError(f"duration: {duration} is not more than 0 seconds")
-    song = media.probe(path)
-    if not song.sample_rate or not song.channels:
-        raise media.MediaError(f"{path}: has no audio in it")
-    # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
-    # through its fallback decoder, and stays silent about damage.
-    limit = [] if duration is None else ["-t", repr(float(duration))]
-    command = [
-        media.program("ffmpeg"), "-v", "warning", "-nostdin", "-xerror",
-        *media.SAFE_INPUT, *limit, "-i", media.source(path),
-        "-map", "0:a:0", "-f", "f32le", "-c:a", "pcm_f32le", "-",
-    ]  # fmt: skip
-    resampler = soxr.ResampleStream(song.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    frame_bytes = 4 * song.channels
-    pieces, decoded = [], 0
-    with tempfile.TemporaryFile() as stderr:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL) as process:
-            while data := process.stdout.read(READ * frame_bytes):
-                frames = np.frombuffer(data[:len(data) // frame_bytes * frame_bytes], "<f4")
-                mono = librosa.to_mono(frames.reshape(-1, song.channels).T)
-                decoded += len(mono)
-                pieces.append(resampler.resample_chunk(np.ascontiguousarray(mono)))
-        stderr.seek(0)
-        complaint = stderr.read()
-    if not decoded:
-        raise media.MediaError(f"{path}: cannot be decoded: {media.last_line(complaint)}")
-    whole = song.duration * _cut_off(path)
-    end = decoded / song.sample_rate
-    # Without a table of contents FFmpeg guesses an mp3's length from its bit rate.
-    trusted = b"Estimating duration from bitrate" not in complaint
-    if end < min(whole, duration or np.inf) - END_TOLERANCE and (trusted or process.returncode):
-        where = f"damaged or cut off at {end:.1f} s" if process.returncode else f"{whole - end:.1f} s are missing"
-        raise media.MediaError(f"{path}: {where} of its {whole:.1f} s (give a whole file, or a shorter duration)")
-    pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    samples = np.concatenate(pieces)
-    return librosa.util.fix_length(samples, size=int(np.ceil(decoded * SAMPLE_RATE / song.sample_rate)))
+
+    path: str | os.PathLike
+    duration: float | None = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        if self.duration is not None and not self.duration > 0:
+            raise ValueError(f"duration: {self.duration} is not more than 0 seconds")
+        found = media.probe(self.path)
+        if not found.sample_rate or not found.channels:
+            raise media.MediaError(f"{self.path}: has no audio in it")
+        # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
+        # through its fallback decoder, and stays silent about damage.
+        limit = [] if self.duration is None else ["-t", repr(float(self.duration))]
+        command = [
+            media.program("ffmpeg"), "-v", "error", "-nostdin", *media.strictness(found),
+            *media.SAFE_INPUT, *limit, "-i", media.source(self.path),
+            "-map", "0:a:0", "-f", "f32le", "-c:a", "pcm_f32le", "-",
+        ]  # fmt: skip
+        resampler = soxr.ResampleStream(found.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        frame_bytes = 4 * found.channels
+        decoded = given = 0
+        with tempfile.TemporaryFile() as stderr:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL) as process:
+                while data := process.stdout.read(READ * frame_bytes):
+                    frames = np.frombuffer(data[:len(data) // frame_bytes * frame_bytes], "<f4")
+                    mono = librosa.to_mono(frames.reshape(-1, found.channels).T)
+                    decoded += len(mono)
+                    piece = resampler.resample_chunk(np.ascontiguousarray(mono))
+                    given += len(piece)
+                    yield piece
+            stderr.seek(0)
+            complaint = stderr.read()
+        if not decoded:
+            raise media.MediaError(f"{self.path}: cannot be decoded: {media.last_line(complaint)}")
+        media.require_whole(self.path, found, decoded / found.sample_rate, self.duration, failed=process.returncode != 0)
+        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield librosa.util.fix_length(rest, size=-(-decoded * SAMPLE_RATE // found.sample_rate) - given)
 
 
-def _cut_off(path: str | os.PathLike) -> float:
-    """How many times longer a WAV file says it is than it is; FFmpeg takes a WAV that was cut off for whole."""
-    with open(path, "rb") as file:
-        magic, size, kind = struct.unpack("<4sI4s", file.read(12).ljust(12))
-    said, there = size + 8, os.path.getsize(path)
-    written_to_a_pipe = size in (0, 0xFFFFFFFF)
-    return said / there if (magic, kind) == (b"RIFF", b"WAVE") and said > there and not written_to_a_pipe else 1.0
+def load_song(path: str | os.PathLike, duration: float | None = None) -> np.ndarray:
+    """All samples of a `Song` at once: (samples,) float32."""
+    return np.concatenate(list(Song(path, duration)))
 
 
-def classic_features(samples: np.ndarray, frame_length: int = 512) -> Features:
+def classic_features(song: Samples, frame_length: int = 512) -> Features:
     """The features of the published deep-music-visualizer.
 
     Args:
-        samples: (n,) mono at 22 050 Hz.
+        song: mono at 22 050 Hz; gone through twice.
         frame_length: hop in samples, a multiple of 64.
 
     Returns:
-        Features with T = 1 + n // frame_length points.
+        Features with T = 1 + n // frame_length points, of n samples.
 
     Raises:
         ValueError: a hop that is not a multiple of 64, or no samples.
     """
-    points, duration, samples = _prepared(samples, frame_length)
-    tuning = estimate_tuning(samples)
+    _require_hop(frame_length)
+    tuning = estimate_tuning(song)
 
-    def mel(piece):
-        return _mel(piece, frame_length).mean(axis=0)
+    def loudness_and_chroma(piece):
+        return np.vstack([
+            _mel(piece, frame_length).mean(axis=0),
+            librosa.feature.chroma_cqt(
+                y=piece, sr=SAMPLE_RATE, hop_length=frame_length, bins_per_octave=CHROMA_BINS, tuning=tuning
+            ),
+        ])  # fmt: skip
 
-    def chroma(piece):
-        return librosa.feature.chroma_cqt(
-            y=piece, sr=SAMPLE_RATE, hop_length=frame_length, bins_per_octave=CHROMA_BINS, tuning=tuning
-        )
-
-    loudness = in_blocks(mel, samples, frame_length)[:points]
+    found, length = in_blocks(loudness_and_chroma, song, frame_length)
     return Features(
-        mel_power=_spread(loudness),
-        mel_gradient=_rise(loudness),
-        chroma=in_blocks(chroma, samples, frame_length)[:, :points],
+        mel_power=_spread(found[0]),
+        mel_gradient=_rise(found[0]),
+        chroma=found[1:],
         frame_length=frame_length,
-        duration=duration,
+        duration=length / SAMPLE_RATE,
     )
 
 
-def pulse_features(samples: np.ndarray, frame_length: int = 512) -> Features:
+def pulse_features(song: Samples, frame_length: int = 512) -> Features:
     """Drums move the picture, harmony chooses what it shows.
 
     The percussive half of a spectrogram (Fitzgerald 2010, median filters along time and along frequency) gives the
@@ -161,17 +157,17 @@ def pulse_features(samples: np.ndarray, frame_length: int = 512) -> Features:
     bound the envelope, so that one click does not flatten a song, and smoothing is in seconds.
 
     Args:
-        samples: (n,) mono at 22 050 Hz.
+        song: mono at 22 050 Hz; gone through twice.
         frame_length: hop in samples, a multiple of 64.
 
     Returns:
-        Features with T = 1 + n // frame_length points.
+        Features with T = 1 + n // frame_length points, of n samples.
 
     Raises:
         ValueError: a hop that is not a multiple of 64, or no samples.
     """
-    points, duration, samples = _prepared(samples, frame_length)
-    tuning = estimate_tuning(samples)
+    _require_hop(frame_length)
+    tuning = estimate_tuning(song)
     rate = SAMPLE_RATE / frame_length
 
     def onsets(piece):
@@ -190,96 +186,133 @@ def pulse_features(samples: np.ndarray, frame_length: int = 512) -> Features:
             C=harmonic, bins_per_octave=CHROMA_BINS, win_len_smooth=_odd(CHROMA_SMOOTHING * rate)
         )
 
-    envelope = in_blocks(onsets, samples, frame_length)[:points]
+    found, length = in_blocks(lambda piece: np.vstack([onsets(piece), chroma(piece)]), song, frame_length)
     window = np.hanning(_odd(ONSET_SMOOTHING * rate) + 2)[1:-1]
-    envelope = _bounded(np.convolve(envelope, window / window.sum(), mode="same")[:points])
+    envelope = np.convolve(found[0], window / window.sum(), mode="same")[:found.shape[1]]
+    envelope = _bounded(envelope).astype(np.float32)
     return Features(
         mel_power=envelope,
         mel_gradient=_rise(envelope),
-        chroma=librosa.util.normalize(in_blocks(chroma, samples, frame_length)[:, :points], norm=np.inf, axis=0),
+        chroma=librosa.util.normalize(found[1:], norm=np.inf, axis=0),
         frame_length=frame_length,
-        duration=duration,
+        duration=length / SAMPLE_RATE,
     )
 
 
-# What `--mapping` may be. To add one, write a function of samples and hop.
+# What `--mapping` may be. To add one, write a function of a song and a hop.
 MAPPINGS = {"classic": classic_features, "pulse": pulse_features}
 
 
 def cached_features(
-    samples: np.ndarray, frame_length: int = 512, *, mapping: str = "classic", cache: str | os.PathLike
+    song: Song, frame_length: int = 512, *, mapping: str = "classic", cache: str | os.PathLike
 ) -> Features:
-    """The features of a song, from a folder that remembers them by the song's samples.
+    """The features of a song, from a folder that remembers them by what is in its file.
 
     Args:
-        samples: (n,) mono at 22 050 Hz.
+        song: decoded only if its features are not remembered.
         frame_length: hop in samples, a multiple of 64.
         mapping: one of `MAPPINGS`.
         cache: folder, made if missing; a file in it that cannot be read is made anew, and one that cannot be
             written is done without.
 
     Raises:
+        MediaError: the song cannot be decoded.
         ValueError: as the mapping's function, or an unknown mapping.
     """
     if mapping not in MAPPINGS:
         raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
-    content = hashlib.sha256(np.ascontiguousarray(samples, dtype=np.float32))
-    name = f"{mapping}-{frame_length}-v{REMEMBERED_AS}-librosa{librosa.__version__}-{content.hexdigest()}.npz"
+    content = f"{media.sha256(media.require_file(song.path))}-{song.duration or 'whole'}"
+    name = f"{mapping}-{frame_length}-v{REMEMBERED_AS}-librosa{librosa.__version__}-{content}.npz"
     file = Path(cache) / name
-    names = ("mel_power", "mel_gradient", "chroma")
+    arrays = ("mel_power", "mel_gradient", "chroma")
     with contextlib.suppress(KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        with np.load(file) as arrays:
-            return Features(*(arrays[name] for name in names), frame_length, len(samples) / SAMPLE_RATE)
-    features = MAPPINGS[mapping](samples, frame_length)
+        with np.load(file) as found:
+            return Features(*(found[name] for name in arrays), frame_length, float(found["duration"]))
+    features = MAPPINGS[mapping](song, frame_length)
     with contextlib.suppress(OSError), media.atomic(file) as partial:
-        np.savez(partial, **{name: getattr(features, name) for name in names})
+        np.savez(partial, duration=features.duration, **{name: getattr(features, name) for name in arrays})
     return features
 
 
-def estimate_tuning(samples: np.ndarray) -> float:
+def estimate_tuning(song: Samples) -> float:
     """`librosa.estimate_tuning` in a fixed amount of memory: offset from A440, in thirds of a semitone."""
     hop = N_FFT // 4
 
     def peaks(piece):
         return np.stack(librosa.piptrack(y=piece, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=hop))
 
-    pitch, strength = np.concatenate([found[:, found[0] > 0] for found in blocks(peaks, samples, hop)], axis=1)
+    kept, every = np.zeros((2, 0), np.float32), 1
+    for found in blocks(peaks, song, hop):
+        kept = np.concatenate([kept, found[:, found[0] > 0][:, ::every]], axis=1)
+        while kept.shape[1] > MOST_PEAKS:
+            kept, every = kept[:, ::2], 2 * every
+    pitch, strength = kept
     if not pitch.size:
         return 0.0
     return librosa.pitch_tuning(pitch[strength >= np.median(strength)], bins_per_octave=CHROMA_BINS)
 
 
-def blocks(analyse: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, hop: int):
+def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int) -> Iterator[np.ndarray]:
     """Yield a centred analysis of a long signal piece by piece.
 
     Args:
         analyse: (n,) samples -> (..., 1 + n // hop).
-        samples: (n,) the whole signal.
+        song: the whole signal, of n samples.
         hop: samples from point to point.
 
     Yields:
-        (..., t) whose concatenation along the last axis is `analyse(samples)`.
+        (..., t) whose concatenation along the last axis is `analyse` of the whole.
+
+    Raises:
+        ValueError: no samples.
     """
-    length, context = BLOCK // hop, -(-CONTEXT // hop)
-    for start in range(0, 1 + len(samples) // hop, length):
-        before = min(start, context)
-        piece = samples[(start - before) * hop:(start + length + context) * hop]
-        yield analyse(piece)[..., before:before + length]
+    length, context = max(1, BLOCK // hop), -(-CONTEXT // hop)     # grid points
+    pieces = iter([song] if isinstance(song, np.ndarray) else song)
+    kept, first = np.zeros(0, np.float32), 0                       # samples, and the grid point of the first of them
+    start = 0
+    while True:
+        wanted = (start + length + context - first) * hop
+        have = [kept]
+        while (missing := wanted - sum(map(len, have))) > 0 and (piece := next(pieces, None)) is not None:
+            have.append(piece)
+        kept = np.concatenate(have)
+        points = first + 1 + len(kept) // hop                      # of all that came so far
+        if not len(kept):
+            raise ValueError("song: no samples")
+        long_enough = librosa.util.fix_length(kept, size=max(len(kept), SHORTEST)) if missing > 0 else kept[:wanted]
+        yield analyse(long_enough)[..., start - first:min(start + length, points) - first]
+        start += length
+        if missing > 0 and start >= points:
+            return
+        before = max(first, start - context)
+        kept, first = kept[(before - first) * hop:], before
 
 
-def in_blocks(analyse: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, hop: int) -> np.ndarray:
-    """`analyse(samples)` in a fixed amount of memory; see `blocks`."""
-    return np.concatenate(list(blocks(analyse, samples, hop)), axis=-1)
+def in_blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int) -> tuple[np.ndarray, int]:
+    """A centred analysis of a long signal, block after block, as float32 (see `blocks`); and its number of samples."""
+    length = 0
+
+    def counted():
+        nonlocal length
+        for piece in [song] if isinstance(song, np.ndarray) else song:
+            length += len(piece)
+            yield piece
+
+    # In one piece that grows: many small ones would lie between the passing large ones and hold the heap apart.
+    found, end = np.zeros(0, np.float32), 0
+    for part in blocks(analyse, counted(), hop):
+        reached = end + part.shape[-1]
+        if reached > found.shape[-1]:
+            found, shorter = np.empty((*part.shape[:-1], 2 * reached), np.float32), found
+            found[..., :end] = shorter[..., :end]
+        found[..., end:reached] = part
+        end = reached
+    return found[..., :end].copy(), length
 
 
-def _prepared(samples: np.ndarray, frame_length: int) -> tuple[int, float, np.ndarray]:
-    """Grid points and seconds of a song, and its samples, long enough to be analysed."""
+def _require_hop(frame_length: int) -> None:
     if frame_length < HOP_UNIT or frame_length % HOP_UNIT:
         raise ValueError(f"frame_length: {frame_length} is not a multiple of {HOP_UNIT}")
-    if not len(samples):
-        raise ValueError("samples: none")
-    long_enough = librosa.util.fix_length(samples, size=max(len(samples), SHORTEST))
-    return 1 + len(samples) // frame_length, len(samples) / SAMPLE_RATE, long_enough
 
 
 def _mel(samples: np.ndarray, frame_length: int) -> np.ndarray:

@@ -7,6 +7,7 @@ and carried on to the last sample of the song.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import zipfile
@@ -24,6 +25,7 @@ PITCHES = 12
 NOISE_LIMIT = 2.0              # the generators were trained on normal noise cut off at +-2
 REFERENCE_HOP = 512            # samples; the sensitivities are meant for this hop and scale with others
 JITTER_INTERVAL = 200          # grid points between two draws of the jitter mask
+ROWS = 4096                    # noise vectors written at a time
 STILL = 1e-7                   # class weights closer together than this are taken for equal
 
 # Name: lowest and highest value of each parameter, ends included.
@@ -62,21 +64,71 @@ def noise_walk(
     Returns:
         (T + 1, noise_dim) float64; the first row is `start`.
     """
+    strides = _strides(power, gradient, start, jitter_masks, tempo_sensitivity, frame_length, truncation)
+    return np.concatenate([rows for rows, _ in strides])
+
+
+class NoiseWalk:
+    """`noise_walk` without its rows, which are walked again when they are asked for: 3 MB an hour instead of 160.
+
+    Args:
+        as of `noise_walk`.
+
+    Indexed by a slice or an array of row numbers, as the array that `noise_walk` returns.
+    """
+
+    def __init__(
+        self,
+        power: np.ndarray,
+        gradient: np.ndarray,
+        start: np.ndarray,
+        jitter_masks: np.ndarray,
+        *,
+        tempo_sensitivity: float,
+        frame_length: int,
+        truncation: float,
+    ):
+        self.shape = len(power) + 1, len(start)
+        self._walk = functools.partial(
+            _strides, power, gradient, start, jitter_masks, tempo_sensitivity, frame_length, truncation
+        )
+        self._states = [state for _, state in self._walk()]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        wanted = np.arange(len(self))[index]
+        found = np.empty((len(wanted), self.shape[1]))
+        for number in np.unique(wanted // JITTER_INTERVAL):
+            rows, _ = next(self._walk(first=number, state=self._states[number]))
+            here = wanted // JITTER_INTERVAL == number
+            found[here] = rows[wanted[here] % JITTER_INTERVAL]
+        return found
+
+
+def _strides(power, gradient, start, jitter_masks, tempo_sensitivity, frame_length, truncation, first=0, state=None):
+    """Walk 200 grid points at a time; yield their rows (200 or fewer, noise_dim), and the state at the first of them.
+
+    From the state at stride `first`, where one is given, else from the start; a state is noise, step and direction.
+    """
     sensitivity = tempo_sensitivity * frame_length / REFERENCE_HOP
     turn = NOISE_LIMIT * truncation - sensitivity
-    speeds = (sensitivity * (gradient + power)).tolist()
-    walk = np.empty((len(speeds) + 1, len(start)))
-    walk[0] = start
-    direction = np.where(walk[0] < 0, 1.0, -1.0)
-    step = np.zeros(len(start))
-    for t, speed in enumerate(speeds):
-        if t % JITTER_INTERVAL == 0:
-            mask = jitter_masks[t // JITTER_INTERVAL]
-        step = (speed * direction * mask + 3 * step) / 4
-        noise = np.add(walk[t], step, out=walk[t + 1])
-        direction[noise < -turn] = 1.0
-        direction[noise >= turn] = -1.0
-    return walk
+    state = state or (np.asarray(start, float), np.zeros(len(start)), np.where(start < 0, 1.0, -1.0))
+    for begin in range(first * JITTER_INTERVAL, len(power) + 1, JITTER_INTERVAL):
+        stride = slice(begin, begin + JITTER_INTERVAL)
+        speeds = (sensitivity * (gradient[stride] + power[stride])).tolist()
+        noise, step, direction = state
+        direction = direction.copy()
+        rows = np.empty((1 + len(speeds), len(start)))
+        rows[0] = noise
+        for t, speed in enumerate(speeds):
+            step = (speed * direction * jitter_masks[begin // JITTER_INTERVAL] + 3 * step) / 4
+            noise = np.add(rows[t], step, out=rows[t + 1])
+            direction[noise < -turn] = 1.0
+            direction[noise >= turn] = -1.0
+        yield rows[:JITTER_INTERVAL], state
+        state = noise.copy(), step, direction
 
 
 def class_walk(
@@ -137,7 +189,7 @@ class Trajectory:
         duration: length of the song in seconds.
     """
 
-    noise: np.ndarray
+    noise: np.ndarray | NoiseWalk
     weights: np.ndarray
     classes: tuple[int, ...]
     grid_rate: float
@@ -152,25 +204,33 @@ class Trajectory:
         Returns:
             Noise (N, noise_dim) and class weights (N, K).
         """
-        position = np.clip(np.asarray(times, dtype=float) * self.grid_rate, 0, len(self.noise) - 1)
+        last = len(self.weights) - 1
+        position = np.clip(np.asarray(times, dtype=float) * self.grid_rate, 0, last)
         before = np.floor(position).astype(int)
-        after = np.minimum(before + 1, len(self.noise) - 1)
+        ends = np.stack([before, np.minimum(before + 1, last)])
         share = (position - before)[:, None]
-        return tuple(path[before] * (1 - share) + path[after] * share for path in (self.noise, self.weights))
+        return tuple(
+            start * (1 - share) + end * share
+            for start, end in (path[ends.ravel()].reshape(*ends.shape, -1) for path in (self.noise, self.weights))
+        )
 
     def save(self, path: str | os.PathLike, *, labels: Sequence[str], params: dict) -> None:
         """Write the path as .npz, with the names of its classes and the parameters that made it."""
-        with atomic(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                noise_vectors=self.noise,
-                class_vectors=self.weights,
-                classes=np.array(self.classes),
-                labels=np.array(labels),
-                grid_rate=self.grid_rate,
-                duration=self.duration,
-                params=json.dumps(params),
-            )
+        # numpy.savez_compressed would want all noise at once.
+        rows = (self.noise[start:start + ROWS] for start in range(0, len(self.noise), ROWS))
+        small = {
+            "class_vectors": self.weights, "classes": self.classes, "labels": labels, "grid_rate": self.grid_rate,
+            "duration": self.duration, "params": json.dumps(params),
+        }  # fmt: skip
+        with atomic(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            with archive.open("noise_vectors.npy", "w", force_zip64=True) as member:
+                header = {"descr": "<f8", "fortran_order": False, "shape": self.noise.shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for part in rows:
+                    member.write(part.astype("<f8").tobytes())
+            for name, value in small.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asarray(value))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> tuple[Trajectory, list[str], dict]:
@@ -189,7 +249,14 @@ class Trajectory:
                     grid_rate=float(file["grid_rate"]),
                     duration=float(file["duration"]),
                 )
-                return trajectory, file["labels"].tolist(), json.loads(str(file["params"]))
+                points, columns = len(trajectory.noise), len(trajectory.classes)
+                if not points or trajectory.noise.ndim != 2 or trajectory.weights.shape != (points, columns):
+                    raise ValueError("shapes that do not belong together")
+                if not (np.isfinite(trajectory.noise).all() and np.isfinite(trajectory.weights).all()):
+                    raise ValueError("numbers that are not finite")
+                if not (0 < trajectory.grid_rate < np.inf and 0 < trajectory.duration < np.inf):
+                    raise ValueError("no rate or no duration")
+                return trajectory, file["labels"].tolist(), dict(json.loads(str(file["params"])))
         except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise MediaError(f"{path}: not a file of saved vectors ({error})") from None
 
@@ -240,9 +307,9 @@ def trajectory(
     points = len(features.mel_power)
     start = truncation * truncnorm.rvs(-NOISE_LIMIT, NOISE_LIMIT, size=noise_dim, random_state=rng)
     slowed = rng.random((-(-points // JITTER_INTERVAL), noise_dim)) < 0.5
-    noise = noise_walk(
-        features.mel_power,
-        features.mel_gradient,
+    noise = NoiseWalk(
+        features.mel_power[:-1],            # the last step would lead beyond the song
+        features.mel_gradient[:-1],
         start,
         np.where(slowed, 1 - jitter, 1.0),
         tempo_sensitivity=tempo_sensitivity,
@@ -259,7 +326,7 @@ def trajectory(
         smooth_factor=smooth_factor,
     )
     return Trajectory(
-        noise=noise[:points],
+        noise=noise,
         weights=weights[:points],
         classes=tuple(int(index) for index in classes),
         grid_rate=SAMPLE_RATE / features.frame_length,

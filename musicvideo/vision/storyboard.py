@@ -135,7 +135,7 @@ def _chroma(axes: Axes, features: Features, trajectory: Trajectory, generator: G
 
 
 def _speed(axes: Axes, trajectory: Trajectory) -> None:
-    moved = np.diff(trajectory.noise, axis=0)
+    moved = np.diff(trajectory.noise[:], axis=0)
     speed = np.sqrt(np.mean(moved**2, axis=1)) * trajectory.grid_rate if len(moved) else np.zeros(1)
     starts = np.unique(np.linspace(0, len(speed), RIGHT - LEFT, endpoint=False).astype(int))
     highest = np.maximum.reduceat(speed, starts)
