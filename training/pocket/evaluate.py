@@ -31,7 +31,6 @@ from training.pocket.train import TEXTURES
 
 SONG = Path(__file__).parents[2] / "tests" / "data" / "golden" / "arpeggio.flac"
 
-VECTORS = 200                  # noise vectors a class
 NEAREST_SIZE = 32              # pixels, at which distances to the targets of all classes are compared
 FRAME_RATE = 30                # frames a second
 TRAJECTORIES = 5               # of one song, with other classes and other noise
@@ -70,17 +69,17 @@ def random_noise(count: int, rng: np.random.Generator) -> Tensor:
 
 
 def likeness(
-    draw: Draw, targets: Targets, resolution: int, rng: np.random.Generator
+    draw: Draw, targets: Targets, resolution: int, vectors: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], Tensor]:
-    """The bars of single classes, and for each class the share of pictures (K,) that resemble it most."""
+    """The bars of single classes on so many noise vectors each, and for each class the share of pictures (K,) that resemble it most."""
     classes = len(targets.names)
     right, similarity, energy, target_energy = [], [], [], []
     for index in range(classes):
-        alone = torch.eye(classes)[index].expand(BATCH, -1)
+        alone = torch.eye(classes)[index]
         hits = []
-        for noise in random_noise(VECTORS, rng).split(BATCH):
-            factors = noise @ directions().t()
-            drawn, target = draw(noise, alone), targets.render(factors, alone, resolution)
+        for noise in random_noise(vectors, rng).split(BATCH):
+            factors, weights = noise @ directions().t(), alone.expand(len(noise), -1)
+            drawn, target = draw(noise, weights), targets.render(factors, weights, resolution)
             similarity.append(metrics.ssim(drawn, target))
             energy.append(metrics.gradient_energy(drawn))
             target_energy.append(metrics.gradient_energy(target))
@@ -174,6 +173,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure exported weights against the bars they should meet.")
     parser.add_argument("--folder", type=Path, default=ASSETS)
     parser.add_argument("--textures", type=Path, default=TEXTURES)
+    parser.add_argument("--vectors", type=int, default=200, help="noise vectors a class; fewer are faster")
     parser.add_argument("--grid", type=Path, help="write a picture of every class and of some films")
     arguments = parser.parse_args()
     targets = Targets.load(arguments.textures)
@@ -187,7 +187,7 @@ def main() -> int:
     figures = {"PSNR of engine and stock class, dB": agreement(draw, stock, rng)}
     figures["frames a second"] = speed(draw, classes, rng)
     figures |= movement(draw, classes, rng)
-    single, right = likeness(draw, targets, resolution, rng)
+    single, right = likeness(draw, targets, resolution, arguments.vectors, rng)
     figures |= single
     missed = 0
     print(f"{'':44} measured  bar")

@@ -31,9 +31,10 @@ from training.pocket.targets import FACTORS, Targets
 TEXTURES = Path(__file__).parent / "data" / "textures.pt"
 
 PITCHES = 12                   # classes that a song mixes, at most
-SINGLES, PAIRS = 0.45, 0.2     # shares of a batch with one class and with two; the rest has three to twelve
+SINGLES, PAIRS = 0.3, 0.15     # shares of a batch with one class and with two; half of the rest has three to twelve,
+                               # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))     # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE = 0.3, 0.1     # weights of the other two parts of the loss
+EDGES, STRUCTURE = 0.5, 0.1     # weights of the other two parts of the loss
 WARM_UP = 100                  # steps until the learning rate is reached
 PLATEAU = 0.5                  # of all steps at that rate; then a cosine down to
 FINAL_RATE = 0.02              # of it
@@ -69,6 +70,7 @@ def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator) -> 
     chosen = keys.topk(most, dim=1).indices
     how_many = torch.randint(3, most + 1, (count, 1), device=device, generator=generator)
     singles, pairs = round(SINGLES * count), round(PAIRS * count)
+    how_many[(count + singles + pairs) // 2:] = most
     how_many[:singles] = 1
     how_many[singles:singles + pairs] = 2
 
