@@ -14,7 +14,7 @@ from scipy import signal
 
 from musicvideo.media import MediaError, atomic
 from musicvideo.sound.clock import Clock
-from musicvideo.sound.mixing import Master, loudness_curves
+from musicvideo.sound.mixing import SILENCE, Master, loudness_curves
 from musicvideo.sound.panning import Motion
 
 FRONT, BEHIND, INK, MIST, GRID = "#c2410c", "#1d4ed8", "#292524", "#b5afaa", "#e7e5e4"
@@ -101,9 +101,10 @@ def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | 
 
 def _plot_loudness(axis: Axes, curves: Mapping[str, np.ndarray], master: Master) -> None:
     time = STEP * np.arange(1, len(curves["M"]) + 1)
-    axis.plot(time, curves["M"], color=MIST, linewidth=1, label="momentary")
-    axis.plot(time, curves["S"], color=FRONT, linewidth=1.8, label="short-term")
-    axis.plot(time, curves["I"], color=BEHIND, linewidth=1.4, label="integrated so far")
+    for key, colour, width, label in (("M", MIST, 1, "momentary"), ("S", FRONT, 1.8, "short-term"),
+                                      ("I", BEHIND, 1.4, "integrated so far")):
+        # Below the gate: silence, and the beginning, before the first 0.4 s (short-term: 3 s) are over.
+        axis.plot(time, np.where(curves[key] > SILENCE, curves[key], np.nan), color=colour, linewidth=width, label=label)
     if master.loudness is not None:
         axis.axhline(master.loudness, color=INK, linewidth=0.8, linestyle="--", label="target")
     axis.set(ylim=(-60, 0), ylabel="loudness (LUFS)")
