@@ -176,6 +176,9 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
     oblong = make_media(tmp_path / "oblong.mp4", "-f", "lavfi", "-i", "testsrc2=s=128x64:r=30:d=2")
     with pytest.raises(MediaError, match="128x64; give a square"):
         film.finish(oblong, sound, output)
+    odd = make_media(tmp_path / "odd.mkv", "-f", "lavfi", "-i", "testsrc2=s=128x128:r=30:d=1,format=yuv444p,scale=65:65")
+    with pytest.raises(MediaError, match="65x65; give a square of an even number of pixels"):
+        film.finish(odd, sound, output)
     with pytest.raises(MediaError, match="no picture"):
         film.finish(sound, sound, output)
     brief = make_media(tmp_path / "brief.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=30:d=0.3")
