@@ -30,7 +30,7 @@ from musicvideo.vision.features import (
 )  # fmt: skip
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
-from musicvideo.vision.render import QUALITIES, Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions
+from musicvideo.vision.render import QUALITIES, RATES, SIZES, Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
@@ -67,13 +67,13 @@ def parser() -> argparse.ArgumentParser:
                                                  "(default: the rate of analysis, 22050/frame_length)")
     add("--codec", choices=CODECS, metavar="NAME", help=f"{', '.join(CODECS)} (default: h264; in .webm vp9)")
     add("--crf", metavar="N", type=int, help="quality in the codec's own scale; lower is better and larger")
-    add("--output_size", metavar="PIXELS", type=int, help="scale the picture to this size (default: as drawn)")
+    add("--output_size", metavar="PIXELS", type=number(int, *SIZES), help="scale the picture to this size (default: as drawn)")
     add("--overwrite", action="store_true", help="start over where an interrupted run had other settings")
 
     add = p.add_argument_group("generator").add_argument
     add("--generator", choices=generators.NAMES, default="biggan",
         help="biggan needs its weights; cppn needs nothing (default %(default)s)")
-    add("--resolution", metavar="PIXELS", type=int, default=512,
+    add("--resolution", metavar="PIXELS", type=number(int, *SIZES), default=512,
         help="128, 256 or 512; cppn draws any (default %(default)s)")
     add("--weights", metavar="DIR", help="folder with BigGAN's weights (default: the cache, else a download)")
     add("--device", default="auto", help="auto takes the fastest; cpu, cuda, cuda:N or mps (default %(default)s)")
@@ -142,9 +142,12 @@ def number(kind: type, lowest: float, highest: float = math.inf, step: int | Non
 def rate(text: str) -> Fraction:
     """A frame rate as people write it, such as 30, 23.976 or 30000/1001."""
     try:
-        return Fraction(text).limit_denominator(100_000)
+        value = Fraction(text).limit_denominator(100_000)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"{text!r} is no number and no fraction") from None
+    if not RATES[0] <= value <= RATES[1]:
+        raise argparse.ArgumentTypeError(f"{text} is not in {RATES[0]}..{RATES[1]}")
+    return value
 
 
 def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
@@ -245,8 +248,9 @@ def weights_checksum(args: argparse.Namespace) -> str | None:
     """SHA-256 of the weights that will be loaded; None for a generator that has none."""
     if args.generator == "cppn":
         return None
-    from musicvideo.vision.generators.weights import fetch, find
+    from musicvideo.vision.generators.weights import configuration, fetch, find
 
+    configuration(args.resolution)                   # names the ones there are
     return media.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution, progress=tqdm))
 
 

@@ -33,6 +33,8 @@ from musicvideo.vision.latents import Trajectory
 
 SEGMENT_FRAMES = 240       # 8 s at 30 frames a second; also the distance of key frames, so segments stand alone
 QUALITIES = {"full": 1, "draft": 3}        # one frame of so many is drawn, the others fade from one to the next
+RATES = (1, 345)           # frames a second; 345 is the finest rate of analysis
+SIZES = (16, 8192)         # pixels a side
 ENCODER_THREADS = 2        # a fixed number, for other numbers give other bytes; few, for the generator needs the rest
 
 
@@ -74,14 +76,14 @@ def encoding(
 
     Args:
         output: the video; its suffix chooses the container.
-        fps: frames a second, 1..345, the finest rate of analysis.
-        size: height and width in pixels, even.
+        fps: frames a second, in `RATES`.
+        size: height and width in pixels, even, in `SIZES`.
         codec: a key of `CODECS`; None takes the container's own.
         crf: quality in the codec's own scale, lower is better; None takes its default.
 
     Raises:
         ValueError: something that cannot be; names parameter, value and choices.
-        MediaError: this machine's FFmpeg lacks the encoder.
+        MediaError: this machine lacks the encoder, or it cannot do this size.
     """
     suffix = Path(output).suffix.lower()
     if suffix not in CONTAINERS:
@@ -92,10 +94,11 @@ def encoding(
         raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
     if codec.partition("_")[0] not in families:
         raise ValueError(f"codec: {suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)")
-    if not 1 <= fps <= 345:
-        raise ValueError(f"fps: {float(fps):g} is not in 1..345")
-    if size % 2 or size < 16:
-        raise ValueError(f"output_size: a video of {size}x{size} pixels cannot be encoded (even numbers from 16)")
+    if not RATES[0] <= fps <= RATES[1]:
+        raise ValueError(f"fps: {float(fps):g} is not in {RATES[0]}..{RATES[1]} (give --fps)")
+    if size % 2 or not SIZES[0] <= size <= SIZES[1]:
+        raise ValueError(f"output_size: a video of {size}x{size} pixels cannot be encoded "
+                         f"(even numbers, {SIZES[0]}..{SIZES[1]})")
     chosen = CODECS[codec]
     if crf is None:
         crf = chosen.crf
@@ -103,7 +106,7 @@ def encoding(
         raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
     elif not 0 <= crf <= chosen.worst:
         raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
-    chosen.require()
+    chosen.require(size)
     return Encoding(fps, codec, crf, size)
 
 
