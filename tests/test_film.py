@@ -92,8 +92,12 @@ def test_outer_edges_are_mirror_images(square, sound, tmp_path):
 def test_picture_lasts_as_long_as_intro_and_sound(square, sound, tmp_path):
     for intro, outro in [(0, 0), (1, 0), (0, 1), (1.5, 2)]:
         output = tmp_path / "film.mkv"
-        film.finish(square, sound, output, intro=intro, outro=outro, **SMALL)
+        told = []
+        film.finish(square, sound, output, intro=intro, outro=outro, progress=lambda *seconds: told.append(seconds), **SMALL)
         assert len(read_frames(output)) == round((intro + 5.5) * 30)
+        done, length = np.array(told).T
+        assert np.all(np.diff(done) >= 0) and done[-1] == pytest.approx(intro + 5.5, abs=0.1)
+        assert np.all(length == pytest.approx(intro + 5.5, abs=1 / 30))
 
 
 def test_video_plays_unchanged_between_intro_and_outro(square, tmp_path):
