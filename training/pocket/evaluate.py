@@ -71,7 +71,11 @@ def random_noise(count: int, rng: np.random.Generator) -> Tensor:
 def likeness(
     draw: Draw, targets: Targets, resolution: int, vectors: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], Tensor]:
-    """The bars of single classes on so many noise vectors each, and for each class the share of pictures (K,) that resemble it most."""
+    """The bars of single classes, and for each class the share of its pictures (K,) that resemble it most.
+
+    Args:
+        vectors: noise vectors a class.
+    """
     classes = len(targets.names)
     right, similarity, energy, target_energy = [], [], [], []
     for index in range(classes):
