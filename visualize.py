@@ -280,7 +280,10 @@ def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
             frames = render(generator, path, args.song, work, encoding=how, batch_size=args.batch_size,
                             every=QUALITIES[args.quality], progress=partial(tqdm, unit="frame", desc=args.output_file))
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("what is done is kept; run the same command again to go on") from None
+            raise KeyboardInterrupt(
+                "what is done is kept; run the same command again to go on" if work.unfinished() else
+                f"too early to keep anything; --seed {settings['seed']} draws the same video"
+            ) from None
     print(f"{args.output_file}: {frames} frames, {how.size}x{how.size}, {how.codec}, "
           f"{float(how.fps):.6g} frames a second")
 

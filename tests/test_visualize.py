@@ -393,15 +393,18 @@ visualize.main()
     assert not work.folder.exists()
 
 
-def test_ctrl_c_says_how_to_go_on(door, monkeypatch):
+def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
     class Interrupted(Stub):
         def frames(self, noise, classes):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Interrupted(resolution))
-    result = door()
-    assert result.returncode == 130
-    assert "run the same command again" in result.stderr.splitlines()[-1]
+    early = door("--seed", "5")
+    assert early.returncode == 130 and not Work("output.mp4").folder.exists()
+    assert "--seed 5 draws the same" in early.stderr.splitlines()[-1]
+    late = interrupted()
+    assert late.returncode == 130 and Work("output.mp4").unfinished()
+    assert "run the same command again" in late.stderr.splitlines()[-1]
 
 
 @pytest.fixture
