@@ -177,7 +177,7 @@ def check(
         load_font(font, title, 16)
     if codec not in CODECS:
         raise MediaError(f"ENCODER={codec}: unknown (choose {', '.join(CODECS)})")
-    CODECS[codec].require()
+    CODECS[codec].require(max(width, height))
 
 
 def intro_length(intro: float, rate: Fraction) -> Fraction:
