@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
     add = p.add_argument_group("generator").add_argument
     add("--generator", choices=generators.NAMES, default="biggan",
-        help="biggan needs its weights; cppn needs nothing (default %(default)s)")
+        help="biggan needs its weights; pocket and cppn need nothing (default %(default)s)")
     add("--resolution", metavar="PIXELS", type=number(int, *SIZES), default=512,
-        help="128, 256 or 512; cppn draws any (default %(default)s)")
+        help="128, 256 or 512; cppn draws any, and pocket's pictures are scaled to it (default %(default)s)")
     add("--weights", metavar="DIR", help="folder with BigGAN's weights (default: the cache, else a download)")
     add("--device", default="auto", help="auto takes the fastest; cpu, cuda, cuda:N or mps (default %(default)s)")
     add("--precision", default="auto",
@@ -248,6 +248,8 @@ def weights_checksum(args: argparse.Namespace) -> str | None:
     """SHA-256 of the weights that will be loaded; None for a generator that has none."""
     if args.generator == "cppn":
         return None
+    if args.generator == "pocket":
+        return media.sha256(generators.EMBEDDED / "model.safetensors")
     from musicvideo.vision.generators.weights import configuration, fetch, find
 
     configuration(args.resolution)                   # names the ones there are

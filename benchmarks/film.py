@@ -127,7 +127,7 @@ def main() -> None:
         clip, sound, card = folder / "clip.mp4", folder / "sound.wav", folder / "card.png"
         draw_clip(clip, seconds)
         soundfile.write(sound, np.zeros(round((seconds + TAIL) * 48000)), 48000)
-        title_card("Impassive", None, WIDTH, HEIGHT).save(card)
+        title_card("Impassive", "", WIDTH, HEIGHT).save(card)
         times = {"chain": [], "once": []}
         for _ in range(arguments.repeat):
             begin = time.perf_counter()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -43,7 +45,8 @@ class Generator(Protocol):
 
 
 SILENT = partial(tqdm, disable=True)
-NAMES = ("biggan", "cppn", "biggan-reference")
+EMBEDDED = Path(__file__).parents[2] / "assets" / "pocket"     # weights, configuration and labels of `pocket`
+NAMES = ("biggan", "pocket", "cppn", "biggan-reference")
 
 
 def labels(name: str) -> Sequence[str]:
@@ -56,6 +59,8 @@ def labels(name: str) -> Sequence[str]:
         from musicvideo.vision.generators.cppn import CPPN
 
         return CPPN.labels
+    if name == "pocket":
+        return json.loads((EMBEDDED / "labels.json").read_text(encoding="utf-8"))
     if name in ("biggan", "biggan-reference"):
         return imagenet_labels()
     raise _unknown(name)
@@ -75,7 +80,7 @@ def load(
 
     Args:
         name: one of `NAMES`.
-        resolution: height and width in pixels; BigGAN has 128, 256 and 512.
+        resolution: height and width in pixels; BigGAN has 128, 256 and 512, and pocket one of its own.
         truncation: BigGAN's truncation, 0.1..1, which its batch norms look their statistics up by.
         weights: folder with BigGAN's weights; None looks in the cache, then downloads.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -97,6 +102,9 @@ def load(
     from musicvideo.vision.generators import weights as biggan_weights
 
     backends.devices(device)                    # a wrong one should not wait for a download
+    if name == "pocket":
+        model = biggan_weights.embedded()
+        return biggan.Pocket(model, labels(name), truncation=truncation, device=device, precision=precision)
     model = biggan_weights.load(resolution, weights, progress=progress)
     if name == "biggan-reference":
         return biggan.Reference(model, labels(name), truncation=truncation)

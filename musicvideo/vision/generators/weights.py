@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from musicvideo.media import MediaError, sha256
-from musicvideo.vision.generators import SILENT
+from musicvideo.vision.generators import EMBEDDED, SILENT
 
 # (up-samples, input channels, output channels) of each block, channels in units of 128.
 LAYERS = {
@@ -65,7 +65,12 @@ def load(
     """
     configuration(resolution)                   # a resolution that never was is no fault of the folder
     file = find(resolution, folder) if folder is not None else fetch(resolution, progress=progress)
-    return read(file, resolution)
+    return read(file, configuration(resolution))
+
+
+def embedded() -> BigGAN:
+    """The library's model with the weights that come with this package, in evaluation mode."""
+    return read(EMBEDDED / "model.safetensors", BigGANConfig.from_json_file(EMBEDDED / "config.json"))
 
 
 def find(resolution: int, folder: str | os.PathLike) -> Path:
@@ -103,7 +108,7 @@ def check_configuration(file: Path, resolution: int) -> None:
         raise MediaError(f"{file}: these are not the weights of resolution {resolution} (has {different[0][:80]})")
 
 
-def read(file: Path, resolution: int) -> BigGAN:
+def read(file: Path, config: BigGANConfig) -> BigGAN:
     """The library's model with the weights of a file, which is read without running code from it.
 
     Every key and shape is compared with the model's, as the library's own loading takes any file in silence.
@@ -120,7 +125,7 @@ def read(file: Path, resolution: int) -> BigGAN:
         raise MediaError(f"{file}: damaged, or no weights of a model (download it again)") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise MediaError(f"{file}: holds no weights of a model")
-    model = BigGAN(configuration(resolution))
+    model = BigGAN(config)
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     problem = next(
         (f"has no {key}" for key in wanted if key not in state),
@@ -130,7 +135,7 @@ def read(file: Path, resolution: int) -> BigGAN:
          for key, shape in wanted.items() if state[key].shape != shape), None,
     )  # fmt: skip
     if problem:
-        raise MediaError(f"{file}: not the weights of BigGAN-deep {resolution} ({problem})")
+        raise MediaError(f"{file}: not the weights of BigGAN-deep {config.output_dim} ({problem})")
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -171,7 +176,7 @@ def fetch(resolution: int, *, progress: Callable[..., tqdm] = SILENT) -> Path:
     try:
         if resolution in CHECKSUMS and sha256(part) != CHECKSUMS[resolution]:
             raise MediaError(f"{url}: the download is damaged (run again)")
-        read(part, resolution)
+        read(part, configuration(resolution))
     except MediaError:
         part.unlink()
         raise
