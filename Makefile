@@ -106,7 +106,7 @@ help: ## this list
 	@printf '%s\n' '' 'Variables (make demo TITLE_TEXT="My title" FPS=25):' \
 	'  TITLE        name of score and film: scores/TITLE.mscz -> TITLE.mkv   [$(TITLE)]' \
 	'  SONG         a song of yours, any audio file, instead of a score; needs a TITLE of its own' \
-	'  GENERATOR    what draws: biggan (needs weights) or cppn (needs nothing)   [$(GENERATOR)]' \
+	'  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$(GENERATOR)]' \
 	'  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$(RESOLUTION)]' \
 	'  FPS          frames a second: 30, 25, 30000/1001 ...   [$(FPS)]' \
 	'  SEED         another seed, another film   [$(SEED)]' \
