@@ -202,7 +202,7 @@ def test_the_stock_class_and_the_engine_draw_what_was_trained(targets, tmp_path,
         drawn, trained = stock(noise, weights, 1.0), network(noise @ directions().t(), weights, resolution)
     assert trained.std() > 0.05
     assert (drawn - trained).abs().max() < 0.02                        # fp16
-    assert agreement(engine(load(tmp_path)[0]), stock, np.random.default_rng(0)) >= 90
+    assert agreement(engine(*load(tmp_path)), stock, np.random.default_rng(0)) >= 90
 
 
 def test_metrics_know_a_blur_and_a_grey(targets):

@@ -21,8 +21,7 @@ from scipy.stats import truncnorm
 from torch import Tensor
 
 from musicvideo.vision import features, latents
-from musicvideo.vision.generators import backends
-from musicvideo.vision.generators.biggan import Network as Engine
+from musicvideo.vision.generators.biggan import BigGAN as Engine
 from training.pocket import metrics
 from training.pocket.export import ASSETS, load
 from training.pocket.pictures import tile, write_png
@@ -50,15 +49,12 @@ BARS = {
 Draw = Callable[[Tensor, Tensor], Tensor]      # noise (n, 128) and class weights (n, K) -> (n, 3, h, w) in -1..1
 
 
-def engine(model: BigGAN) -> Draw:
-    """The model on the project's fast engine. The model itself is changed by it: load another to compare."""
-    embeddings = model.embeddings.weight
-    network = Engine(model, 1.0)
-    backend = backends.start(network, ["cpu"], "fp32")
+def engine(model: BigGAN, names: list[str]) -> Draw:
+    """The model on the project's fast engine, which takes it apart: load another to compare."""
+    generator = Engine(model, names, device="cpu")
 
     def draw(noise: Tensor, weights: Tensor) -> Tensor:
-        condition = torch.cat([noise, weights @ embeddings.t()], dim=1)
-        return backend(condition @ network.style_weight.t() + network.style_bias)
+        return torch.cat(list(generator.pictures(noise, weights)))
 
     return draw
 
@@ -184,7 +180,7 @@ def main() -> int:
     stock, names = load(arguments.folder)
     if names != targets.names:
         raise SystemExit(f"{arguments.textures}: other classes than {arguments.folder} has (run prepare.py again)")
-    draw, resolution, classes = engine(load(arguments.folder)[0]), stock.config.output_dim, len(names)
+    draw, resolution, classes = engine(*load(arguments.folder)), stock.config.output_dim, len(names)
     rng = np.random.default_rng(0)
     if arguments.grid:
         write_png(arguments.grid, look(draw, targets, resolution, rng))

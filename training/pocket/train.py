@@ -34,7 +34,7 @@ PITCHES = 12                   # classes that a song mixes, at most
 SINGLES, PAIRS = 0.3, 0.15     # shares of a batch with one class and with two; half of the rest has three to twelve,
                                # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))     # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE = 0.5, 0.1     # weights of the other two parts of the loss
+EDGES, STRUCTURE = 1.2, 0.2     # weights of the other two parts of the loss
 WARM_UP = 100                  # steps until the learning rate is reached
 PLATEAU = 0.4                  # of all steps at that rate; then a cosine down to
 FINAL_RATE = 0.02              # of it
@@ -181,7 +181,7 @@ class Training:
         self.step = 0
         slow = [weight for name, weight in self.network.named_parameters() if name != "embeddings"]
         groups = [{"params": slow, "pace": 1}, {"params": [self.network.embeddings], "pace": EMBEDDING_RATE}]
-        self.optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.98), fused=device == "cuda")
         self.draw = torch.compile(self.network) if compiled else self.network
 
     def conditions(self, count: int) -> tuple[Tensor, Tensor]:
