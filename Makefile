@@ -195,7 +195,7 @@ media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board | $(READY
 
 # What `video` and `audio` would refuse is refused before hours of drawing.
 checked: | $(READY)
-	@$(PY) -m musicvideo check "$$MIX" $(TITLE) $(FILM)
+	@$(PY) -m musicvideo check "$$MIX_TABLE" $(TITLE) $(FILM)
 
 # It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
@@ -210,13 +210,13 @@ endif
 # -- parts -> mix ----------------------------------------------------------------------------------------------
 
 MIX ?= $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
-export MIX
+export MIX_TABLE = $(MIX)
 
 # Which table it is and which parts it names is for mix.py to see, which leaves both mixes alone where nothing changed.
 media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) FORCE
 
 media/%-Wet.wav media/%-Dry.wav: | $(READY)
-	@$(PY) mix.py "$$MIX" --title $*
+	@$(PY) mix.py "$$MIX_TABLE" --title $*
 
 # -- square video -> film --------------------------------------------------------------------------------------
 

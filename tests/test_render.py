@@ -303,11 +303,12 @@ class AsSlow(Stub):
         return self.noise[:len(noise)]
 
 
-def test_drawing_and_encoding_overlap_and_drawing_comes_first(song, tmp_path, monkeypatch):
+def test_drawing_and_encoding_overlap_and_drawing_comes_first(tmp_path, monkeypatch):
     monkeypatch.setattr(media, "Feed", Timed)
     generator = AsSlow(512)
+    how = encoding(tmp_path / "a.mkv", fps=Fraction(30), size=512, codec="ffv1")
     start = time.perf_counter()
-    make(song, tmp_path / "a.mkv", drifting(2), generator=generator, batch_size=6, codec="ffv1")
+    rendering.render_segment(generator, drifting(2), range(60), tmp_path / "a.nut", encoding=how, batch_size=6)
     whole = time.perf_counter() - start
     assert generator.busy > 0.3 and Timed.busy > 0.3
     assert whole < 0.8 * (generator.busy + Timed.busy)
