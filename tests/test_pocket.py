@@ -30,9 +30,15 @@ def test_the_library_loads_the_weights_and_draws_the_same(pocket, draw):
     reference = Reference(stock, pocket.labels)
     rng = np.random.default_rng(0)
     noise, shares = evaluate.random_noise(8, rng), torch.tensor(rng.random((8, len(pocket.labels)))).float()
-    wanted = reference.pictures(noise, shares ** Pocket.SHARPENING)
+    wanted = reference.pictures(noise, Pocket.sharpened(shares.numpy()))
     assert wanted.std() > 0.1
     assert 10 * torch.log10(4 / (draw(noise, shares) - wanted).square().mean()) >= 90
+
+
+def test_the_strongest_class_stays_as_strong_and_leads():
+    shares = np.array([[0.5, 0.25, 0.0], [1.0, 0.9, 0.5], [0.0, 0.0, 0.0]])
+    wanted = [[0.5, 0.0625, 0.0], [1.0, 0.729, 0.125], [0.0, 0.0, 0.0]]
+    assert np.allclose(Pocket.sharpened(shares), wanted)
 
 
 def test_classes_have_names_that_people_type(pocket):

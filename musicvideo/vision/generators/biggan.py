@@ -245,15 +245,21 @@ class BigGAN:
 class Pocket(BigGAN):
     """The embedded BigGAN-deep: a small one, trained by this project (see training/pocket), drawing 128x128.
 
-    A song sounds twelve pitches at once, and twelve objects in one are none. So class weights are taken to a power
-    first: the strongest one to three decide what is seen.
+    A song sounds twelve pitches at once, and twelve objects in one are none. So the weaker classes are weakened first,
+    and the strongest one to three decide what is seen.
     """
 
-    SHARPENING = 3.0
+    SHARPENING = 3.0           # power of a class weight, as a share of the strongest
+
+    @classmethod
+    def sharpened(cls, classes: np.ndarray) -> np.ndarray:
+        """Class weights (B, classes), the strongest of each row as it was."""
+        strongest = np.maximum(classes.max(axis=1, keepdims=True), 1e-9)
+        return strongest * (classes / strongest) ** cls.SHARPENING
 
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Iterator[Tensor]:
         """Draw (b, 3, H, W) in -1..1, a few at a time."""
-        return super().pictures(noise, np.asarray(classes) ** self.SHARPENING)
+        return super().pictures(noise, self.sharpened(np.asarray(classes)))
 
 
 class Reference:
