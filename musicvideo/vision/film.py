@@ -142,7 +142,7 @@ def finish(
         media.run_ffmpeg(
             [
                 *media.SAFE_INPUT, "-i", media.source(video),
-                *(["-loop", "1", "-framerate", str(rate), "-i", media.source(card)] if title else []),
+                *(["-i", media.source(card)] if title else []),
                 "-filter_complex_script", script,
                 "-map", "[film]",
                 *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []), "-pix_fmt", "yuv420p",
@@ -237,7 +237,9 @@ def filter_graph(
         leaves = max(wait, Fraction(3))
         picture += [
             "null[untitled]",
-            f"[1:v]format=yuva420p,fade=in:st=0.5:d=1.2:alpha=1,fade=out:st={_s(leaves)}:d=1:alpha=1",
+            # Decoded and converted once, not for every frame.
+            f"[1:v]format=yuva420p,loop=loop=-1:size=1,{_on_grid(rate)}",
+            f"fade=in:st=0.5:d=1.2:alpha=1,fade=out:st={_s(leaves)}:d=1:alpha=1",
             f"trim=end={_s(leaves + 1)}[card]",
             "[untitled][card]overlay=eof_action=pass:format=yuv420",
         ]
