@@ -22,7 +22,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from musicvideo import media
-from musicvideo.media import MediaError, entry_point
+from musicvideo.media import MediaError, Parser, entry_point
 from musicvideo.vision import generators
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.features import (
@@ -30,7 +30,9 @@ from musicvideo.vision.features import (
 )  # fmt: skip
 from musicvideo.vision.labels import resolve, search
 from musicvideo.vision.latents import PITCHES, RANGES, Trajectory, random_classes, trajectory
-from musicvideo.vision.render import QUALITIES, RATES, SIZES, Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions
+from musicvideo.vision.render import (
+    QUALITIES, RATES, SIZES, Encoding, Work, encoding, frame_count, is_made, render, settings_of, versions,
+)  # fmt: skip
 from musicvideo.vision.storyboard import clock, seconds_a_frame, span, storyboard
 
 PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
@@ -40,15 +42,8 @@ WALK = ("pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation
         "sort_classes_by_power")
 # What vectors hold already. Truncation they do, too, but a generator may also look it up.
 MOTION = (*(name for name in WALK if name != "truncation"), "mapping", "frame_length", "num_classes")
-KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "precision", "quality", "mapping", "frame_length", *WALK,
-        "codec", "crf", "output_size")   # with the classes, the seed and the like: what makes a video
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+KEPT = ("song", "duration", "generator", "resolution", "weights", "device", "precision", "quality", "mapping",
+        "frame_length", *WALK, "codec", "crf", "output_size")     # with classes, seed and the like: what makes a video
 
 
 def parser() -> argparse.ArgumentParser:

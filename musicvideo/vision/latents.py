@@ -64,7 +64,10 @@ def noise_walk(
     Returns:
         (T + 1, noise_dim) float64; the first row is `start`.
     """
-    strides = _strides(power, gradient, start, jitter_masks, tempo_sensitivity, frame_length, truncation)
+    strides = _strides(
+        power, gradient, start, jitter_masks,
+        tempo_sensitivity=tempo_sensitivity, frame_length=frame_length, truncation=truncation,
+    )  # fmt: skip
     return np.concatenate([rows for rows, _ in strides])
 
 
@@ -78,20 +81,10 @@ class NoiseWalk:
     """
 
     def __init__(
-        self,
-        power: np.ndarray,
-        gradient: np.ndarray,
-        start: np.ndarray,
-        jitter_masks: np.ndarray,
-        *,
-        tempo_sensitivity: float,
-        frame_length: int,
-        truncation: float,
+        self, power: np.ndarray, gradient: np.ndarray, start: np.ndarray, jitter_masks: np.ndarray, **settings: float
     ):
         self.shape = len(power) + 1, len(start)
-        self._walk = functools.partial(
-            _strides, power, gradient, start, jitter_masks, tempo_sensitivity, frame_length, truncation
-        )
+        self._walk = functools.partial(_strides, power, gradient, start, jitter_masks, **settings)
         self._states = [state for _, state in self._walk()]
 
     def __len__(self) -> int:
@@ -107,7 +100,7 @@ class NoiseWalk:
         return found
 
 
-def _strides(power, gradient, start, jitter_masks, tempo_sensitivity, frame_length, truncation, first=0, state=None):
+def _strides(power, gradient, start, jitter_masks, *, tempo_sensitivity, frame_length, truncation, first=0, state=None):
     """Walk 200 grid points at a time; yield their rows (200 or fewer, noise_dim), and the state at the first of them.
 
     From the state at stride `first`, where one is given, else from the start; a state is noise, step and direction.
