@@ -9,6 +9,7 @@
 import argparse
 import math
 import os
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -71,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
     add("--resolution", metavar="PIXELS", type=number(int, *SIZES), default=512,
         help="128, 256 or 512; cppn draws any, and pocket's pictures are scaled to it (default %(default)s)")
     add("--weights", metavar="DIR", help="folder with BigGAN's weights (default: the cache, else a download)")
-    add("--device", default="auto", help="auto takes the fastest; cpu, cuda, cuda:N or mps (default %(default)s)")
-    add("--precision", default="auto",
+    add("--device", type=device, default="auto", help="auto takes the fastest; cpu, cuda, cuda:N or mps (default %(default)s)")
+    add("--precision", metavar="NAME", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
         help="BigGAN's: fp32, fp16 or bf16; auto takes the lowest that draws the same (default %(default)s)")
     add("--quality", choices=QUALITIES, default="full",
         help=f"draft: draw each {QUALITIES['draft']}rd frame and fade from one to the next (default %(default)s)")
@@ -143,6 +144,13 @@ def rate(text: str) -> Fraction:
     if not RATES[0] <= value <= RATES[1]:
         raise argparse.ArgumentTypeError(f"{text} is not in {RATES[0]}..{RATES[1]}")
     return value
+
+
+def device(text: str) -> str:
+    """A device by name, whether or not this machine has it."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"unknown {text!r} (choose auto, cpu, cuda, cuda:N or mps)")
+    return text
 
 
 def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

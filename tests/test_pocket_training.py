@@ -8,7 +8,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from musicvideo.vision.generators import weights as biggan_weights
-from training.pocket import metrics, prepare
+from musicvideo.vision.generators.biggan import Pocket
+from training.pocket import metrics, prepare, train
 from training.pocket.evaluate import agreement, engine, nearest, random_noise
 from training.pocket.export import load, read_checkpoint, save, stock_model
 from training.pocket.network import LAYERS
@@ -124,6 +125,10 @@ def test_drawn_weights_are_those_of_songs():
     assert frequencies[-1] > 0.35 > 0.2 > frequencies[:-1].max()       # expected: 20/39 and 1/39
 
 
+def test_the_network_learns_weights_as_the_generator_gives_them():
+    assert train.SHARPENING == Pocket.SHARPENING
+
+
 def test_learning_rate_rises_stays_and_falls():
     rates = [learning_rate(step, 1000) for step in range(1000)]
     assert rates[0] == 0.01 and rates[200] == rates[399] == 1 and 0.02 <= rates[-1] < 0.021
@@ -171,13 +176,28 @@ def test_a_run_leaves_a_log_and_a_grid(targets, tmp_path):
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
-def test_more_classes_start_from_the_weights_of_fewer(targets, textures):
+@pytest.mark.parametrize("resolution", [128, 256])
+def test_more_classes_and_larger_pictures_start_from_what_was_learned(targets, textures, tmp_path, resolution):
+    """The new network draws what the old one drew, and everything that is new in it can learn."""
+    older = training(targets)
+    for _ in range(3):
+        older.advance()
+    older.save(tmp_path / "checkpoint.pt")
     five = {key: value + value[:2] if key == "names" else value[[0, 1, 2, 0, 1]] for key, value in textures.items()}
-    older, newer = training(targets), training(Targets(five))
-    newer.start_from(older.average.state_dict())
-    assert torch.equal(newer.network.embeddings[:3], older.network.embeddings)
+    newer = training(Targets(five), resolution=resolution, stages=[(resolution, 1.0)])
+    newer.start_from(tmp_path / "checkpoint.pt")
+    assert torch.equal(newer.network.embeddings[:3], older.average.embeddings)
     factors, weights = draw_factors(3, torch.Generator().manual_seed(5)), torch.eye(5)[:3]
-    torch.testing.assert_close(newer.network(factors, weights, 16), older.network(factors, weights[:, :3], 16))
+    for size in (16, 128):
+        drawn, known = newer.network(factors, weights, size), older.average(factors, weights[:, :3], size)
+        assert known.std() > 0.02
+        torch.testing.assert_close(drawn, known, atol=1e-5, rtol=0)
+    before = {name: weight.clone() for name, weight in newer.network.named_parameters()}
+    for _ in range(3):
+        newer.advance()
+    for name, weight in newer.network.named_parameters():
+        changed = (weight != before[name]).flatten(1).any(dim=1) if weight.dim() > 1 else weight != before[name]
+        assert changed.float().mean() > 0.9, name
 
 
 def test_architectures_are_those_that_were_published():

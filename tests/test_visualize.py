@@ -518,6 +518,8 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     (["--duration", "0"], ["duration", "0"]),
     (["--batch_size", "none"], ["batch_size", "none"]),
     (["--generator", "gan"], ["gan", "biggan", "cppn"]),
+    (["--device", "gpu"], ["device", "gpu", "cuda:N"]),
+    (["--precision", "int4"], ["precision", "int4", "fp16"]),
     (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
     (["--output_file", SONG], [str(SONG)]),
     (["--crf", "99"], ["crf", "99", "0..51"]),

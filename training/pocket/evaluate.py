@@ -21,7 +21,7 @@ from scipy.stats import truncnorm
 from torch import Tensor
 
 from musicvideo.vision import features, latents
-from musicvideo.vision.generators.biggan import BigGAN as Engine
+from musicvideo.vision.generators.biggan import Pocket
 from training.pocket import metrics
 from training.pocket.export import ASSETS, load
 from training.pocket.pictures import tile, write_png
@@ -50,13 +50,18 @@ Draw = Callable[[Tensor, Tensor], Tensor]      # noise (n, 128) and class weight
 
 
 def engine(model: BigGAN, names: list[str]) -> Draw:
-    """The model on the project's fast engine, which takes it apart: load another to compare."""
-    generator = Engine(model, names, device="cpu")
+    """The generator as films use it. It takes the model apart: load another to compare."""
+    generator = Pocket(model, names, device="cpu")
 
     def draw(noise: Tensor, weights: Tensor) -> Tensor:
         return torch.cat(list(generator.pictures(noise, weights)))
 
     return draw
+
+
+def sharpened(weights: Tensor) -> Tensor:
+    """Class weights (n, K) as the generator gives them to the network."""
+    return torch.as_tensor(Pocket.sharpened(weights.numpy()))
 
 
 def random_noise(count: int, rng: np.random.Generator) -> Tensor:
@@ -146,7 +151,7 @@ def agreement(draw: Draw, stock: BigGAN, rng: np.random.Generator) -> float:
     for row in weights:
         row[torch.tensor(rng.choice(len(row), 3, replace=False))] = torch.tensor(rng.random(3)).float()
     with torch.inference_mode():
-        wanted = stock(noise, weights, 1.0)
+        wanted = stock(noise, sharpened(weights), 1.0)
     return float(10 * torch.log10(4 / (draw(noise, weights) - wanted).square().mean()))
 
 
@@ -165,7 +170,7 @@ def look(draw: Draw, targets: Targets, resolution: int, rng: np.random.Generator
     frames = [(noise[::75][:8], weights[::75][:8]) for noise, weights in films(classes, rng)]
     noise = torch.cat([random_noise(classes, rng), *(noise for noise, _ in frames)])
     weights = torch.cat([torch.eye(classes), *(weights for _, weights in frames)])
-    drawn, target = draw(noise, weights), targets.render(noise @ directions().t(), weights, resolution)
+    drawn, target = draw(noise, weights), targets.render(noise @ directions().t(), sharpened(weights), resolution)
     return tile(torch.cat([half for row in zip(drawn.split(8), target.split(8)) for half in row]), 16)
 
 

@@ -19,7 +19,7 @@ from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.pocket.network import EMBEDDING, EPSILON, LAYERS, Network
+from training.pocket.network import EMBEDDING, EPSILON, LAYERS, Network, read_checkpoint
 from training.pocket.targets import FACTORS, NOISE, directions
 
 ASSETS = Path(__file__).parents[2] / "musicvideo" / "assets" / "pocket"
@@ -111,14 +111,6 @@ def load(folder: Path) -> tuple[BigGAN, list[str]]:
     state = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
     model.load_state_dict(state, strict=True)
     return model.eval().requires_grad_(False), json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-
-
-def read_checkpoint(path: Path) -> tuple[Network, list[str]]:
-    """The network with the averaged weights of a run, and the names of its classes."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network = Network(len(state["names"]), state["width"], state["resolution"])
-    network.load_state_dict(state["average"])
-    return network.eval().requires_grad_(False), state["names"]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ appendix B), with no attention. Three things are left out here and come back whe
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -54,8 +55,24 @@ class Block(nn.Module):
         h = self.conv_1(F.interpolate(h, scale_factor=2) if self.doubles else h)
         h = self.conv_2(norm_relu(h, self.norms[2]))
         h = self.conv_3(norm_relu(h, self.norms[3]))
-        skip = x[:, :self.outputs]
+        skip = x.permute(0, 2, 3, 1)[..., :self.outputs].permute(0, 3, 1, 2)    # its gradient is channels_last too
         return h + (F.interpolate(skip, scale_factor=2) if self.doubles else skip)
+
+
+def convolutions(block: Block) -> tuple[nn.Conv2d, ...]:
+    """A block's convolutions, in the order in which they work."""
+    return block.conv_0, block.conv_1, block.conv_2, block.conv_3
+
+
+def scale_and_relu(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """max(scale x + offset, 0) for pictures (n, c, h, w) with scales and offsets (n, c).
+
+    Whole rows of pixels at once: on CPUs that is ten times as fast as repeating so few channels for every pixel.
+    """
+    n, c, h, w = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(n, h, w * c)
+    scale, offset = (values[:, None].to(x.dtype).repeat(1, 1, w) for values in (scale, offset))
+    return F.relu(torch.addcmul(offset, rows, scale)).view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 class NormReLU:
@@ -69,8 +86,7 @@ class NormReLU:
         self.scales, self.offsets = scales, offsets
 
     def __call__(self, x: Tensor, place: slice) -> Tensor:
-        scale, offset = self.scales[:, place, None, None], self.offsets[:, place, None, None]
-        return F.relu(torch.addcmul(offset, x, scale))
+        return scale_and_relu(x, self.scales[:, place], self.offsets[:, place])
 
 
 class Calibration(NormReLU):
@@ -177,7 +193,40 @@ class Network(nn.Module):
         x = self.features(condition, norm_relu, resolution)
         scale = self.norm[0] * torch.rsqrt(self.last_variance + EPSILON)
         offset = self.norm[1] - self.last_mean * scale
-        return torch.tanh(self.to_rgb(F.relu(torch.addcmul(offset[:, None, None], x, scale[:, None, None]))))
+        return torch.tanh(self.to_rgb(scale_and_relu(x, scale[None], offset[None])))
+
+    @torch.no_grad()
+    def grow_from(self, smaller: Network, factors: Tensor, weights: Tensor) -> None:
+        """Become a network that draws what a smaller one draws, and has room to learn more.
+
+        What is known goes into the first channels of the first blocks; nothing else leads there yet, and blocks that
+        the smaller network lacks add nothing to what they pass on.
+
+        Args:
+            smaller: of the same width and classes, with no more blocks, none of them wider than ours.
+            factors, weights: conditions, to measure the statistics of new channels with.
+        """
+        for name in ("embeddings", "norm", "start.weight", "start.bias", "to_rgb.weight", "to_rgb.bias"):
+            self.get_parameter(name).copy_(smaller.get_parameter(name))
+        scales, known_scales = self.modulation.weight.chunk(2), smaller.modulation.weight.chunk(2)
+        for block, known in zip(self.blocks, smaller.blocks):
+            for ours, theirs in zip(convolutions(block), convolutions(known)):
+                rows, columns = theirs.weight.shape[:2]
+                ours.weight[:rows] = 0
+                ours.weight[:rows, :columns] = theirs.weight
+                ours.bias[:rows] = theirs.bias
+            for ours, theirs in zip(block.norms, known.norms):
+                for half, known_half in zip(scales, known_scales):
+                    half[ours][:theirs.stop - theirs.start] = known_half[theirs]
+        for block in self.blocks[len(smaller.blocks):]:
+            nn.init.zeros_(block.conv_3.weight)
+        self.calibrate(factors, weights)
+        for block, known in zip(self.blocks, smaller.blocks):
+            for ours, theirs in zip(block.norms, known.norms):
+                for name in ("mean", "variance"):
+                    getattr(self, name)[ours][:theirs.stop - theirs.start] = getattr(smaller, name)[theirs]
+        self.last_mean.copy_(smaller.last_mean)
+        self.last_variance.copy_(smaller.last_variance)
 
     @torch.no_grad()
     def calibrate(self, factors: Tensor, weights: Tensor) -> None:
@@ -187,3 +236,11 @@ class Network(nn.Module):
         x = self.features(condition, norm_relu, self.resolution)
         self.last_mean.copy_(x.mean(dim=(0, 2, 3)))
         self.last_variance.copy_(x.var(dim=(0, 2, 3)))
+
+
+def read_checkpoint(path: Path) -> tuple[Network, list[str]]:
+    """The network with the averaged weights of a run, and the names of its classes."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network = Network(len(state["names"]), state["width"], state["resolution"])
+    network.load_state_dict(state["average"])
+    return network.eval().requires_grad_(False), state["names"]

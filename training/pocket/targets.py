@@ -23,8 +23,7 @@ from torch import Tensor
 NOISE = 128                    # length of a noise vector
 FACTORS = 12                   # of its directions that mean something
 
-CALM = 0.65                    # of all movements: loud music at default sensitivity should flow, not flicker
-SHARPENING = 3.0               # weights are taken to this power: the picture follows the strongest classes
+CALM = 0.4                    # of all movements: loud music at default sensitivity should flow, not flicker
 MOST = 6                       # classes of a mixture that are drawn, the strongest
 BLEND = 0.06                   # how softly silhouettes unite, in widths of a texture
 LOYALTY = 1.4                  # how much the strength of a class counts for the colour of a place
@@ -106,14 +105,14 @@ class Targets:
         down, right = torch.meshgrid(axis, axis, indexing="ij")
 
         # From a place in the picture to the place on the object that is seen there.
-        x = right - each(0.30 * bounded[:, 0])
-        y = down - each(0.30 * bounded[:, 1])
+        x = right - each(0.22 * bounded[:, 0])
+        y = down - each(0.22 * bounded[:, 1])
         bend_x, bend_y = 0.12 * bounded[:, 5], 0.12 * bounded[:, 6]
         x, y = (
             x + each(bend_x) * torch.sin(2.4 * y + each(factors[:, 6])),
             y + each(bend_y) * torch.sin(2.4 * x + each(factors[:, 5])),
         )
-        angle, size = 0.45 * bounded[:, 2], 1.12 * torch.exp(0.26 * bounded[:, 3])
+        angle, size = 0.40 * bounded[:, 2], 1.12 * torch.exp(0.24 * bounded[:, 3])
         stretch = torch.exp(0.12 * bounded[:, 4])
         cos, sin = each(torch.cos(angle)), each(torch.sin(angle))
         across = MARGIN * (cos * x + sin * y) * each(stretch / size)
@@ -130,7 +129,7 @@ class Targets:
         radius = torch.sqrt(x.square() + y.square())
         behind = behind * (1 - 0.25 * (radius - 0.6).clamp(0, 1))[:, None]
 
-        behind = turn_hue(behind, 0.8 * factors[:, 11])
+        behind = turn_hue(behind, 0.6 * factors[:, 11])
         front = turn_hue(seen[:, :3], 0.3 * bounded[:, 11])
         return (behind + (front - behind) * opacity).clamp(0, 1) * 2 - 1
 
@@ -160,7 +159,7 @@ class Targets:
         """Objects and grounds of mixtures; see `mix`."""
         count = min(MOST, int((weights > 0).sum(dim=1).max()))
         top, index = weights.topk(count, dim=1)
-        strength = (top / top[:, :1]) ** SHARPENING            # 1 for the strongest class
+        strength = top / top[:, :1]                            # 1 for the strongest class
         share = (strength / strength.sum(dim=1, keepdim=True))[:, :, None, None]
         chosen = textures[index]                               # (n, count, 5, h, w)
         colour, distance, interest = chosen[:, :, :3], chosen[:, :, 3], chosen[:, :, 4]

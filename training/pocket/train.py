@@ -24,13 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.pocket.metrics import gradient_energy, ssim
-from training.pocket.network import Network
+from training.pocket.network import Network, read_checkpoint
 from training.pocket.pictures import tile, write_png
 from training.pocket.targets import FACTORS, Targets
 
 TEXTURES = Path(__file__).parent / "data" / "textures.pt"
 
 PITCHES = 12                   # classes that a song mixes, at most
+SHARPENING = 3.0               # power of a weight, as a share of the strongest: the generator does so before it draws
 SINGLES, PAIRS = 0.3, 0.15     # shares of a batch with one class and with two; half of the rest has three to twelve,
                                # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))     # weights of errors and their gradients, at sizes 1, 1/2, 1/4
@@ -81,6 +82,7 @@ def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator) -> 
     # As the mapping of songs to classes does it: with more than six, the weakest becomes 0.
     values = torch.where(how_many > 6, values - smallest, values) * taken
     values = values / values.amax(dim=1, keepdim=True)
+    values = values**SHARPENING
     values = torch.where(how_many > 2, values * (0.75 + 0.25 * uniform(count, 1)), values)
     return torch.zeros(count, classes, device=device).scatter_(1, chosen, values)
 
@@ -238,15 +240,16 @@ class Training:
         noted = FORGETTING * self.difficulty + (1 - FORGETTING) * total / seen.clamp(min=1)
         self.difficulty = torch.where(seen > 0, noted, self.difficulty)
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights of another run of the same width, which may know only the first of the classes."""
-        known = weights["embeddings"]
-        missing = self.classes - len(known)
-        likely = torch.randn(missing, known.shape[1], device=known.device)
+    @torch.no_grad()
+    def start_from(self, path: Path) -> None:
+        """Take what another run of the same width learned, which may know fewer classes and draw smaller pictures."""
+        network, names = read_checkpoint(path)
+        known = network.embeddings
+        likely = torch.randn(self.classes - len(names), known.shape[1])
         unknown = known.mean(dim=0) + 0.5 * known.std(dim=0) * likely
-        weights = {**weights, "embeddings": torch.cat([known, unknown])}
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        network.embeddings = torch.nn.Parameter(torch.cat([known, unknown]))
+        self.network.grow_from(network.to(self.device), *self.conditions(64))
+        self.average.load_state_dict(self.network.state_dict())
 
     def save(self, path: Path) -> None:
         """Write the state; a run that is killed leaves the last whole one."""
@@ -359,7 +362,7 @@ def main() -> None:
         compiled=arguments.compile,
     )
     if arguments.init:
-        training.start_from(torch.load(arguments.init, map_location=arguments.device, weights_only=True)["average"])
+        training.start_from(arguments.init)
     folder = Path(__file__).parent / arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     run(training, folder)
