@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
     add("--precision", metavar="NAME", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
         help="BigGAN's: fp32, fp16 or bf16; auto takes the lowest that draws the same (default %(default)s)")
     add("--quality", choices=QUALITIES, default="full",
-        help=f"draft: draw each {QUALITIES['draft']}rd frame and fade from one to the next (default %(default)s)")
+        help=f"draft: draw each {QUALITIES['draft']}rd frame, roughly, and fade from one to the next "
+             "(default %(default)s)")
     add("--batch_size", metavar="N", type=number(int, 1), default=30,
         help="pictures drawn at a time; fewer need less memory (default %(default)s)")
 
@@ -243,8 +244,9 @@ def main() -> None:
 
 def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike | None) -> generators.Generator:
     """The generator asked for, at any resolution."""
+    precision = "lowest" if args.quality == "draft" and args.precision == "auto" else args.precision
     return generators.load(args.generator, resolution=resolution, truncation=args.truncation, weights=weights,
-                           device=args.device, precision=args.precision, progress=tqdm)
+                           device=args.device, precision=precision, progress=tqdm)
 
 
 def weights_checksum(args: argparse.Namespace) -> str | None:

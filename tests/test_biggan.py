@@ -124,6 +124,19 @@ def test_precisions_that_draw_other_pictures_are_not_chosen(folder):
 
 
 @pytest.mark.skipif(backends.openvino is None, reason="no OpenVINO for this system")
+def test_the_lowest_precision_of_a_cpu_draws_nearly_the_same(folder, generator):
+    noise, classes = vectors(5)
+    rough = load(folder, precision="lowest")
+    if "BF16" not in backends.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert rough.runs_on == generator.runs_on
+    else:
+        assert rough.runs_on == "OpenVINO on the CPU, bfloat16"
+        assert 22 <= psnr(drawn(rough, noise, classes), drawn(generator, noise, classes)) < 50
+    whole = rough.frames(noise, classes)
+    assert np.array_equal(whole[3:4], rough.frames(noise[3:4], classes[3:4]))
+
+
+@pytest.mark.skipif(backends.openvino is None, reason="no OpenVINO for this system")
 def test_the_faster_of_two_is_taken_and_says_what_it_is(folder, generator):
     network = Network(weights.load(128, folder), 1.0)
     slow = backends.TorchBackend(network, "cpu")
@@ -174,7 +187,7 @@ def test_what_biggan_has_not_is_named(folder):
         load(folder, truncation=1.5)
     with pytest.raises(ValueError, match="device: unknown name 'gpu'"):
         load(folder, device="gpu")
-    for precision, complaint in (("int4", "unknown 'int4'"), ("bf16", "no faster on a CPU")):
+    for precision, complaint in (("int4", "unknown 'int4'"), ("bf16", "on a CPU draws other pictures")):
         with pytest.raises(ValueError, match=f"precision: .*{complaint}"):
             backends.start(None, ["cpu"], precision)
 

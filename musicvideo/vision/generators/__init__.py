@@ -84,7 +84,8 @@ def load(
         truncation: BigGAN's truncation, 0.1..1, which its batch norms look their statistics up by.
         weights: folder with BigGAN's weights; None looks in the cache, then downloads.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: BigGAN's: "fp32", "fp16", "bf16", or "auto" for the lowest that draws the same pictures.
+        precision: BigGAN's: "fp32", "fp16", "bf16", "auto" for the lowest that draws the same pictures, or "lowest"
+            for one that may draw them roughly.
         progress: makes a bar of a download, as tqdm does.
 
     Raises:

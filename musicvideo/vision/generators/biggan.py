@@ -193,7 +193,8 @@ class BigGAN:
         labels: names of its classes.
         truncation: 0.1..1, which the batch norms look their statistics up by.
         device: "cpu", "cuda", "cuda:N", "mps", or "auto" for the fastest that is there.
-        precision: "fp32", "fp16", "bf16", or "auto" for fp16 on a GPU where the pictures stay the same.
+        precision: "fp32", "fp16", "bf16", "auto" for fp16 on a GPU where the pictures stay the same, or "lowest" for
+            bf16 on a CPU, too, where nearly the same will do.
 
     Raises:
         ValueError: an unknown truncation, device or precision.
