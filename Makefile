@@ -51,6 +51,8 @@ endif
 
 # A path may hold what make would expand or split: it goes through the environment, never through make's own lists.
 override SONG := $(value SONG)
+override FONT := $(value FONT)
+override WEIGHTS := $(value WEIGHTS)
 override TITLE_TEXT := $(if $(filter file default,$(origin TITLE_TEXT)),$(TITLE),$(value TITLE_TEXT))
 export SONG TITLE_TEXT FONT WEIGHTS
 
@@ -174,7 +176,7 @@ media/%.wav media/%.mid: scores/%.mscz | $(READY)
 
 ifneq ($(SONG),)
 media/$(TITLE).wav: FORCE | $(READY)
-	@$(PY) -m musicvideo song "$$SONG" $@
+	@$(PY) -m musicvideo song -- "$$SONG" $@
 else ifeq ($(SCORES),)
 media/$(TITLE).wav:
 	@echo "error: no scores/$(TITLE).mscz; write that score, or give a song with SONG=path" >&2; exit 1
@@ -200,7 +202,7 @@ checked: | $(READY)
 # It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
 media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY) checked
-	$(DRAW) --output_file $@ $(if $(OVERWRITE),--overwrite)
+	$(DRAW) --output_file $@ $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
 else
 media/$(TITLE).mp4:
 	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
@@ -210,7 +212,8 @@ endif
 # -- parts -> mix ----------------------------------------------------------------------------------------------
 
 MIX ?= $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
-export MIX_TABLE = $(MIX)
+override MIX := $(if $(filter file default,$(origin MIX)),$(MIX),$(value MIX))
+export MIX_TABLE := $(MIX)
 
 # Which table it is and which parts it names is for mix.py to see, which leaves both mixes alone where nothing changed.
 media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) FORCE

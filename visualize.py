@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     add("--fps", metavar="RATE", type=rate, help="frames a second, a number or a fraction such as 30000/1001 "
                                                  "(default: the rate of analysis, 22050/frame_length)")
     add("--codec", choices=CODECS, metavar="NAME", help=f"{', '.join(CODECS)} (default: h264; in .webm vp9)")
-    add("--crf", metavar="N", type=int, help="quality in the codec's own scale; lower is better and larger")
+    add("--crf", metavar="N", type=int,
+        help="quality in the codec's own scale; lower is better and larger (with videotoolbox, higher is)")
     add("--output_size", metavar="PIXELS", type=number(int, *SIZES), help="scale the picture to this size (default: as drawn)")
     add("--overwrite", action="store_true", help="start over where an interrupted run had other settings")
 
@@ -74,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", metavar="DIR", help="folder with BigGAN's weights (default: the cache, else a download)")
     add("--device", type=device, default="auto", help="auto takes the fastest; cpu, cuda, cuda:N or mps (default %(default)s)")
     add("--precision", metavar="NAME", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-        help="BigGAN's: fp32, fp16 or bf16; auto takes the lowest that draws the same (default %(default)s)")
+        help="BigGAN's: fp32, fp16 or bf16; auto takes the lowest that draws the same, for a draft the lowest "
+             "(default %(default)s)")
     add("--quality", choices=QUALITIES, default="full",
         help=f"draft: draw each {QUALITIES['draft']}rd frame, roughly, and fade from one to the next "
              "(default %(default)s)")
@@ -108,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
         help="step of the analysis at 22 050 Hz, a multiple of 64 (default %(default)s)")
     add("--seed", metavar="N", type=number(int, 0),
         help="the same number makes the same video (default: a new one, printed)")
-    add("--storyboard", metavar="PNG",
+    add("--storyboard", metavar="PNG", type=png,
         help="draw no video but a page that shows what it will be, and how long it takes")
 
     add = p.add_argument_group("the same again").add_argument
@@ -145,6 +147,13 @@ def rate(text: str) -> Fraction:
     if not RATES[0] <= value <= RATES[1]:
         raise argparse.ArgumentTypeError(f"{text} is not in {RATES[0]}..{RATES[1]}")
     return value
+
+
+def png(text: str) -> str:
+    """The name of a PNG file."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text} must end in .png")
+    return text
 
 
 def device(text: str) -> str:
@@ -303,7 +312,8 @@ def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
     path = follow(args, settings, generator.noise_dim, features)
     frames = frame_count(path.duration, how.fps)
     estimates = {}
-    for resolution in sorted({*ESTIMATED, args.resolution}):
+    sizes = ESTIMATED if generator.resolution == args.resolution else ()         # pocket has one of its own
+    for resolution in sorted({*sizes, args.resolution}):
         try:
             known = generator if resolution == args.resolution else load(args, resolution, args.weights or cache())
         except MediaError:                           # no weights at hand for this one, and no reason to fetch them

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -104,6 +105,13 @@ def run_ffmpeg(
         if failed:
             complaints.seek(0)
             raise MediaError(f"{doing}: ffmpeg failed: {last_line(complaints.read())}")
+
+
+def graph_option() -> str:
+    """How this machine's FFmpeg is told a file with a filter graph: the option for it changed with FFmpeg 7."""
+    banner = run(["ffmpeg", "-version"], doing="asking for the version").decode(errors="replace")
+    release = re.match(r"ffmpeg version n?(\d+)\.", banner)        # nightly builds have a date or a hash instead
+    return "-filter_complex_script" if release and int(release[1]) < 7 else "-/filter_complex"
 
 
 class Feed:
@@ -379,6 +387,7 @@ def entry_point(main: Callable[[], None]) -> None:
 
     A `KeyboardInterrupt` that carries a message has it printed.
     """
+    sys.stdout.reconfigure(errors="backslashreplace")         # names of files may be in any encoding, or in none
     try:
         main()
     except MediaError as error:

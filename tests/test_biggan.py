@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -270,8 +271,10 @@ class Files(http.server.SimpleHTTPRequestHandler):
     """Serves a folder, with ranges; breaks off after `limit` bytes."""
 
     limit = None
+    sent = 0
 
     def do_GET(self):
+        Files.sent += 1
         data = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
         start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
         if start >= len(data):
@@ -293,6 +296,7 @@ def source(folder, tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setattr(Files, "limit", None)
+    monkeypatch.setattr(Files, "sent", 0)
     monkeypatch.setattr(weights, "cache", lambda: tmp_path / "cache")
     monkeypatch.setitem(weights.SOURCES, 128, [f"http://127.0.0.1:{server.server_port}/pytorch_model.bin"])
     yield tmp_path / "cache"
@@ -301,16 +305,28 @@ def source(folder, tmp_path, monkeypatch):
     server.server_close()
 
 
+def kept(cache):
+    """What is in a cache; only its locks are hidden."""
+    return list(cache.glob("[!.]*"))
+
+
+def test_two_runs_share_a_download(source):
+    with ThreadPoolExecutor(2) as pool:
+        files = set(pool.map(weights.fetch, [128, 128]))
+    assert kept(source) == list(files)
+    assert Files.sent == 1
+
+
 def test_a_download_breaks_off_resumes_and_is_kept(source, monkeypatch):
     monkeypatch.setattr(Files, "limit", 100_000_000)
     with pytest.raises(MediaError, match="could not be downloaded .*biggan-deep-128-pytorch_model.bin.*--generator cppn"):
         weights.fetch(128)
-    (part,) = source.iterdir()
+    (part,) = kept(source)
     have = part.stat().st_size
     assert 0 < have <= 100_000_000
     monkeypatch.setattr(Files, "limit", None)
     file = weights.fetch(128)
-    assert list(source.iterdir()) == [file]
+    assert kept(source) == [file]
     monkeypatch.setitem(weights.SOURCES, 128, [])              # offline from here on
     assert weights.load(128).config.output_dim == 128
 
@@ -319,14 +335,14 @@ def test_a_damaged_download_leaves_the_cache_clean(source, monkeypatch):
     monkeypatch.setitem(weights.CHECKSUMS, 128, "0" * 64)
     with pytest.raises(MediaError, match="the download is damaged"):
         weights.fetch(128)
-    assert not list(source.iterdir())
+    assert not kept(source)
 
 
 def test_a_full_disk_is_named_before_it_is_full(source, monkeypatch):
     monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(MediaError, match="MB of weights do not fit"):
         weights.fetch(128)
-    assert not list(source.iterdir())
+    assert not kept(source)
 
 
 def test_offline_without_weights_names_files_place_and_way_out(tmp_path, monkeypatch):

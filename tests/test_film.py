@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from fractions import Fraction
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -39,6 +40,21 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, sound, tmp_path,
     frames = read_frames(output)
     assert frames.shape[1:] == (size[1], size[0])
     assert np.array_equal(frames, frames[:, :, ::-1])
+
+
+@pytest.mark.parametrize("pulse", [0, 1])
+def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse):
+    """The one that comes with moviepy is years newer than the oldest that is supported."""
+    monkeypatch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
+    film.finish(square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL)
+    assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(6.5, abs=0.05)
+
+
+def test_a_frame_a_second(sound, tmp_path):
+    slow = make_media(tmp_path / "slow.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=1:d=4", "-pix_fmt", "yuv420p")
+    for intro in (1, 4):
+        film.finish(slow, sound, tmp_path / "film.mkv", intro=intro, outro=2, **SMALL)
+        assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(intro + 5.5, abs=1)
 
 
 def symmetry(path) -> float:
@@ -261,7 +277,7 @@ def test_pulse_zooms_on_the_beat_and_falls_back(tmp_path):
 
 def test_variable_frame_rate_becomes_constant(tmp_path, sound):
     video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=60:d=3",
-                       "-vf", "select='not(mod(n,2))+lt(n,20)'", "-vsync", "vfr")
+                       "-vf", "select='not(mod(n,2))+lt(n,20)'", "-fps_mode", "vfr")
     film.finish(video, sound, tmp_path / "film.mkv", **SMALL)
     steps = media.run(["ffprobe", "-v", "error", "-show_entries", "packet=duration_time", "-of", "csv=p=0",
                        tmp_path / "film.mkv"], doing="probing").split()
@@ -273,7 +289,7 @@ def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
     """Every frame of the first second, then one in seven but for the flash, at 2.5 s."""
     video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i",
                        "color=black:s=64x64:r=30:d=4,drawbox=t=fill:color=white:enable='eq(n,75)'",
-                       "-vf", "select='lt(n,30)+eq(n,75)+eq(n,76)+not(mod(n,7))'", "-vsync", "vfr")
+                       "-vf", "select='lt(n,30)+eq(n,75)+eq(n,76)+not(mod(n,7))'", "-fps_mode", "vfr")
     film.finish(video, sound, tmp_path / "film.mkv", intro=1, **SMALL)
     found = media.probe(tmp_path / "film.mkv")
     seen = read_frames(tmp_path / "film.mkv").mean(axis=(1, 2)).argmax() / found.frame_rate

@@ -402,6 +402,34 @@ def test_what_was_there_stays_when_it_fails(folder, run):
     assert Path("media/Piece-Wet.wav").read_bytes() == b"mine"
 
 
+def test_a_damaged_part_is_named(folder, run):
+    whole = Path("vibes.flac")
+    soundfile.write(whole, soundfile.read("vibes.wav")[0], RATE)
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2:len(data) // 2 + 4000] = bytes(4000)
+    whole.write_bytes(data)
+    for setting in ("", "orbit = 2\n"):
+        result = run(write_table(f'[parts.a]\nfile = "vibes.flac"\n{setting}'))
+        assert_one_line_error(result, "vibes.flac: is damaged")
+    assert_one_line_error(command(ROOT / "eightd.py", "-i", whole, "-o", "out.wav", "--orbit", "2", cwd=folder),
+                          "vibes.flac: is damaged")
+
+
+def test_what_others_leave_beside_the_stems_stays(folder, run):
+    """A file manager's notes, and the folder in which another mix of the same title is at work."""
+    Path("media/.stems/Piece/.another").mkdir(parents=True)
+    Path("media/.stems/Piece/.DS_Store").touch()
+    assert run(write_table(FULL)).returncode == 0
+    assert Path("media/.stems/Piece/.another").is_dir()
+
+
+def test_a_panning_score_that_no_part_follows_is_not_looked_for(folder, run):
+    table = write_table('[panning]\nscore = "nowhere.json"\nclock = "nowhere.mid"\n' + FULL)
+    for _ in range(2):
+        result = run(table)
+        assert result.returncode == 0, result.stderr
+
+
 def test_a_master_that_cannot_be(folder):
     soundfile.write("clicks.wav", np.tile(np.eye(1, RATE)[0], 4) * 0.1, RATE, "FLOAT")
     with pytest.raises(MediaError, match=r"set a lower loudness in \[master\]"):

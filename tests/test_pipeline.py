@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -207,6 +208,16 @@ def test_someone_elses_song(tmp_path):
     assert media.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(2, abs=0.1)
 
 
+def test_settings_reach_the_scripts_as_they_were_given(empty):
+    """Dollar signs, a dash to begin with, and 0 for no."""
+    variables = ["TITLE=Mine", "SONG=-a.mp3", "WEIGHTS=/w/a$b c", "FONT=x$y", "OVERWRITE=0"]
+    printed = make(empty, "gan", "-n", *variables)
+    assert "--overwrite" not in printed and 'musicvideo song -- "$SONG"' in printed
+    assert "--overwrite" in make(empty, "gan", "-n", *variables[:-1], "OVERWRITE=1")
+    assert "FONT=x$y: is not installed" in make(empty, "gan", *variables, code=2)
+    assert "no$thing.toml: no such file" in make(empty, "gan", "TITLE=Mine", "MIX=no$thing.toml", code=2)
+
+
 @pytest.mark.parametrize("title", ["a b", "a/b", "../x", "a;b", "$(shell touch pwned)", "ä", ""])
 def test_titles_that_cannot_be(tmp_path, title):
     folder = checkout(tmp_path / "project")
@@ -275,8 +286,10 @@ def test_mixes_follow_the_table_and_its_parts_wherever_they_are(tmp_path):
 
 def test_help_lists_every_target(tmp_path):
     printed = make(checkout(tmp_path / "project"), "help")
-    for target in "demo scores gan audio video merge build amerge test doctor clean distclean".split():
-        assert f"make {target} " in printed
+    targets = set(" ".join(re.findall(r"^\.PHONY:(.*)", (ROOT / "Makefile").read_text(), re.M)).split())
+    assert {"gan", "audio", "video", "merge", "build", "amerge"} < targets
+    for target in targets - {"help", "checked", "FORCE"}:
+        assert f"make {target} " in printed, target
     for variable in "TITLE SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS SYSTEM_DEPS".split():
         assert f"  {variable} " in printed
 

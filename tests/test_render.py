@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_media, read_frames
+from conftest import ROOT, command, make_media, read_frames
 from PIL import Image
 from stub import Stub, drifting, flashing
 
@@ -365,6 +366,15 @@ def test_sound_is_copied_where_the_container_can_hold_it(song, tmp_path, suffix,
     assert abs(len(samples(video)) / CD - 2) < 0.1
 
 
+@pytest.mark.parametrize("suffix, container, options", [
+    (".mp3", ".mp4", ["-ar", "11025"]), (".mov", ".mkv", ["-c:a", "adpcm_ima_qt"]), (".aiff", ".mkv", ["-c:a", "pcm_s8"]),
+])
+def test_sound_that_the_container_refuses_after_all_is_encoded(song, tmp_path, suffix, container, options):
+    video = make(make_media(tmp_path / f"song{suffix}", "-i", song, *options), tmp_path / f"a{container}", drifting(2))
+    assert stream(video, "codec_name", "a")["codec_name"] == "aac"
+    assert abs(len(samples(video)) / CD - 2) < 0.1
+
+
 @pytest.mark.parametrize("layout", ["5.1", "7.1", "quad"])
 @pytest.mark.parametrize("container", [".mp4", ".webm"])
 def test_sound_of_many_channels(tmp_path, layout, container):
@@ -407,6 +417,20 @@ def test_song_and_video_of_any_name(song, tmp_path):
     original.write_bytes(Path(song).read_bytes())
     video = make(original, tmp_path / f"{name}.mp4", drifting(1))
     assert media.probe(video).audio_codec == "aac"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_names_in_no_encoding(song, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    original = folder / os.fsdecode(b"\xfe.wav")
+    original.write_bytes(Path(song).read_bytes())
+    run = partial(command, env={**os.environ, "PYTHONIOENCODING": "utf-8", "XDG_CACHE_HOME": str(tmp_path)})
+    drawn = run("visualize.py", "--song", original, "--generator", "cppn", "--resolution", "16", "--fps", "2",
+                "--duration", "2", "--output_file", folder / "a.mp4")
+    assert drawn.returncode == 0, drawn.stderr
+    decoded = run("-m", "musicvideo", "song", original, folder / "a.wav")
+    assert decoded.returncode == 0 and "\\udcfe.wav" in decoded.stdout, decoded.stderr
 
 
 @pytest.mark.parametrize("output, options, words", [

@@ -149,6 +149,22 @@ def test_video_is_as_long_as_the_song(door, tmp_path):
     assert abs(found.duration - 2) < 1001 / 24000
 
 
+@pytest.mark.parametrize("asked, given", [
+    ([], "auto"), (["--quality", "draft"], "lowest"), (["--precision", "fp32"], "fp32"),
+    (["--quality", "draft", "--precision", "fp32"], "fp32"),
+])
+def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
+    precisions = []
+
+    def load(name, resolution, *, precision, **options):
+        precisions.append(precision)
+        return Stub(resolution)
+
+    monkeypatch.setattr(generators, "load", load)
+    assert door("--output_file", "a.mp4", *asked).returncode == 0
+    assert precisions == [given]
+
+
 # -- The same again -----------------------------------------------------------------------------------------
 
 
@@ -521,6 +537,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     (["--device", "gpu"], ["device", "gpu", "cuda:N"]),
     (["--precision", "int4"], ["precision", "int4", "fp16"]),
     (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
+    (["--storyboard", "a.jpg"], ["storyboard", "a.jpg", ".png"]),
     (["--output_file", SONG], [str(SONG)]),
     (["--crf", "99"], ["crf", "99", "0..51"]),
     (["--resolution", "33"], ["33", "even"]),

@@ -124,7 +124,9 @@ class Mix:
     @property
     def files(self) -> list[str]:
         """Everything it is made from."""
-        sources = [*(part.file for part in self.parts.values()), self.panning_score, self.clock, self.table]
+        scored = any(part.set is not None for part in self.parts.values())
+        score = [self.panning_score, self.clock] if scored else []
+        sources = [*(part.file for part in self.parts.values()), *score, self.table]
         return [path for path in sources if path is not None]
 
 
@@ -257,12 +259,13 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
         sum_files(wet_inputs, work / "wet.wav", gain=mix.wet.gain)
         master_file(work / "wet.wav", wet_partial, mix.master)
         progress()
-        for stem in kept.iterdir():
-            if stem.name not in stem_names.values():
-                shutil.rmtree(stem)
     if note:
         with atomic(note) as partial:
             partial.write_text(_made(made_of, [dry, wet]))
+        for stem in Path(stems).iterdir():
+            # What is hidden is not ours, or another mix is making it.
+            if stem.name not in stem_names.values() and not stem.name.startswith("."):
+                shutil.rmtree(stem)
     return True
 
 

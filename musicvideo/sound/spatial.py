@@ -193,7 +193,17 @@ def _write(file, path, format, subtype, motion, model, width, gain, progress) ->
     return peak
 
 
-def open_sound(path: str | PathLike) -> soundfile.SoundFile:
+class Sound(soundfile.SoundFile):
+    """A sound file that is read; one that is damaged further on says so itself."""
+
+    def read(self, *args, **options) -> np.ndarray:
+        try:
+            return super().read(*args, **options)
+        except soundfile.LibsndfileError as error:
+            raise MediaError(f"{self.name}: is damaged ({error.error_string.rstrip('.')}); export it again") from None
+
+
+def open_sound(path: str | PathLike) -> Sound:
     """Open a mono or stereo sound file.
 
     Raises:
@@ -201,7 +211,7 @@ def open_sound(path: str | PathLike) -> soundfile.SoundFile:
     """
     require_file(path)
     try:
-        file = soundfile.SoundFile(path)
+        file = Sound(path)
     except (soundfile.LibsndfileError, TypeError):           # TypeError: raw samples, which need a rate
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
     if not file.seekable():

@@ -143,7 +143,7 @@ def finish(
             [
                 *media.SAFE_INPUT, "-i", media.source(video),
                 *(["-i", media.source(card)] if title else []),
-                "-filter_complex_script", script,
+                media.graph_option(), script,
                 "-map", "[film]",
                 *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []), "-pix_fmt", "yuv420p",
                 "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
@@ -177,7 +177,7 @@ def check(
         load_font(font, title, 16)
     if codec not in CODECS:
         raise MediaError(f"ENCODER={codec}: unknown (choose {', '.join(CODECS)})")
-    CODECS[codec].require(max(width, height))
+    CODECS[codec].require(width, height)
 
 
 def intro_length(intro: float, rate: Fraction) -> Fraction:
@@ -258,8 +258,8 @@ def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, o
     frames = round(shown * rate)
     filters = [f"[0:v]fps={rate}", _on_grid(rate)]
     if wait:
-        used = round(INTRO_SOURCE * rate) + 1
-        stretch = (wait * rate - 1) / (used - 1)     # its last frame, the video's first, is shown once
+        used = max(1, round(INTRO_SOURCE * rate)) + 1
+        stretch = max(1, wait * rate - 1) / (used - 1)       # its last frame, the video's first, is shown once
         filters += [
             "split[opening][whole]",
             f"[opening]trim=end_frame={used}",

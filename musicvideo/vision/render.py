@@ -106,7 +106,7 @@ def encoding(
         raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
     elif not 0 <= crf <= chosen.worst:
         raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
-    chosen.require(size)
+    chosen.require(size, size)
     return Encoding(fps, codec, crf, size)
 
 
@@ -202,7 +202,7 @@ class Work:
             notice(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
             self._clear()
         with media.atomic(self._note) as partial_file:
-            partial_file.write_text(json.dumps(settings, indent=2, ensure_ascii=False))
+            partial_file.write_text(json.dumps(settings, indent=2))
 
 
 def render(
@@ -250,7 +250,7 @@ def render(
         join([work.segment(index) for index in range(len(plan))], plan, song, whole,
              encoding=encoding, duration=trajectory.duration, settings=settings)
         with media.atomic(f"{work.output}.json") as beside:
-            beside.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            beside.write_text(json.dumps(settings, indent=2) + "\n")
         os.replace(whole, work.output)
     finally:
         whole.unlink(missing_ok=True)
@@ -387,33 +387,40 @@ def join(
     """
     rate = encoding.fps
     script = parts[0].with_name("segments.ffconcat")
-    script.write_text("ffconcat version 1.0\n" + "".join(
+    script.write_bytes(os.fsencode("ffconcat version 1.0\n" + "".join(
         # Whole and quoted: FFmpeg takes a "#" in the folder of a relative name for the end of it.
         "file '{}'\nduration {:.6f}\n".format(media.source(part).replace("'", r"'\''"), len(numbers) / float(rate))
         for part, numbers in zip(parts, plan)
-    ))
+    )))
     # FFmpeg's concat counts in microseconds, which most frame rates are no multiple of: back onto the exact grid.
     exact = "round({0}*TB*{1})/({1})/TB"
     grid = f"setts=pts={exact.format('PTS', rate)}:dts={exact.format('DTS', rate)}"
     container = CONTAINERS[output.suffix.lower()]
     sound = media.probe(song)
-    copied = container.audio.fullmatch(sound.audio_codec)
     tag = ["-tag:v", "hvc1"] if encoding.codec.startswith("hevc") and output.suffix.lower() != ".mkv" else []
-    media.run(
-        [
-            "ffmpeg", "-v", "error", "-y",
-            "-f", "concat", "-safe", "0", "-i", media.source(script),
-            # The trajectory begins with the first sound, wherever that is in its file.
-            *media.SAFE_INPUT, "-itsoffset", repr(-sound.audio_start), "-t", repr(duration + sound.audio_start),
-            "-i", media.source(song),
-            "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
-            "-map", "1:a:0", *(("-c:a", "copy") if copied else container.reencode),
-            "-map_chapters", "-1", "-map_metadata", "1",
-            "-metadata", f"comment={json.dumps(settings, ensure_ascii=False)}",
-            "-movflags", "+faststart", media.source(output),
-        ],
-        doing=f"joining {len(parts)} segments with {song}",
-    )  # fmt: skip
+
+    def write(audio: Sequence[str]) -> None:
+        media.run(
+            [
+                "ffmpeg", "-v", "error", "-y",
+                "-f", "concat", "-safe", "0", "-i", media.source(script),
+                # The trajectory begins with the first sound, wherever that is in its file.
+                *media.SAFE_INPUT, "-itsoffset", repr(-sound.audio_start), "-t", repr(duration + sound.audio_start),
+                "-i", media.source(song),
+                "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
+                "-map", "1:a:0", *audio,
+                "-map_chapters", "-1", "-map_metadata", "1",
+                "-metadata", f"comment={json.dumps(settings)}",
+                "-movflags", "+faststart", media.source(output),
+            ],
+            doing=f"joining {len(parts)} segments with {song}",
+        )  # fmt: skip
+
+    if container.audio.fullmatch(sound.audio_codec):
+        # A container may hold a codec, and yet not at every rate.
+        with suppress(MediaError):
+            return write(["-c:a", "copy"])
+    write(container.reencode)
 
 
 def is_made(video: str | os.PathLike, settings: Mapping) -> bool:

@@ -37,7 +37,8 @@ def strip(film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 
             frame = Image.fromarray(clip.get_frame(time)).resize((cell, height), Image.Resampling.LANCZOS)
             corner = (number % columns * (cell + GAP), number // columns * (height + GAP))
             page.paste(frame, corner)
-            draw.text((corner[0] + cell / 30, corner[1] + height - cell / 30), f"{time // 60:.0f}:{time % 60:02.0f}",
+            minutes, seconds = divmod(round(time), 60)
+            draw.text((corner[0] + cell / 30, corner[1] + height - cell / 30), f"{minutes}:{seconds:02}",
                       font=font, anchor="ls", stroke_width=2, stroke_fill="black")
     try:
         with media.atomic(output) as partial:

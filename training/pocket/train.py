@@ -244,12 +244,18 @@ class Training:
     def start_from(self, path: Path) -> None:
         """Take what another run of the same width learned, which may know fewer classes and draw smaller pictures."""
         network, names = read_checkpoint(path)
+        self.require_names(names, path)
         known = network.embeddings
         likely = torch.randn(self.classes - len(names), known.shape[1])
         unknown = known.mean(dim=0) + 0.5 * known.std(dim=0) * likely
         network.embeddings = torch.nn.Parameter(torch.cat([known, unknown]))
         self.network.grow_from(network.to(self.device), *self.conditions(64))
         self.average.load_state_dict(self.network.state_dict())
+
+    def require_names(self, names: list[str], path: Path) -> None:
+        """Stop unless the classes of a checkpoint are the first of ours."""
+        if names != self.targets.names[:len(names)]:
+            raise SystemExit(f"{path}: its classes are others, or in another order, than those of the textures")
 
     def save(self, path: Path) -> None:
         """Write the state; a run that is killed leaves the last whole one."""
@@ -271,6 +277,7 @@ class Training:
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
         state = torch.load(path, map_location=self.device, weights_only=True)
+        self.require_names(state["names"], path)
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -344,6 +351,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="threads that share a batch, on a CPU")
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
+    if arguments.stages[-1][0] != arguments.resolution:
+        parser.error(f"--stages: the last is to be {arguments.resolution}, the resolution")
     if arguments.workers > 1:
         torch.set_num_threads(1)
     torch.set_float32_matmul_precision("high")

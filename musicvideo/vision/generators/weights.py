@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import filelock
 import requests
 import torch
 from platformdirs import user_cache_path
@@ -158,8 +159,13 @@ def fetch(resolution: int, *, progress: Callable[..., tqdm] = SILENT) -> Path:
     file = cache() / published_name(resolution)
     if file.is_file():
         return file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(file.with_name(f".{file.name}.lock")):      # another run may be fetching it now
+        return file if file.is_file() else _fetch(resolution, file, progress)
+
+
+def _fetch(resolution: int, file: Path, progress: Callable[..., tqdm]) -> Path:
     part = file.with_name(f"part-{file.name}")
-    part.parent.mkdir(parents=True, exist_ok=True)
     problem = None
     for url in SOURCES[resolution]:
         try:
