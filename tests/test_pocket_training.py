@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import command
 from PIL import Image, ImageDraw
 
 from musicvideo.vision.generators import weights as biggan_weights
@@ -198,6 +199,20 @@ def test_more_classes_and_larger_pictures_start_from_what_was_learned(targets, t
     for name, weight in newer.network.named_parameters():
         changed = (weight != before[name]).flatten(1).any(dim=1) if weight.dim() > 1 else weight != before[name]
         assert changed.float().mean() > 0.9, name
+
+
+def test_a_checkpoint_of_other_classes_is_refused(targets, textures, tmp_path):
+    older = training(targets)
+    older.save(tmp_path / "checkpoint.pt")
+    newer = training(Targets({**textures, "names": list(SHAPES)[::-1]}))
+    for take in (newer.start_from, newer.load):
+        with pytest.raises(SystemExit, match="its classes are others, or in another order"):
+            take(tmp_path / "checkpoint.pt")
+
+
+def test_the_last_stage_is_at_the_resolution():
+    result = command("-m", "training.pocket.train", "runs/none", "--resolution", "256")
+    assert result.returncode == 2 and "--stages: the last is to be 256, the resolution" in result.stderr
 
 
 def test_architectures_are_those_that_were_published():

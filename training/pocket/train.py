@@ -35,7 +35,7 @@ SHARPENING = 3.0               # power of a weight, as a share of the strongest:
 SINGLES, PAIRS = 0.3, 0.15     # shares of a batch with one class and with two; half of the rest has three to twelve,
                                # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))     # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE = 1.2, 0.2     # weights of the other two parts of the loss
+EDGES, STRUCTURE = 2.0, 0.2     # weights of the other two parts of the loss
 WARM_UP = 100                  # steps until the learning rate is reached
 PLATEAU = 0.4                  # of all steps at that rate; then a cosine down to
 FINAL_RATE = 0.02              # of it

@@ -244,13 +244,13 @@ class BigGAN:
 
 
 class Pocket(BigGAN):
-    """The embedded BigGAN-deep: a small one, trained by this project (see training/pocket), drawing 128x128.
+    """The embedded BigGAN-deep: a small one, trained by this project (see training/pocket), drawing 256x256.
 
     A song sounds twelve pitches at once, and twelve objects in one are none. So the weaker classes are weakened first,
     and the strongest one to three decide what is seen.
     """
 
-    SHARPENING = 3.0           # power of a class weight, as a share of the strongest
+    SHARPENING = 3.0           # power of a class weight, as a share of the strongest: what the network was trained with
 
     @classmethod
     def sharpened(cls, classes: np.ndarray) -> np.ndarray:
