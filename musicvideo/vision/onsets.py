@@ -7,11 +7,13 @@ import os
 import librosa
 import numpy as np
 
-from musicvideo.vision.features import SAMPLE_RATE, load_song
+from musicvideo.vision.features import HOP_UNIT, QUIET, SAMPLE_RATE, Song, in_blocks
+
+HOP = 8 * HOP_UNIT             # samples between two looks
 
 
 def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
-    """Find onsets by spectral flux.
+    """Find onsets by spectral flux, in a song of any length.
 
     Args:
         song: any audio file.
@@ -19,10 +21,15 @@ def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
     Returns:
         (seconds, strength) in order; strength 0..1, where 1 is the strength that one onset in twenty exceeds.
     """
-    envelope = librosa.onset.onset_strength(y=load_song(song), sr=SAMPLE_RATE)
-    frames = librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE)
+    def flux(piece: np.ndarray) -> np.ndarray:
+        power = librosa.feature.melspectrogram(y=piece, sr=SAMPLE_RATE, hop_length=HOP)
+        decibels = librosa.power_to_db(power, amin=QUIET, top_db=None)
+        return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=HOP)
+
+    envelope, _ = in_blocks(flux, Song(song), HOP)
+    frames = librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE, hop_length=HOP)
     if not len(frames):
         return []
     strengths = envelope[frames] / np.percentile(envelope[frames], 95)
-    times = librosa.frames_to_time(frames, sr=SAMPLE_RATE)
+    times = librosa.frames_to_time(frames, sr=SAMPLE_RATE, hop_length=HOP)
     return [(float(time), float(min(strength, 1))) for time, strength in zip(times, strengths)]
