@@ -16,11 +16,13 @@ SHELL := /bin/sh
 
 TITLE ?= Impassive
 SONG ?=
-GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),cppn,biggan)
+GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),pocket,biggan)
 RESOLUTION ?= 512
 FPS ?= 30
 SEED ?= 7
-CLASSES ?=
+# What the piece is about: the first is seen most, for it belongs to the pitch that sounds most.
+CLASSES ?= $(if $(filter Impassive-pocket,$(TITLE)-$(GENERATOR)),mushroom eye hourglass butterfly moon 'spider web' \
+	jellyfish snowflake candle brain skull bell)
 WEIGHTS ?=
 GAN_FLAGS ?=
 OVERWRITE ?=
@@ -205,7 +207,7 @@ media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY) checked
 	$(DRAW) --output_file $@ $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
 else
 media/$(TITLE).mp4:
-	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
+	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=pocket\`," \
 	"which needs no weights), with the same TITLE" >&2; exit 1
 endif
 

@@ -1,6 +1,6 @@
 """A song -> a square video: a picture generator steered by the song's loudness and pitches.
 
-    python visualize.py --song media/Impassive.wav --generator cppn --output_file out.mp4 --duration 10
+    python visualize.py --song media/Impassive.wav --generator pocket --output_file out.mp4 --duration 10
     python visualize.py --song song.mp3 --classes mushroom "grand piano" castle --fps 30 --seed 7 --output_file song.mp4
     python visualize.py --list_classes castle
     python visualize.py --like song.mp4 --jitter 0.8 --output_file livelier.mp4

@@ -319,7 +319,7 @@ def test_two_runs_share_a_download(source):
 
 def test_a_download_breaks_off_resumes_and_is_kept(source, monkeypatch):
     monkeypatch.setattr(Files, "limit", 100_000_000)
-    with pytest.raises(MediaError, match="could not be downloaded .*biggan-deep-128-pytorch_model.bin.*--generator cppn"):
+    with pytest.raises(MediaError, match="could not be downloaded .*biggan-deep-128-pytorch_model.bin.*--generator pocket"):
         weights.fetch(128)
     (part,) = kept(source)
     have = part.stat().st_size
@@ -352,7 +352,7 @@ def test_offline_without_weights_names_files_place_and_way_out(tmp_path, monkeyp
         generators.load("biggan", resolution=512)
     message = str(caught.value)
     assert "\n" not in message
-    for wanted in ("biggan-deep-512-pytorch_model.bin", str(tmp_path), "--generator cppn", "GENERATOR=cppn"):
+    for wanted in ("biggan-deep-512-pytorch_model.bin", str(tmp_path), "--generator pocket", "GENERATOR=pocket"):
         assert wanted in message
 
 

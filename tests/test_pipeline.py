@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from conftest import ROOT, make_media, read_frames
 from scipy.signal import resample_poly
 
 from musicvideo import media
+from musicvideo.vision import generators
+from musicvideo.vision.labels import resolve
 
 SMALL = ["RESOLUTION=64", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]
 TINY = ["TITLE=Tiny", *SMALL]
@@ -206,6 +209,16 @@ def test_someone_elses_song(tmp_path):
     after = times(folder)
     assert not [name for name in before if after[name] == before[name]]
     assert media.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(2, abs=0.1)
+
+
+def test_the_demo_draws_things_by_name(empty):
+    (drawing,) = [line for line in make(empty, "-n", "demo").splitlines() if "visualize.py" in line]
+    arguments = shlex.split(drawing)
+    assert arguments[arguments.index("--generator") + 1] == "pocket"
+    first = arguments.index("--classes") + 1
+    named = arguments[first:next(i for i in range(first, len(arguments)) if arguments[i].startswith("--"))]
+    assert named[0] == "mushroom"
+    assert len(set(resolve(named, generators.labels("pocket")))) == 12
 
 
 def test_settings_reach_the_scripts_as_they_were_given(empty):

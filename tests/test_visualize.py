@@ -95,7 +95,7 @@ def test_frame_rates_are_numbers_or_fractions(text, rate):
 def test_help_shows_a_command_to_copy():
     result = command("visualize.py", "--help")
     assert result.returncode == 0
-    assert "python visualize.py --song media/Impassive.wav --generator cppn --output_file out.mp4 --duration 10" \
+    assert "python visualize.py --song media/Impassive.wav --generator pocket --output_file out.mp4 --duration 10" \
         in result.stdout
 
 

@@ -177,7 +177,7 @@ def _fetch(resolution: int, file: Path, progress: Callable[..., tqdm]) -> Path:
         raise MediaError(
             f"BigGAN's weights could not be downloaded ({problem}): put {published_name(resolution)} into {cache()}, "
             f"or name its folder (--weights DIR, WEIGHTS=DIR), or draw with the embedded generator "
-            f"(--generator cppn, GENERATOR=cppn)"
+            f"(--generator pocket, GENERATOR=pocket)"
         )
     try:
         if resolution in CHECKSUMS and sha256(part) != CHECKSUMS[resolution]:
