@@ -23,7 +23,7 @@ from torch import Tensor
 NOISE = 128                    # length of a noise vector
 FACTORS = 12                   # of its directions that mean something
 
-CALM = 0.32                   # of all movements: loud music at default sensitivity should flow, not flicker
+CALM = 0.28                   # of all movements: loud music at default sensitivity should flow, not flicker
 MOST = 6                       # classes of a mixture that are drawn, the strongest
 BLEND = 0.06                   # how softly silhouettes unite, in widths of a texture
 LOYALTY = 1.4                  # how much the strength of a class counts for the colour of a place
