@@ -107,10 +107,14 @@ def run_ffmpeg(
             raise MediaError(f"{doing}: ffmpeg failed: {last_line(complaints.read())}")
 
 
+def ffmpeg_version() -> str:
+    """What this machine's FFmpeg calls itself, such as "5.1.6-0+deb12u1"; nightly builds have a date or a hash."""
+    return run(["ffmpeg", "-version"], doing="asking for the version").decode(errors="replace").split()[2]
+
+
 def graph_option() -> str:
     """How this machine's FFmpeg is told a file with a filter graph: the option for it changed with FFmpeg 7."""
-    banner = run(["ffmpeg", "-version"], doing="asking for the version").decode(errors="replace")
-    release = re.match(r"ffmpeg version n?(\d+)\.", banner)        # nightly builds have a date or a hash instead
+    release = re.match(r"n?(\d+)\.", ffmpeg_version())
     return "-filter_complex_script" if release and int(release[1]) < 7 else "-/filter_complex"
 
 

@@ -127,11 +127,10 @@ def versions() -> dict[str, str]:
     for name in packages:
         with suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
-    banner = media.run(["ffmpeg", "-version"], doing="asking for the version").decode().split()
     return {
         "python": platform.python_version(),
         **installed,
-        "ffmpeg": banner[2],
+        "ffmpeg": media.ffmpeg_version(),
     }
 
 

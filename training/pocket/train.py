@@ -1,8 +1,8 @@
 """Train the generator: draw random conditions, render their targets, learn to draw the same.
 
     python -m training.pocket.train runs/first                       # two CPU cores: a night
-    python -m training.pocket.train runs/large --width 32 --batch 256 --steps 24000 --lr 0.003 --bf16 --compile    # a GPU
 
+The README beside this file has the commands for larger pictures and for a GPU.
 The same command goes on where an interrupted run was. In the run's folder: `checkpoint.pt`, `log.jsonl` (a line of
 figures at intervals) and `grid-<step>.png` (drawn on the left, targets on the right; the last rows are mixtures).
 Wants torch and NumPy only.
