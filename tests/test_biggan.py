@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from musicvideo.media import MediaError
 from musicvideo.vision import generators
-from musicvideo.vision.generators import backends, weights
-from musicvideo.vision.generators.biggan import Network, fold_upsampling, statistics, to_bytes
+from musicvideo.vision.generators import backends, kernels, weights
+from musicvideo.vision.generators.biggan import Network, statistics, to_bytes
 from tests.random_biggan import random_biggan, save
 
 
@@ -91,11 +91,31 @@ def test_truncations_between_rows_are_interpolated(folder):
     assert torch.equal(statistics(norm, 1.0)[0], norm.running_means[50])
 
 
-def test_torch_draws_what_openvino_draws(folder, generator):
-    noise, classes = vectors(2)
-    plain = backends.TorchBackend(Network(weights.load(128, folder), 1.0), "cpu")
+BACKENDS = {
+    "torch": lambda network: backends.TorchBackend(network, "cpu"),
+    "OpenVINO": backends.OpenVINOBackend,
+    "AVX-512": functools.partial(backends.KernelBackend, lanes=16),
+    "AVX2": functools.partial(backends.KernelBackend, lanes=8),
+}
+LACKING = {
+    "torch": False,
+    "OpenVINO": backends.openvino is None,
+    "AVX-512": kernels.lanes() != 16,
+    "AVX2": kernels.lanes() is None,
+}
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.skipif(lacking, reason=f"no {name} in this machine"))
+    for name, lacking in LACKING.items()
+])
+def test_every_backend_draws_the_same(name, folder, generator):
+    noise, classes = vectors(3)
+    backend = BACKENDS[name](Network(weights.load(128, folder), 1.0))
     styles = next(generator.styles(torch.tensor(noise).float(), torch.tensor(classes).float()))
-    assert psnr(plain(styles), drawn(generator, noise, classes)) > 90
+    pictures = backend(styles)
+    assert psnr(pictures, drawn(generator, noise, classes)) > 90
+    assert torch.equal(backend(styles[1:2]).cpu(), pictures[1:2].cpu())
 
 
 def test_a_device_short_of_memory_draws_fewer_at_once(folder, generator, monkeypatch):
@@ -137,12 +157,16 @@ def test_the_lowest_precision_of_a_cpu_draws_nearly_the_same(folder, generator):
     assert np.array_equal(whole[3:4], rough.frames(noise[3:4], classes[3:4]))
 
 
-@pytest.mark.skipif(backends.openvino is None, reason="no OpenVINO for this system")
+@pytest.mark.skipif(backends.openvino is None and not kernels.lanes(), reason="nothing but torch for this system")
 def test_the_faster_of_two_is_taken_and_says_what_it_is(folder, generator):
     network = Network(weights.load(128, folder), 1.0)
     slow = backends.TorchBackend(network, "cpu")
     assert backends.fastest([slow, generator.backend], network) is generator.backend
-    assert generator.runs_on == "OpenVINO on the CPU, float32" and slow.name == "torch on cpu, float32"
+    assert slow.name == "torch on cpu, float32"
+    if kernels.lanes():
+        assert generator.runs_on == f"kernels of {kernels.lanes()} lanes on the CPU, float32"
+    else:
+        assert generator.runs_on == "OpenVINO on the CPU, float32"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -160,7 +184,8 @@ def test_folded_upsampling_is_a_doubling_and_a_convolution():
     x, weight = torch.randn(1, 5, 6, 7, dtype=torch.double), torch.randn(4, 5, 3, 3)
     doubled = torch.nn.functional.interpolate(x, scale_factor=2)
     wanted = torch.nn.functional.conv2d(doubled, weight.double(), padding=1)
-    found = torch.nn.functional.conv_transpose2d(x, fold_upsampling(weight).double(), stride=2, padding=1)
+    weight = backends.fold_upsampling(weight).double()
+    found = torch.nn.functional.conv_transpose2d(x, weight, stride=2, padding=1)
     assert torch.allclose(found, wanted, atol=1e-5)
 
 

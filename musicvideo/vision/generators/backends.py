@@ -1,12 +1,18 @@
-"""What computes BigGAN's network: OpenVINO on CPUs, plain torch on everything else.
+"""What computes BigGAN's network: kernels of our own or OpenVINO on CPUs, torch on everything else.
 
 A backend gives the network its operations, all on (B, channels, height, width), and runs it on whole styles.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musicvideo.media import MediaError
+from musicvideo.vision.generators import kernels
 
 try:
     import openvino
@@ -28,6 +35,8 @@ STRIPS = 16                    # the largest picture at 512 is 134 MB, a strip o
 STREAMS = 4                    # pictures drawn side by side on a CPU, at most; each takes 0.4 GB at 512
 GPU_BATCH = 16                 # pictures in a pass on a GPU
 FAITHFUL = 50                  # dB PSNR against fp32 that a lower precision must reach to be chosen unasked
+# From the pictures of each row of kernels, three channels for each, to those of the kernels: shifted and summed.
+ROWS_TO_RGB = torch.eye(9).view(3, 3, 9, 1).permute(1, 2, 0, 3).contiguous()
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -94,10 +103,15 @@ def start(network: Any, names: Sequence[str], precision: str) -> Backend:
 def start_on(device: str, network: Any, precision: str) -> Backend:
     """The backend of one device; `network` and `precision` as for `start`."""
     if device == "cpu":
+        rough = precision == "lowest" and openvino is not None and "BF16" in openvino.Core().get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        )
+        lanes = kernels.lanes()
+        if not rough and lanes and network.width % (8 * lanes) == 0:
+            return KernelBackend(network, lanes)
         if openvino is None:
             return TorchBackend(network, device)
-        known = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return OpenVINOBackend(network, "bf16" if precision == "lowest" and "BF16" in known else "fp32")
+        return OpenVINOBackend(network, "bf16" if rough else "fp32")
     if precision in ("auto", "lowest"):
         precision = "fp16" if is_faithful(network, device, torch.float16) else "fp32"
     return TorchBackend(network, device, PRECISIONS[precision])
@@ -130,9 +144,23 @@ def trial(network: Any, count: int) -> Tensor:
     return F.linear(conditions, network.style_weight, network.style_bias)
 
 
+def fold_upsampling(weight: Tensor) -> Tensor:
+    """3x3 kernels that follow a doubling -> 4x4 kernels of a transposed convolution with stride 2.
+
+    They are the 3x3 kernels convolved with a 2x2 square of ones: 4 multiplications where there were 9.
+    """
+    taps = F.conv2d(weight.flatten(0, 1)[:, None], torch.ones(1, 1, 2, 2), padding=1)
+    return taps.view(*weight.shape[:2], 4, 4).flip(2, 3).transpose(0, 1).contiguous()
+
+
 def same(weight: Tensor) -> list[int]:
     """Padding with which a convolution keeps a picture's size."""
     return [size // 2 for size in weight.shape[2:]]
+
+
+def strips_of(height: int) -> int:
+    """How many strips a picture is cut into on a CPU."""
+    return STRIPS if height >= TALL else 1
 
 
 class TorchOps:
@@ -142,25 +170,29 @@ class TorchOps:
         self.place = place                      # brings a weight to the device, in its precision and layout
         self.placed: dict[int, Tensor] = {}
 
-    def constant(self, weight: Tensor) -> Tensor:
+    def constant(self, weight: Tensor, fold: Callable[[Tensor], Tensor] = lambda weight: weight) -> Tensor:
         if id(weight) not in self.placed:
-            self.placed[id(weight)] = self.place(weight)
+            self.placed[id(weight)] = self.place(fold(weight))
         return self.placed[id(weight)]
 
-    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(x, self.constant(weight), None if bias is None else self.constant(bias), padding=same(weight))
+    def conv(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, plus: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        bias = None if bias is None else self.constant(bias)
+        out = F.conv2d(x, self.constant(weight), bias, padding=same(weight))
+        return out if plus is None else out + plus
 
     def doubling_conv(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.constant(weight), stride=2, padding=1)
+        return F.conv_transpose2d(x, self.constant(weight, fold_upsampling), stride=2, padding=1)
+
+    def sum_rows(self, x: Tensor, bias: Tensor) -> Tensor:
+        return self.conv(x, ROWS_TO_RGB, bias)
 
     def affine_relu(self, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         return torch.addcmul(offset, x, scale).relu_()
 
     def scale(self, x: Tensor, scale: Tensor) -> Tensor:
         return x * self.constant(scale)
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
 
     def relu(self, x: Tensor) -> Tensor:
         return x.relu()
@@ -285,21 +317,24 @@ class OpenVINOOps:
     def constant(self, weight: Tensor) -> Any:
         return ov.constant(weight.numpy())
 
-    def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
+    def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None, plus: Any = None) -> Any:
         out = ov.convolution(x, self.constant(weight), [1, 1], same(weight), same(weight), [1, 1])
-        return out if bias is None else ov.add(out, self.constant(bias.view(1, -1, 1, 1)))
+        if bias is not None:
+            out = ov.add(out, self.constant(bias.view(1, -1, 1, 1)))
+        return out if plus is None else ov.add(out, plus)
 
     def doubling_conv(self, x: Any, weight: Tensor) -> Any:
-        return ov.convolution_backprop_data(x, self.constant(weight), [2, 2], pads_begin=[1, 1], pads_end=[1, 1])
+        weight = self.constant(fold_upsampling(weight))
+        return ov.convolution_backprop_data(x, weight, [2, 2], pads_begin=[1, 1], pads_end=[1, 1])
+
+    def sum_rows(self, x: Any, bias: Tensor) -> Any:
+        return self.conv(x, ROWS_TO_RGB, bias)
 
     def affine_relu(self, x: Any, scale: Any, offset: Any) -> Any:
         return ov.relu(ov.add(ov.multiply(x, scale), offset))
 
     def scale(self, x: Any, scale: Tensor) -> Any:
         return ov.multiply(x, self.constant(scale))
-
-    def add(self, x: Any, y: Any) -> Any:
-        return ov.add(x, y)
 
     def relu(self, x: Any) -> Any:
         return ov.relu(x)
@@ -313,7 +348,7 @@ class OpenVINOOps:
     def cut(self, x: Any, count: int | None = None) -> list[Any]:
         height = x.shape[2]
         if count is None:
-            count = STRIPS if height >= TALL else 1
+            count = strips_of(height)
         rows = height // count
         return [ov.slice(x, [top], [top + rows], [1], [2]) for top in range(0, height, rows)] if count > 1 else [x]
 
@@ -384,3 +419,241 @@ class OpenVINOBackend:
     def keep(self, request: Any, index: int) -> None:
         """Take a finished picture out of its request."""
         self.pictures[index] = torch.from_numpy(request.get_output_tensor().data[0])
+
+
+@dataclass
+class Rows:
+    """Rows of tiles of a convolution, computed when they are wanted: as strips, they are used while in the cache."""
+
+    compute: Callable[[int, int], Tensor]       # from a row to a row
+    begin: int
+    end: int
+
+    def __call__(self) -> Tensor:
+        return self.compute(self.begin, self.end)
+
+    def cut(self, count: int) -> list[Rows]:
+        step = (self.end - self.begin) // count
+        return [Rows(self.compute, begin, begin + step) for begin in range(self.begin, self.end, step)]
+
+
+@dataclass
+class Activated:
+    """A picture whose affine and ReLU are done on its way into a convolution."""
+
+    x: Tensor | Rows
+    scale: Tensor
+    offset: Tensor
+
+    def __post_init__(self) -> None:
+        self.height = (self.x.end - self.x.begin) * kernels.TILE if isinstance(self.x, Rows) else len(self.x)
+
+    def picture(self) -> Tensor:
+        return self.x() if isinstance(self.x, Rows) else self.x
+
+
+@dataclass
+class Skip:
+    """A picture that is scaled, and doubled maybe, on its way onto the result of a convolution."""
+
+    x: Tensor
+    factor: Tensor | None = None
+    doubled: bool = False
+
+
+class KernelOps:
+    """The operations by kernels of our own. Pictures are (height, width, channels).
+
+    Args:
+        lanes: numbers in a register of the processor.
+        threads: that share the work of an operation.
+    """
+
+    def __init__(self, lanes: int, threads: int) -> None:
+        self.kernels = kernels.compiled(lanes)
+        self.threads = threads
+        self.pool = ThreadPoolExecutor(threads)
+        self.placed: dict[int, Tensor] = {}
+        self.unused: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+
+    def empty(self, *shape: int) -> Tensor:
+        """A tensor in memory that the process already has: new pages cost as much as what is written on them."""
+        size = math.prod(shape)
+        try:
+            memory = self.unused[size].pop()
+        except IndexError:
+            memory = torch.empty(size).numpy()      # at whole cache lines, which numpy's is not
+        borrowed = memory[:]                    # lives until the last tensor on it is gone
+        weakref.finalize(borrowed, self.unused[size].append, memory).atexit = False
+        return torch.from_numpy(borrowed).view(shape)
+
+    def constant(self, weight: Tensor, arrange: Callable[[Tensor], Tensor]) -> Tensor:
+        if id(weight) not in self.placed:
+            self.placed[id(weight)] = self.kernels.pack(arrange(weight))
+        return self.placed[id(weight)]
+
+    def share(self, begin: int, end: int, step: int, work: int, compute: Callable[[int, int, int], None]) -> None:
+        """Have several threads compute a part each, from a place to a place, with room for `work` numbers."""
+        part = -(-(end - begin) // (step * self.threads)) * step
+
+        def run(begin: int) -> None:
+            room = self.empty(work)
+            compute(room.data_ptr(), begin, min(begin + part, end))
+
+        list(self.pool.map(run, range(begin, end, part)) if begin + part < end else [run(begin)])
+
+    def pointwise(self, x: Tensor | Activated, matrix: Tensor, bias: Tensor | None = None, plus: Any = None) -> Tensor:
+        """(H, W, C) times a packed matrix -> (H, W, N)."""
+        scale = offset = factor = None
+        if isinstance(x, Activated):
+            x, scale, offset = x.picture(), x.scale, x.offset
+        height, width, channels = x.shape
+        out_channels = len(matrix) * self.kernels.width
+        y = self.empty(height, width, out_channels)
+        stride = doubled = 0
+        if plus is not None:
+            plus = plus if isinstance(plus, Skip) else Skip(plus)
+            stride, doubled = plus.x.stride(1), int(plus.doubled)
+            factor = torch.ones(out_channels) if plus.factor is None else plus.factor
+            bias = torch.zeros(out_channels) if bias is None else bias
+        addresses = [
+            None if array is None else array.data_ptr()
+            for array in (x, scale, offset, matrix, bias, None if plus is None else plus.x, factor, y)
+        ]
+        self.share(
+            0, height * width, kernels.BLOCK, kernels.BLOCK * channels,
+            lambda work, begin, end: self.kernels.pointwise(
+                *addresses, work, begin, end, width, channels, out_channels, stride, doubled
+            ),
+        )  # fmt: skip
+        return y
+
+    def winograd(self, x: Activated, weight: Tensor, doubled: bool) -> Rows:
+        """A 3x3 convolution."""
+        picture = x.picture()
+        height, width = (size << doubled for size in picture.shape[:2])
+        out_channels, channels = weight.shape[:2]
+        matrix = self.constant(weight, kernels.transform_kernels)
+        group, work = self.kernels.group(height, width, channels)
+
+        def rows(begin: int, end: int) -> Tensor:
+            y = self.empty((end - begin) * kernels.TILE, width, out_channels)
+            whole = y.data_ptr() - begin * kernels.TILE * width * out_channels * y.itemsize
+            addresses = *(array.data_ptr() for array in (picture, x.scale, x.offset, matrix)), whole
+            self.share(
+                begin, end, group, work,
+                lambda work, begin, end: self.kernels.winograd(
+                    *addresses, work, begin, end, height, width, channels, out_channels, group, doubled
+                ),
+            )  # fmt: skip
+            return y
+
+        return Rows(rows, 0, height // kernels.TILE)
+
+    def by_taps(self, x: Tensor | Activated, weight: Tensor, doubled: bool = False) -> Tensor:
+        """A convolution as a pointwise one for each tap of the kernel, whose pictures are shifted and summed.
+
+        For small pictures and few channels. A doubled picture is doubled after the multiplications.
+        """
+        out_channels, _, *size = weight.shape
+        y = self.pointwise(x, self.constant(weight, lambda weight: weight.permute(2, 3, 0, 1).flatten(0, 2)))
+        y = self.double(y).x.repeat_interleave(2, 0).repeat_interleave(2, 1) if doubled else y
+        total = torch.zeros(*y.shape[:2], out_channels)
+        for tap, (down, across) in enumerate(itertools.product(*(range(length) for length in size))):
+            down, across = down - size[0] // 2, across - size[1] // 2
+            part = y[..., tap * out_channels:(tap + 1) * out_channels]
+            total[onto(down), onto(across)] += part[onto(-down), onto(-across)]
+        return total
+
+    def conv(
+        self, x: Tensor | Activated, weight: Tensor, bias: Tensor | None = None, plus: Any = None
+    ) -> Tensor | Rows:  # fmt: skip
+        if weight.shape[2:] == (1, 1):
+            return self.pointwise(x, self.constant(weight, lambda weight: weight[..., 0, 0]), bias, plus)
+        if isinstance(x, Activated) and self.kernels.fits(x.height, weight):
+            return self.winograd(x, weight, doubled=False)
+        return self.by_taps(x, weight)
+
+    def doubling_conv(self, x: Activated, weight: Tensor) -> Tensor | Rows:
+        if self.kernels.fits(2 * x.height, weight):
+            return self.winograd(x, weight, doubled=True)
+        return self.by_taps(x, weight, doubled=True)
+
+    def sum_rows(self, x: Tensor, bias: Tensor) -> Tensor:
+        total = bias.expand(*x.shape[:2], 3).contiguous()
+        for down, part in zip((-1, 0, 1), x.split(3, 2)):
+            total[onto(down)] += part[onto(-down)]
+        return total
+
+    def affine_relu(self, x: Tensor | Rows, scale: Tensor, offset: Tensor) -> Activated:
+        return Activated(x, scale, offset)
+
+    def relu(self, x: Tensor) -> Activated:
+        return Activated(x, torch.ones(x.shape[2]), torch.zeros(x.shape[2]))
+
+    def scale(self, x: Tensor, scale: Tensor) -> Skip:
+        return Skip(x, scale)
+
+    def tanh(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+    def join(self, strips: list[Tensor]) -> Tensor:
+        if len(strips) == 1:
+            return strips[0]
+        return torch.cat(strips, out=self.empty(sum(map(len, strips)), *strips[0].shape[1:]))
+
+    def cut(self, x: Tensor | Rows, count: int | None = None) -> Sequence[Tensor | Rows]:
+        if isinstance(x, Rows):
+            return x.cut(strips_of((x.end - x.begin) * kernels.TILE))
+        return x.chunk(strips_of(len(x)) if count is None else count)
+
+    def channels(self, x: Tensor, count: int) -> Tensor:
+        return x[..., :count]
+
+    def double(self, x: Tensor | Skip) -> Skip:
+        return Skip(x.x, x.factor, doubled=True) if isinstance(x, Skip) else Skip(x, doubled=True)
+
+    def halve(self, x: Tensor) -> Tensor:
+        x = torch.maximum(x[0::2], x[1::2])
+        return torch.maximum(x[:, 0::2], x[:, 1::2])
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        scores = self.pointwise(query, self.kernels.pack(key.flatten(0, 1)))
+        shares = torch.softmax(scores, 2, out=self.empty(*scores.shape))
+        return self.pointwise(shares, self.kernels.pack(value.flatten(0, 1).T))
+
+
+def onto(shift: int) -> slice:
+    """The pixels of a row that another row, shifted so far back, lies on."""
+    return slice(max(0, -shift), -shift if shift > 0 else None)
+
+
+class KernelBackend:
+    """The network by kernels of our own, on a CPU: one picture a thread, for threads of one picture wait for each other.
+
+    Args:
+        network: `biggan.Network`, its width a multiple of 8 * `lanes`.
+        lanes: numbers in a register of the processor.
+    """
+
+    def __init__(self, network: Any, lanes: int) -> None:
+        cores = torch.get_num_threads()
+        self.at_once = min(cores, STREAMS)
+        self.name = f"kernels of {lanes} lanes on the CPU, float32"
+        self.network = network
+        self.ops = KernelOps(lanes, cores // self.at_once)
+        self.pool = ThreadPoolExecutor(
+            self.at_once, initializer=torch.set_num_threads, initargs=(cores // self.at_once,)
+        )
+
+    def __call__(self, styles: Tensor) -> Tensor:
+        return torch.stack(list(self.pool.map(self.draw, styles)))
+
+    @torch.inference_mode()
+    def draw(self, row: Tensor) -> Tensor:
+        """A style (S) -> picture (3, H, W)."""
+        def style(place: slice, size: int = 1) -> Tensor:
+            part = row[place]
+            return part if size == 1 else part.view(-1, size, size).permute(1, 2, 0).contiguous()
+
+        return self.network(style, self.ops).permute(2, 0, 1)

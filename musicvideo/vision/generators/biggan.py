@@ -78,12 +78,6 @@ class Styles:
         )
 
 
-def fold_upsampling(weight: Tensor) -> Tensor:
-    """3x3 kernels that follow a doubling -> 4x4 kernels of a transposed convolution with stride 2 (4.)."""
-    taps = F.conv2d(weight.flatten(0, 1)[:, None], torch.ones(1, 1, 2, 2), padding=1)
-    return taps.view(*weight.shape[:2], 4, 4).flip(2, 3).transpose(0, 1).contiguous()
-
-
 class Block:
     """A residual block: 1x1 to a quarter of the channels, 3x3 (doubling, maybe), 3x3, 1x1, plus the input."""
 
@@ -94,7 +88,7 @@ class Block:
         self.doubles = block.up_sample
         self.channels = block.conv_3.out_channels
         self.reduce = block.conv_0.weight
-        self.first = fold_upsampling(block.conv_1.weight) if self.doubles else block.conv_1.weight
+        self.first = block.conv_1.weight
         self.second = block.conv_2.weight
         self.expand = block.conv_3.weight
         self.bias = block.conv_3.bias
@@ -108,6 +102,7 @@ class Block:
 
     def __call__(self, x: Strips, style: Callable[..., Any], ops: Any) -> Strips:
         norms = [tuple(map(style, norm)) for norm in self.norms]
+        x = list(x)
         h = ops.join([ops.conv(ops.affine_relu(strip, *norms[0]), self.reduce) for strip in x])
         h = ops.affine_relu(h, *norms[1])
         h = ops.doubling_conv(h, self.first) if self.doubles else ops.conv(h, self.first)
@@ -115,10 +110,10 @@ class Block:
         narrow = ops.cut(h)
         if len(x) < len(narrow):
             x = ops.cut(x[0], len(narrow))
-        return [
-            ops.add(ops.conv(ops.affine_relu(strip, *norms[3]), self.expand, self.bias), self.skip(beside, ops))
+        return (
+            ops.conv(ops.affine_relu(strip, *norms[3]), self.expand, self.bias, plus=self.skip(beside, ops))
             for strip, beside in zip(narrow, x)
-        ]
+        )
 
     def skip(self, x: Any, ops: Any) -> Any:
         """What is added to the block's convolutions: the input, as many of its channels as go out, doubled maybe."""
@@ -140,13 +135,14 @@ class Attention:
     def __call__(self, x: Strips, style: Callable[..., Any], ops: Any) -> Strips:
         (x,) = x
         key, value = (ops.halve(ops.conv(x, weight)) for weight in (self.key, self.value))
-        return [ops.add(x, ops.conv(ops.attention(ops.conv(x, self.query), key, value), self.out))]
+        return [ops.conv(ops.attention(ops.conv(x, self.query), key, value), self.out, plus=x)]
 
 
 class Network:
     """The rewritten network: a matrix from condition to style, and layers from style to picture.
 
     Attributes:
+        width: channels of the last block's output.
         style_weight, style_bias: (S, 2 * noise_dim) and (S,).
     """
 
@@ -156,6 +152,7 @@ class Network:
                 remove_spectral_norm(module)                                                # 1.
         model.requires_grad_(False)
         generator, width = model.generator, model.config.channel_width
+        self.width = width
         styles = Styles()
 
         def channels_first(rows: Tensor) -> Tensor:     # the checkpoint has the first picture as (4, 4, channels)
@@ -171,7 +168,6 @@ class Network:
         self.layers[-1].scale_output(scale, generator.bn.bias - mean * scale)
         rgb = generator.conv_to_rgb.weight[:3]                                              # 6.
         self.rows = rgb.permute(2, 0, 1, 3).reshape(9, width, 1, 3).contiguous()            # 7.
-        self.gather = torch.eye(9).view(3, 3, 9, 1).permute(1, 2, 0, 3).contiguous()
         self.rgb_bias = generator.conv_to_rgb.bias[:3].contiguous()
         self.style_weight = torch.cat(styles.weights)
         self.style_bias = torch.cat(styles.biases)
@@ -182,7 +178,7 @@ class Network:
         for layer in self.layers:
             x = layer(x, style, ops)
         rows = ops.join([ops.conv(ops.relu(strip), self.rows) for strip in x])
-        return ops.tanh(ops.conv(rows, self.gather, self.rgb_bias))
+        return ops.tanh(ops.sum_rows(rows, self.rgb_bias))
 
 
 class BigGAN:

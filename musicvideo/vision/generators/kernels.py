@@ -1,0 +1,384 @@
+"""Convolutions for x86 processors, made for BigGAN's shapes and compiled by LLVM when they are wanted.
+
+A 3x3 convolution takes 9 multiplications a pixel and pair of channels. Winograd's F(4x4, 3x3) takes 2.25: a tile of
+6x6 pixels is transformed, multiplied by a transformed kernel number by number, and transformed back to 4x4 pixels
+(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308). For all tiles and
+channels at once those multiplications are 36 products of matrices.
+
+What surrounds a convolution in BigGAN is done on the way in and out: the affine, the ReLU, the doubling of the picture,
+the bias and the skip path. So none of them passes through memory by itself.
+
+All arrays are float32 in rows, pictures (H, W, C) with the channels side by side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from llvmlite import binding, ir
+from torch import Tensor
+
+# A product of matrices makes blocks of so many rows and two registers of columns, whose sums stay in registers: AVX-512
+# has 32 of them, AVX2 has 16.
+ROWS = {16: 8, 8: 4}           # by numbers in a register
+BLOCK = 64                     # pixels that a pointwise convolution takes at a time, and tiles that Winograd's does
+TILE = 4                       # pixels of a side that a tile makes
+PATCH = TILE + 2               # pixels of a side that it is made from
+PLACES = PATCH**2
+
+# The transforms follow from the points that polynomials are multiplied by; these keep numbers of like size.
+NEAR, FAR = 0.5**0.5, 2**0.5
+POINTS = (0, NEAR, -NEAR, FAR, -FAR)            # and infinity
+
+FLOAT, INT, POINTER = ir.FloatType(), ir.IntType(64), ir.PointerType()
+
+WINOGRAD = ("x", "scale", "offset", "kernels", "y", "work", "BEGIN", "END", "H", "W", "C", "N", "GROUP", "DOUBLED")
+POINTWISE = (
+    "x", "scale", "offset", "kernels", "bias", "skip", "factor", "y", "work",
+    "BEGIN", "END", "W", "C", "N", "STRIDE", "DOUBLED",
+)  # fmt: skip
+
+
+def lanes() -> int | None:
+    """Numbers in a register of this processor, or None if it is none that the kernels are made for."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 16
+    return 8 if features.get("avx2") and features.get("fma") else None
+
+
+def transform_kernels(weight: Tensor) -> Tensor:
+    """3x3 kernels (N, C, 3, 3) -> transformed ones (36, N, C)."""
+    rows = [
+        [point**power / torch.tensor([point - other for other in POINTS if other != point]).prod().item()
+         for power in range(3)]
+        for point in POINTS
+    ] + [[0, 0, 1]]
+    matrix = torch.tensor(rows, dtype=torch.double)
+    return torch.einsum("ia,jb,ncab->ijnc", matrix, matrix, weight.double()).flatten(0, 1).float()
+
+
+@dataclass
+class Loop:
+    """A loop being written: its counter, what it carries from turn to turn, and what that becomes."""
+
+    index: ir.Value
+    carried: list[ir.Value]
+    following: list[ir.Value] = field(default_factory=list)
+
+
+class Code:
+    """Writes a function of addresses (lower-case names) and counts (upper-case), for registers of `lanes` numbers."""
+
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[str], lanes: int) -> None:
+        self.lanes, self.rows, self.width = lanes, ROWS[lanes], 2 * lanes
+        self.type = ir.VectorType(FLOAT, lanes)
+        kinds = [POINTER if argument.islower() else INT for argument in arguments]
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self.arguments = self.function.args
+        for argument in self.arguments:
+            if argument.type == POINTER:
+                argument.add_attribute("noalias")
+        self.builder = ir.IRBuilder(self.function.append_basic_block())
+
+    @contextmanager
+    def loop(
+        self, stop: ir.Value | int, step: ir.Value | int = 1, start: ir.Value | int = 0,
+        carried: Sequence[ir.Value] = (),
+    ) -> Iterator[Loop]:  # fmt: skip
+        """Write a loop, of at least one turn."""
+        before = self.builder.block
+        body, after = (self.function.append_basic_block() for _ in range(2))
+        self.builder.branch(body)
+        self.builder.position_at_end(body)
+        index = self.builder.phi(INT)
+        loop = Loop(index, [self.builder.phi(value.type) for value in carried])
+        yield loop
+        following = self.sum(index, step)
+        for phi, first, then in zip([index, *loop.carried], [number(start), *carried], [following, *loop.following]):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, self.builder.block)
+        self.builder.cbranch(self.builder.icmp_signed("<", following, number(stop)), body, after)
+        self.builder.position_at_end(after)
+
+    def sum(self, *terms: ir.Value | int) -> ir.Value:
+        return functools.reduce(self.builder.add, map(number, terms))
+
+    def times(self, *factors: ir.Value | int) -> ir.Value:
+        return functools.reduce(self.builder.mul, map(number, factors))
+
+    def least(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def at(self, array: ir.Value, *steps: ir.Value | int) -> ir.Value:
+        """The address so many numbers further."""
+        return self.builder.gep(array, [self.sum(*steps)], source_etype=FLOAT)
+
+    def given(self, array: ir.Value) -> ir.Value:
+        return self.builder.icmp_unsigned("!=", array, ir.Constant(POINTER, None))
+
+    def vector(self, value: ir.Value | float) -> ir.Value:
+        """The same number in all lanes."""
+        if isinstance(value, ir.Value):
+            return value
+        return ir.Constant(self.type, [torch.tensor(value).float().item()] * self.lanes)
+
+    def load(self, address: ir.Value) -> ir.Value:
+        return self.builder.load(address, align=4, typ=self.type)
+
+    def store(self, vector: ir.Value, address: ir.Value) -> None:
+        self.builder.store(vector, address, align=4)
+
+    def spread(self, address: ir.Value) -> ir.Value:
+        """One number in all lanes."""
+        value = self.builder.load(address, align=4, typ=FLOAT)
+        nothing, first = ir.Constant(self.type, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, first), nothing, lanes)
+
+    def fma(self, a: ir.Value, b: ir.Value | float, c: ir.Value) -> ir.Value:
+        """a * b + c, rounded once."""
+        name = f"llvm.fma.v{self.lanes}f32"
+        fma = self.function.module.declare_intrinsic(name, fnty=ir.FunctionType(self.type, [self.type] * 3))
+        return self.builder.call(fma, [a, self.vector(b), c])
+
+    def scaled(self, a: ir.Value, factor: float) -> ir.Value:
+        return self.builder.fmul(a, self.vector(factor))
+
+    def plus(self, *vectors: ir.Value) -> ir.Value:
+        return functools.reduce(self.builder.fadd, vectors)
+
+    def clear(self, array: ir.Value, count: ir.Value) -> None:
+        with self.loop(count, self.lanes) as place:
+            self.store(self.vector(0), self.at(array, place.index))
+
+    def activate(
+        self, x: ir.Value, scale: ir.Value, offset: ir.Value, out: ir.Value, pixels: ir.Value, channels: ir.Value,
+        doubled: ir.Value | int = 0,
+    ) -> None:  # fmt: skip
+        """out[pixel] = relu(x[pixel] * scale + offset), every pixel of x twice if doubled."""
+        with self.loop(pixels) as pixel:
+            source = self.times(self.builder.lshr(pixel.index, number(doubled)), channels)
+            target = self.times(pixel.index, channels)
+            with self.loop(channels, self.lanes) as channel:
+                value = self.fma(
+                    self.load(self.at(x, source, channel.index)),
+                    self.load(self.at(scale, channel.index)),
+                    self.load(self.at(offset, channel.index)),
+                )
+                positive = self.builder.fcmp_ordered(">", value, self.vector(0))
+                value = self.builder.select(positive, value, self.vector(0))
+                self.store(value, self.at(out, target, channel.index))
+
+    def product(
+        self, x: ir.Value, panel: ir.Value, y: ir.Value, rows: ir.Value, channels: ir.Value, stride: ir.Value | int
+    ) -> None:
+        """y (rows, self.width) = x (rows, C) times packed kernels; rows is a multiple of self.rows, those of y lie `stride` apart."""
+        with self.loop(rows, self.rows) as row:
+            x_block = self.at(x, self.times(row.index, channels))
+            y_block = self.at(y, self.times(row.index, stride))
+            with self.loop(channels, carried=[self.vector(0)] * (self.rows * 2)) as k:
+                line = [self.load(self.at(panel, self.times(k.index, self.width), lane)) for lane in (0, self.lanes)]
+                for i in range(self.rows):
+                    value = self.spread(self.at(x_block, self.times(i, channels), k.index))
+                    k.following += [self.fma(value, line[j], k.carried[2 * i + j]) for j in range(2)]
+            for i in range(self.rows):
+                for j in range(2):
+                    self.store(k.following[2 * i + j], self.at(y_block, self.times(i, stride), j * self.lanes))
+
+    def into_places(self, d: Sequence[ir.Value]) -> list[ir.Value]:
+        """Six pixels in a row, transformed: row i holds the coefficients of the product of (t - p) over p != POINTS[i]."""
+        near, far = NEAR**2, FAR**2
+        even_near, even_far = self.fma(d[2], -far, d[4]), self.fma(d[2], -near, d[4])
+        odd_near = self.scaled(self.fma(d[1], -far, d[3]), NEAR)
+        odd_far = self.scaled(self.fma(d[1], -near, d[3]), FAR)
+        return [
+            self.fma(d[2], -near - far, self.plus(d[0], d[4])),         # near * far is 1
+            self.plus(even_near, odd_near), self.builder.fsub(even_near, odd_near),
+            self.plus(even_far, odd_far), self.builder.fsub(even_far, odd_far),
+            self.fma(d[3], -near - far, self.plus(d[1], d[5])),
+        ]  # fmt: skip
+
+    def out_of_places(self, m: Sequence[ir.Value]) -> list[ir.Value]:
+        """Six products, transformed back to four pixels: pixel i is the sum of POINTS**i times the products."""
+        even_near, odd_near = self.plus(m[1], m[2]), self.builder.fsub(m[1], m[2])
+        even_far, odd_far = self.plus(m[3], m[4]), self.builder.fsub(m[3], m[4])
+        return [
+            self.plus(m[0], even_near, even_far),
+            self.fma(odd_near, NEAR, self.scaled(odd_far, FAR)),
+            self.fma(even_near, NEAR**2, self.scaled(even_far, FAR**2)),
+            self.fma(odd_near, NEAR**3, self.fma(odd_far, FAR**3, m[5])),
+        ]
+
+
+def number(value: ir.Value | int) -> ir.Value:
+    return value if isinstance(value, ir.Value) else ir.Constant(INT, value)
+
+
+def write_winograd(module: ir.Module, lanes: int) -> None:
+    """y (H, W, N) = relu(x * scale + offset), doubled maybe, convolved 3x3: rows of tiles from BEGIN to END.
+
+    x is (H, W, C), or (H / 2, W / 2, C) if DOUBLED is 1; H and W are those of y, multiples of TILE. GROUP rows of tiles, or
+    what is left of them, are transformed at a time. `work` holds the rows of pixels that a row of tiles is made from, with a pixel of
+    zeros at both ends, and the tiles before and after the multiplications.
+    """
+    code = Code(module, "winograd", WINOGRAD, lanes)
+    builder = code.builder
+    x, scale, offset, kernels, y, work, begin, end, height, width, channels, out_channels, group, doubled = code.arguments
+    across = builder.lshr(width, number(2))
+    count = builder.and_(code.sum(code.times(group, across), code.rows - 1), number(-code.rows))      # up to a whole block
+    padded = code.times(code.sum(width, 2), channels)
+    x_row = code.times(builder.lshr(width, doubled), channels)
+    tiles = code.at(work, code.times(PATCH, padded))
+    products = code.at(tiles, code.times(PLACES, count, channels))
+    with code.loop(end, group, begin) as first:
+        rows = code.least(group, builder.sub(end, first.index))
+        with code.loop(rows) as down:
+            top = code.times(code.sum(first.index, down.index), TILE)
+            with code.loop(PATCH) as i:
+                row, line = code.sum(top, i.index, -1), code.at(work, code.times(i.index, padded))
+                with builder.if_else(builder.icmp_unsigned("<", row, height)) as (inside, outside):
+                    with inside:
+                        code.clear(line, channels)
+                        code.clear(code.at(line, code.sum(padded, code.times(channels, -1))), channels)
+                        source = code.at(x, code.times(builder.lshr(row, doubled), x_row))
+                        code.activate(source, scale, offset, code.at(line, channels), width, channels, doubled)
+                    with outside:
+                        code.clear(line, padded)
+            with code.loop(across) as tile:
+                left = code.times(tile.index, TILE, channels)
+                target = code.times(code.sum(code.times(down.index, across), tile.index), channels)
+                with code.loop(channels, lanes) as channel:
+                    patch = [
+                        [code.load(code.at(work, code.times(i, padded), left, code.times(j, channels), channel.index))
+                         for j in range(PATCH)]
+                        for i in range(PATCH)
+                    ]
+                    columns = [code.into_places(column) for column in zip(*patch)]
+                    for i, row in enumerate(zip(*columns)):
+                        for j, value in enumerate(code.into_places(row)):
+                            place = code.times(i * PATCH + j, count, channels)
+                            code.store(value, code.at(tiles, place, target, channel.index))
+        with code.loop(out_channels, code.width) as column:
+            with code.loop(PLACES) as place:
+                panel = code.sum(code.times(place.index, out_channels), column.index)
+                code.product(
+                    code.at(tiles, code.times(place.index, count, channels)),
+                    code.at(kernels, code.times(panel, channels)),
+                    code.at(products, code.times(place.index, count, code.width)),
+                    count, channels, code.width,
+                )  # fmt: skip
+            with code.loop(rows) as down, code.loop(across) as tile, code.loop(code.width, lanes) as lane:
+                source = code.sum(code.times(code.sum(code.times(down.index, across), tile.index), code.width), lane.index)
+                top = code.times(code.sum(first.index, down.index), TILE)
+                corner = code.sum(code.times(top, width), code.times(tile.index, TILE))
+                target = code.sum(code.times(corner, out_channels), column.index, lane.index)
+                patch = [
+                    [code.load(code.at(products, code.times(i * PATCH + j, count, code.width), source)) for j in range(PATCH)]
+                    for i in range(PATCH)
+                ]
+                columns = [code.out_of_places(column) for column in zip(*patch)]
+                for i, row in enumerate(zip(*columns)):
+                    for j, value in enumerate(code.out_of_places(row)):
+                        pixel = code.times(code.sum(code.times(i, width), j), out_channels)
+                        code.store(value, code.at(y, target, pixel))
+    builder.ret_void()
+
+
+def write_pointwise(module: ir.Module, lanes: int) -> None:
+    """y (P, N) = relu(x (P, C) * scale + offset) times kernels + bias + skip * factor: pixels from BEGIN to END.
+
+    Without a scale, x goes in as it is; without a skip path, there is no bias either. The skip path has STRIDE channels
+    and the pixels of y, or is half as high and half as wide if DOUBLED is 1; W is the width of y. `work` holds BLOCK
+    pixels of x.
+    """
+    code = Code(module, "pointwise", POINTWISE, lanes)
+    builder = code.builder
+    (x, scale, offset, kernels, bias, skip, factor, y, work,
+     begin, end, width, channels, out_channels, stride, doubled) = code.arguments  # fmt: skip
+    with code.loop(end, BLOCK, begin) as first:
+        pixels = code.least(number(BLOCK), builder.sub(end, first.index))
+        source = code.at(x, code.times(first.index, channels))
+        target = code.at(y, code.times(first.index, out_channels))
+        with builder.if_then(code.given(scale)):
+            code.activate(source, scale, offset, work, pixels, channels)
+        source = builder.select(code.given(scale), work, source)
+        with code.loop(out_channels, code.width) as column:
+            panel = code.at(kernels, code.times(column.index, channels))
+            code.product(source, panel, code.at(target, column.index), pixels, channels, out_channels)
+        with builder.if_then(code.given(skip)), code.loop(pixels) as pixel:
+            place = code.sum(first.index, pixel.index)
+            row, column = (builder.lshr(divided(place, width), doubled) for divided in (builder.udiv, builder.urem))
+            beside = code.times(code.sum(code.times(row, builder.lshr(width, doubled)), column), stride)
+            with code.loop(out_channels, lanes) as channel:
+                here = code.at(target, code.times(pixel.index, out_channels), channel.index)
+                value = code.plus(code.load(here), code.load(code.at(bias, channel.index)))
+                added = code.load(code.at(skip, beside, channel.index))
+                code.store(code.fma(added, code.load(code.at(factor, channel.index)), value), here)
+    builder.ret_void()
+
+
+class Kernels:
+    """The functions, compiled: `winograd` and `pointwise`, of addresses and counts. Python runs on beside them.
+
+    Attributes:
+        width: channels come in multiples of it.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self.rows, self.width = ROWS[lanes], 2 * lanes
+        module = ir.Module()
+        write_winograd(module, lanes)
+        write_pointwise(module, lanes)
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        machine = binding.Target.from_default_triple().create_target_machine(
+            cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3
+        )
+        compiled = binding.parse_assembly(str(module))
+        # What could be a vector is one already, and what should be unrolled is.
+        tuning = binding.create_pipeline_tuning_options(speed_level=2)
+        tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False
+        passes = binding.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(compiled, passes)
+        self.engine = binding.create_mcjit_compiler(compiled, machine)
+        self.engine.finalize_object()
+        self.winograd = self.function("winograd", WINOGRAD)
+        self.pointwise = self.function("pointwise", POINTWISE)
+
+    def function(self, name: str, arguments: Sequence[str]) -> Callable[..., None]:
+        kinds = [ctypes.c_void_p if argument.islower() else ctypes.c_int64 for argument in arguments]
+        return ctypes.CFUNCTYPE(None, *kinds)(self.engine.get_function_address(name))
+
+    def pack(self, weight: Tensor) -> Tensor:
+        """Matrices (..., N, C) -> (..., N / width, C, width), as a product reads them; N is filled up with zeros."""
+        weight = torch.nn.functional.pad(weight, (0, 0, 0, -weight.shape[-2] % self.width))
+        return weight.unflatten(-2, (-1, self.width)).transpose(-1, -2).contiguous()
+
+    def fits(self, height: int, weight: Tensor) -> bool:
+        """Whether `winograd` pays for a convolution to a picture of a height: small ones would mostly read kernels."""
+        return height >= 16 and weight.shape[2:] == (3, 3) and weight.shape[0] % self.width == 0
+
+    def group(self, height: int, width: int, channels: int) -> tuple[int, int]:
+        """Rows of tiles that `winograd` takes at a time, and the numbers of its `work`.
+
+        The more tiles, the less often the kernels are read; the fewer, the more of them stays in the cache.
+        """
+        across = width // TILE
+        rows = min(height // TILE, max(1, BLOCK // across))
+        tiles = -(-rows * across // self.rows) * self.rows
+        return rows, PATCH * (width + 2) * channels + PLACES * tiles * (channels + self.width)
+
+
+@functools.cache
+def compiled(lanes: int) -> Kernels:
+    """The functions of this process; compiling takes a third of a second."""
+    return Kernels(lanes)
