@@ -157,6 +157,25 @@ def test_the_lowest_precision_of_a_cpu_draws_nearly_the_same(folder, generator):
     assert np.array_equal(whole[3:4], rough.frames(noise[3:4], classes[3:4]))
 
 
+@pytest.mark.skipif(backends.openvino is None, reason="no OpenVINO for this system")
+def test_what_openvino_compiled_is_kept_whatever_becomes_of_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "cache", lambda: tmp_path)
+    monkeypatch.setattr(backends, "KEPT", 2)
+    wanted = None
+    for truncation in (0.2, 0.5, 1.0):
+        network = Network(weights.load(128, folder), truncation)
+        wanted = backends.OpenVINOBackend(network)(backends.trial(network, 1))
+        (*_, newest) = sorted(tmp_path.iterdir(), key=lambda file: file.stat().st_mtime)
+    assert len(list(tmp_path.iterdir())) == 2 and newest.stat().st_size > 10_000_000
+    whole = newest.read_bytes()
+    newest.unlink()
+    for content in (whole, whole[:len(whole) // 2], b""):
+        newest.unlink(missing_ok=True)
+        newest.write_bytes(content)
+        assert torch.equal(backends.OpenVINOBackend(network)(backends.trial(network, 1)), wanted)
+        assert newest.stat().st_size > 0.9 * len(whole)
+
+
 @pytest.mark.skipif(backends.openvino is None and not kernels.lanes(), reason="nothing but torch for this system")
 def test_the_faster_of_two_is_taken_and_says_what_it_is(folder, generator):
     network = Network(weights.load(128, folder), 1.0)

@@ -13,11 +13,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from musicvideo.media import MediaError
@@ -33,6 +35,7 @@ except ImportError:            # no wheel for this system
 TALL = 128                     # rows of a picture that is cut into strips
 STRIPS = 16                    # the largest picture at 512 is 134 MB, a strip of it 8 MB
 STREAMS = 4                    # pictures drawn side by side on a CPU, at most; each takes 0.4 GB at 512
+KEPT = 4                       # compiled networks on disk, of 7 to 160 MB
 GPU_BATCH = 16                 # pictures in a pass on a GPU
 FAITHFUL = 50                  # dB PSNR against fp32 that a lower precision must reach to be chosen unasked
 # From the pictures of each row of kernels, three channels for each, to those of the kernels: shifted and summed.
@@ -375,11 +378,28 @@ class OpenVINOOps:
         return ov.reshape(x, np.array(shape), False)
 
 
+def cache() -> Path:
+    """The folder of compiled networks."""
+    return user_cache_path("musicvideo") / "openvino"
+
+
+def forget_the_oldest() -> None:
+    """Delete all compiled networks but those used last."""
+    def last_used(file: Path) -> float:
+        try:
+            times = file.stat()
+        except FileNotFoundError:               # another process was faster
+            return 0
+        return max(times.st_atime, times.st_mtime)
+
+    for file in sorted(cache().glob("*.blob"), key=last_used)[:-KEPT]:
+        file.unlink(missing_ok=True)
+
+
 class OpenVINOBackend:
     """The network compiled by OpenVINO for the CPU.
 
-    Compiling takes a second. Kept on disk, which saves half of it, it would be nearly as large as the weights, once for
-    each truncation.
+    What is compiled is kept on disk, which halves the start; nearly as large as the weights, so only the `KEPT` last.
 
     Args:
         network: `biggan.Network`.
@@ -394,6 +414,9 @@ class OpenVINOBackend:
             return ops.reshape(ov.slice(styles, [place.start], [place.stop], [1], [1]), 1, -1, size, size)
 
         model = openvino.Model([network(style, ops)], [styles], "biggan")
+        # Names that OpenVINO gives are numbers that go on counting, and it would not find what it kept.
+        model.input(0).get_tensor().set_names({"styles"})
+        model.output(0).get_tensor().set_names({"picture"})
         # One thread a picture and several pictures side by side: threads of one picture wait for each other.
         cores = torch.get_num_threads()
         streams = min(cores, STREAMS)
@@ -401,10 +424,12 @@ class OpenVINOBackend:
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores // streams * streams,     # as many for each, so that all round alike
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "CACHE_DIR": str(cache()),          # OpenVINO compiles anew what it finds damaged or cannot keep
         }
         self.name = f"OpenVINO on the CPU, {str(PRECISIONS[precision]).removeprefix('torch.')}"
         self.at_once = streams
         self.compiled = openvino.Core().compile_model(model, "CPU", settings)
+        forget_the_oldest()
         self.queue = openvino.AsyncInferQueue(self.compiled, streams)
         self.queue.set_callback(self.keep)
         self.pictures: Tensor
