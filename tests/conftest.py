@@ -47,6 +47,14 @@ def make_media(output, *arguments) -> Path:
     return Path(output)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What is remembered stays out of the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
 @pytest.fixture
 def run_script(monkeypatch, capsys):
     """A function that runs a script within this process: a second faster than `command`, and the same to a person."""

@@ -68,9 +68,8 @@ def test_times_read_as_people_say_them():
     assert board.shortened("sulphur-crested cockatoo") == "sulphur-crested coc…"
 
 
-def test_the_door_draws_a_page_and_no_video(tmp_path, tmp_path_factory, monkeypatch, capsys):
+def test_the_door_draws_a_page_and_no_video(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr(generators, "labels", lambda name: Stub.labels)
     monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Stub(resolution))
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(GOLDEN / "arpeggio.flac"), "--generator", "cppn",

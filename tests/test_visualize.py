@@ -38,12 +38,6 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
-    """Remembered features stay out of the cache of whoever runs the tests."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def door(monkeypatch, tmp_path, capsys):
     """A function that runs visualize.py here and now, on a generator that costs nothing.
@@ -207,7 +201,7 @@ def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
     assert found == json.loads((tmp_path / "output.mp4.json").read_text())
     assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
     assert found["song_sha256"] == media.sha256(SONG)
-    assert set(found["versions"]) >= {"python", "torch", "numpy", "scipy", "librosa", "soxr", "ffmpeg"}
+    assert set(found["versions"]) >= {"python", "torch", "numpy", "scipy", "librosa", "soxr", "llvmlite", "ffmpeg"}
     for name in ("openvino", "pytorch-pretrained-biggan"):
         assert (name in found["versions"]) == any(importlib.metadata.distributions(name=name))
 

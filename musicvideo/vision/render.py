@@ -122,7 +122,7 @@ def segments(frames: int) -> list[range]:
 
 def versions() -> dict[str, str]:
     """Versions of what a picture depends on."""
-    packages = ("torch", "pytorch-pretrained-biggan", "openvino", "numpy", "scipy", "librosa", "soxr")
+    packages = ("torch", "pytorch-pretrained-biggan", "llvmlite", "openvino", "numpy", "scipy", "librosa", "soxr")
     installed = {}
     for name in packages:
         with suppress(importlib.metadata.PackageNotFoundError):

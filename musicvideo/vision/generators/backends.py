@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 import time
 import weakref
 from collections import defaultdict
@@ -491,13 +492,15 @@ class KernelOps:
 
     Args:
         lanes: numbers in a register of the processor.
-        threads: that share the work of an operation.
+        parts: that an operation is shared out in.
+        cores: threads that compute the parts of several pictures.
     """
 
-    def __init__(self, lanes: int, threads: int) -> None:
+    def __init__(self, lanes: int, parts: int = 1, cores: int = 1) -> None:
         self.kernels = kernels.compiled(lanes)
-        self.threads = threads
-        self.pool = ThreadPoolExecutor(threads)
+        self.parts = parts
+        self.pool = ThreadPoolExecutor(cores)
+        self.packing = threading.Lock()
         self.placed: dict[int, Tensor] = {}
         self.unused: defaultdict[int, list[np.ndarray]] = defaultdict(list)
 
@@ -513,13 +516,14 @@ class KernelOps:
         return torch.from_numpy(borrowed).view(shape)
 
     def constant(self, weight: Tensor, arrange: Callable[[Tensor], Tensor]) -> Tensor:
-        if id(weight) not in self.placed:
-            self.placed[id(weight)] = self.kernels.pack(arrange(weight))
-        return self.placed[id(weight)]
+        with self.packing:                      # several pictures begin at the same time
+            if id(weight) not in self.placed:
+                self.placed[id(weight)] = self.kernels.pack(arrange(weight))
+            return self.placed[id(weight)]
 
     def share(self, begin: int, end: int, step: int, work: int, compute: Callable[[int, int, int], None]) -> None:
-        """Have several threads compute a part each, from a place to a place, with room for `work` numbers."""
-        part = -(-(end - begin) // (step * self.threads)) * step
+        """Have threads compute a part each, from a place to a place in whole steps, with room for `work` numbers."""
+        part = -(-(end - begin) // (step * self.parts)) * step
 
         def run(begin: int) -> None:
             room = self.empty(work)
@@ -654,7 +658,7 @@ def onto(shift: int) -> slice:
 
 
 class KernelBackend:
-    """The network by kernels of our own, on a CPU: one picture a thread, for threads of one picture wait for each other.
+    """The network by kernels of our own on a CPU, a picture a thread: threads of one picture wait for each other.
 
     Args:
         network: `biggan.Network`, its width a multiple of 8 * `lanes`.
@@ -666,10 +670,9 @@ class KernelBackend:
         self.at_once = min(cores, STREAMS)
         self.name = f"kernels of {lanes} lanes on the CPU, float32"
         self.network = network
-        self.ops = KernelOps(lanes, cores // self.at_once)
-        self.pool = ThreadPoolExecutor(
-            self.at_once, initializer=torch.set_num_threads, initargs=(cores // self.at_once,)
-        )
+        parts = -(-cores // self.at_once)
+        self.ops = KernelOps(lanes, parts, cores)
+        self.pool = ThreadPoolExecutor(self.at_once, initializer=torch.set_num_threads, initargs=(parts,))
 
     def __call__(self, styles: Tensor) -> Tensor:
         return torch.stack(list(self.pool.map(self.draw, styles)))

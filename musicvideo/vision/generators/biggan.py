@@ -9,14 +9,16 @@ Synthesis" (https://arxiv.org/abs/1809.11096), appendix B. Each rewrite is an id
    "style" of a picture.
 3. The bias of a convolution in front of a batch norm is part of that offset.
 4. Doubling a picture and convolving it 3x3 is one transposed convolution, 4x4 with stride 2, whose kernel is the 3x3
-   kernel convolved with a 2x2 square of ones: 4 multiplications where there were 9.
+   kernel convolved with a 2x2 square of ones: 4 multiplications where there were 9. With Winograd's algorithm
+   (`musicvideo.vision.generators.kernels`) any 3x3 convolution takes 2.25, and the doubled picture is never made.
 5. The last batch norm has no condition: it scales and shifts the last block's output, so it goes into that block's
    last weights. Its skip path is scaled before it is doubled.
 6. The library computes 128 channels in its last convolution and keeps 3.
 7. A 3x3 convolution to 3 channels is a 1x3 convolution to 9, one for each row of the kernels, whose pictures are
    shifted up and down and summed. Kernels compute 16 channels at a time, so that 3 cost as much as 9.
 8. Most of a block looks at one pixel at a time, so a big picture can go through it in strips of rows that stay in the
-   processor's cache. Only the pictures between, a quarter as deep, are joined for the 3x3 convolutions.
+   processor's cache. Only the pictures between, a quarter as deep, are joined for the 3x3 convolutions. A block gives
+   its strips away one by one, so that the last one's become colours before the next is computed.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from torch.nn.utils import remove_spectral_norm
 
 from musicvideo.vision.generators import backends
 
-Strips = list                  # a picture as strips of rows, top to bottom; small ones are a single strip
+Strips = Iterable              # a picture as strips of rows, top to bottom; small ones are a single strip
 
 STYLES = 16                    # pictures whose styles are computed at a time, always as many: see `BigGAN.styles`
 

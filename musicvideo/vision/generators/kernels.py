@@ -2,8 +2,8 @@
 
 A 3x3 convolution takes 9 multiplications a pixel and pair of channels. Winograd's F(4x4, 3x3) takes 2.25: a tile of
 6x6 pixels is transformed, multiplied by a transformed kernel number by number, and transformed back to 4x4 pixels
-(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308). For all tiles and
-channels at once those multiplications are 36 products of matrices.
+(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308). For all tiles
+and channels at once those multiplications are 36 products of matrices.
 
 What surrounds a convolution in BigGAN is done on the way in and out: the affine, the ReLU, the doubling of the picture,
 the bias and the skip path. So none of them passes through memory by itself.
@@ -181,7 +181,10 @@ class Code:
     def product(
         self, x: ir.Value, panel: ir.Value, y: ir.Value, rows: ir.Value, channels: ir.Value, stride: ir.Value | int
     ) -> None:
-        """y (rows, self.width) = x (rows, C) times packed kernels; rows is a multiple of self.rows, those of y lie `stride` apart."""
+        """y (rows, width) = x (rows, C) times a panel of packed kernels (C, width).
+
+        The rows are a multiple of ROWS; those of y lie `stride` numbers apart.
+        """
         with self.loop(rows, self.rows) as row:
             x_block = self.at(x, self.times(row.index, channels))
             y_block = self.at(y, self.times(row.index, stride))
@@ -195,7 +198,10 @@ class Code:
                     self.store(k.following[2 * i + j], self.at(y_block, self.times(i, stride), j * self.lanes))
 
     def into_places(self, d: Sequence[ir.Value]) -> list[ir.Value]:
-        """Six pixels in a row, transformed: row i holds the coefficients of the product of (t - p) over p != POINTS[i]."""
+        """Six pixels in a row, transformed: result i is their sum, weighted by the coefficients of a polynomial.
+
+        It is the product of (t - point) over the other points.
+        """
         near, far = NEAR**2, FAR**2
         even_near, even_far = self.fma(d[2], -far, d[4]), self.fma(d[2], -near, d[4])
         odd_near = self.scaled(self.fma(d[1], -far, d[3]), NEAR)
@@ -226,15 +232,17 @@ def number(value: ir.Value | int) -> ir.Value:
 def write_winograd(module: ir.Module, lanes: int) -> None:
     """y (H, W, N) = relu(x * scale + offset), doubled maybe, convolved 3x3: rows of tiles from BEGIN to END.
 
-    x is (H, W, C), or (H / 2, W / 2, C) if DOUBLED is 1; H and W are those of y, multiples of TILE. GROUP rows of tiles, or
-    what is left of them, are transformed at a time. `work` holds the rows of pixels that a row of tiles is made from, with a pixel of
-    zeros at both ends, and the tiles before and after the multiplications.
+    x is (H, W, C), or (H / 2, W / 2, C) if DOUBLED is 1; H and W are those of y, multiples of TILE. GROUP rows of
+    tiles, or what is left of them, are transformed at a time. `work` holds the rows of pixels that a row of tiles is
+    made from, with a pixel of zeros at both ends, and the tiles before and after the multiplications.
     """
     code = Code(module, "winograd", WINOGRAD, lanes)
     builder = code.builder
-    x, scale, offset, kernels, y, work, begin, end, height, width, channels, out_channels, group, doubled = code.arguments
-    across = builder.lshr(width, number(2))
-    count = builder.and_(code.sum(code.times(group, across), code.rows - 1), number(-code.rows))      # up to a whole block
+    (x, scale, offset, kernels, y, work,
+     begin, end, height, width, channels, out_channels, group, doubled) = code.arguments  # fmt: skip
+    across = builder.udiv(width, number(TILE))
+    # Up to whole blocks: what the last one holds beyond the tiles is multiplied, too, and left alone.
+    count = builder.and_(code.sum(code.times(group, across), code.rows - 1), number(-code.rows))
     padded = code.times(code.sum(width, 2), channels)
     x_row = code.times(builder.lshr(width, doubled), channels)
     tiles = code.at(work, code.times(PATCH, padded))
@@ -277,12 +285,14 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
                     count, channels, code.width,
                 )  # fmt: skip
             with code.loop(rows) as down, code.loop(across) as tile, code.loop(code.width, lanes) as lane:
-                source = code.sum(code.times(code.sum(code.times(down.index, across), tile.index), code.width), lane.index)
+                number_of_tile = code.sum(code.times(down.index, across), tile.index)
+                source = code.sum(code.times(number_of_tile, code.width), lane.index)
                 top = code.times(code.sum(first.index, down.index), TILE)
                 corner = code.sum(code.times(top, width), code.times(tile.index, TILE))
                 target = code.sum(code.times(corner, out_channels), column.index, lane.index)
                 patch = [
-                    [code.load(code.at(products, code.times(i * PATCH + j, count, code.width), source)) for j in range(PATCH)]
+                    [code.load(code.at(products, code.times(i * PATCH + j, count, code.width), source))
+                     for j in range(PATCH)]
                     for i in range(PATCH)
                 ]
                 columns = [code.out_of_places(column) for column in zip(*patch)]
@@ -297,8 +307,8 @@ def write_pointwise(module: ir.Module, lanes: int) -> None:
     """y (P, N) = relu(x (P, C) * scale + offset) times kernels + bias + skip * factor: pixels from BEGIN to END.
 
     Without a scale, x goes in as it is; without a skip path, there is no bias either. The skip path has STRIDE channels
-    and the pixels of y, or is half as high and half as wide if DOUBLED is 1; W is the width of y. `work` holds BLOCK
-    pixels of x.
+    and the pixels of y, or is half as high and half as wide if DOUBLED is 1; W is the width of y. There are a multiple
+    of ROWS pixels. `work` holds BLOCK of x.
     """
     code = Code(module, "pointwise", POINTWISE, lanes)
     builder = code.builder
