@@ -168,12 +168,33 @@ def test_what_openvino_compiled_is_kept_whatever_becomes_of_it(folder, tmp_path,
         (*_, newest) = sorted(tmp_path.iterdir(), key=lambda file: file.stat().st_mtime)
     assert len(list(tmp_path.iterdir())) == 2 and newest.stat().st_size > 10_000_000
     whole = newest.read_bytes()
-    newest.unlink()
     for content in (whole, whole[:len(whole) // 2], b""):
-        newest.unlink(missing_ok=True)
+        newest.unlink()
         newest.write_bytes(content)
-        assert torch.equal(backends.OpenVINOBackend(network)(backends.trial(network, 1)), wanted)
+        backend = backends.OpenVINOBackend(network)
+        assert backend.compiled.get_property("LOADED_FROM_CACHE") == (content == whole)
+        assert torch.equal(backend(backends.trial(network, 1)), wanted)
         assert newest.stat().st_size > 0.9 * len(whole)
+
+
+@pytest.mark.skipif(backends.openvino is None, reason="no OpenVINO for this system")
+def test_a_cache_that_cannot_be_is_done_without(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(backends, "cache", lambda: tmp_path / "file" / "openvino")
+    backends.OpenVINOBackend(Network(weights.load(128, folder), 1.0))
+
+
+@pytest.mark.skipif(not kernels.lanes(), reason="no AVX2 in this machine")
+def test_pictures_do_not_depend_on_how_many_cores_there_are(folder, monkeypatch):
+    network = Network(weights.load(128, folder), 1.0)
+    styles, drawn = backends.trial(network, 3), []
+    for cores in (1, 2, 6):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_num_threads", lambda: cores)
+            backend = backends.KernelBackend(network, kernels.lanes())
+        drawn.append(backend(styles))
+    assert backend.ops.parts == 2
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
 
 
 @pytest.mark.skipif(backends.openvino is None and not kernels.lanes(), reason="nothing but torch for this system")

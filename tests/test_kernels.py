@@ -111,6 +111,13 @@ def test_a_pointwise_convolution_and_its_skip_path(ops, height, width, channels,
     assert snr(ops.conv(x, weight, bias, plus=ops.double(ops.scale(small, factor))), wanted + factor * added) > 120
 
 
+def test_what_only_pointwise_convolutions_do_is_refused_to_others(ops):
+    x, _ = activated(16, 16, 32)
+    for given in ({"bias": torch.ones(32)}, {"plus": torch.ones(16, 16, 32)}):
+        with pytest.raises(NotImplementedError):
+            ops.conv(x, torch.randn(32, 32, 3, 3), **given)
+
+
 def test_attention(ops):
     query, key, value = torch.randn(16, 16, 32), torch.randn(8, 8, 32), torch.randn(8, 8, 64)
     flat = (x.double().flatten(0, 1) for x in (query, key, value))

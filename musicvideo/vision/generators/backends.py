@@ -12,7 +12,8 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -385,22 +386,20 @@ def cache() -> Path:
 
 
 def forget_the_oldest() -> None:
-    """Delete all compiled networks but those used last."""
+    """Delete all compiled networks but those used last, as far as this process may."""
     def last_used(file: Path) -> float:
-        try:
-            times = file.stat()
-        except FileNotFoundError:               # another process was faster
-            return 0
+        times = file.stat()
         return max(times.st_atime, times.st_mtime)
 
-    for file in sorted(cache().glob("*.blob"), key=last_used)[:-KEPT]:
-        file.unlink(missing_ok=True)
+    with suppress(OSError):                     # another process may be faster, or still read
+        for file in sorted(cache().glob("*.blob"), key=last_used)[:-KEPT]:
+            file.unlink()
 
 
 class OpenVINOBackend:
     """The network compiled by OpenVINO for the CPU.
 
-    What is compiled is kept on disk, which halves the start; nearly as large as the weights, so only the `KEPT` last.
+    What is compiled is kept on disk, `KEPT` of them: the next start takes half the time.
 
     Args:
         network: `biggan.Network`.
@@ -425,8 +424,10 @@ class OpenVINOBackend:
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores // streams * streams,     # as many for each, so that all round alike
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-            "CACHE_DIR": str(cache()),          # OpenVINO compiles anew what it finds damaged or cannot keep
         }
+        with suppress(OSError):                 # what cannot be kept is done without
+            cache().mkdir(parents=True, exist_ok=True)
+            settings["CACHE_DIR"] = str(cache())            # OpenVINO compiles anew what it finds damaged
         self.name = f"OpenVINO on the CPU, {str(PRECISIONS[precision]).removeprefix('torch.')}"
         self.at_once = streams
         self.compiled = openvino.Core().compile_model(model, "CPU", settings)
@@ -454,13 +455,19 @@ class Rows:
     compute: Callable[[int, int], Tensor]       # from a row to a row
     begin: int
     end: int
+    width: int                                  # in pixels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.end - self.begin) * kernels.TILE, self.width
 
     def __call__(self) -> Tensor:
         return self.compute(self.begin, self.end)
 
     def cut(self, count: int) -> list[Rows]:
         step = (self.end - self.begin) // count
-        return [Rows(self.compute, begin, begin + step) for begin in range(self.begin, self.end, step)]
+        return [Rows(self.compute, begin, begin + step, self.width) for begin in range(self.begin, self.end, step)]
 
 
 @dataclass
@@ -471,8 +478,10 @@ class Activated:
     scale: Tensor
     offset: Tensor
 
-    def __post_init__(self) -> None:
-        self.height = (self.x.end - self.x.begin) * kernels.TILE if isinstance(self.x, Rows) else len(self.x)
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.x.size if isinstance(self.x, Rows) else tuple(self.x.shape[:2])
 
     def picture(self) -> Tensor:
         return self.x() if isinstance(self.x, Rows) else self.x
@@ -501,7 +510,7 @@ class KernelOps:
         self.parts = parts
         self.pool = ThreadPoolExecutor(cores)
         self.packing = threading.Lock()
-        self.placed: dict[int, Tensor] = {}
+        self.placed: dict[int, tuple[Tensor, Tensor]] = {}
         self.unused: defaultdict[int, list[np.ndarray]] = defaultdict(list)
 
     def empty(self, *shape: int) -> Tensor:
@@ -517,22 +526,27 @@ class KernelOps:
 
     def constant(self, weight: Tensor, arrange: Callable[[Tensor], Tensor]) -> Tensor:
         with self.packing:                      # several pictures begin at the same time
-            if id(weight) not in self.placed:
-                self.placed[id(weight)] = self.kernels.pack(arrange(weight))
-            return self.placed[id(weight)]
+            if id(weight) not in self.placed:   # which holds on to the weight, so that no other gets its id
+                self.placed[id(weight)] = weight, self.kernels.pack(arrange(weight))
+            return self.placed[id(weight)][1]
 
     def share(self, begin: int, end: int, step: int, work: int, compute: Callable[[int, int, int], None]) -> None:
         """Have threads compute a part each, from a place to a place in whole steps, with room for `work` numbers."""
         part = -(-(end - begin) // (step * self.parts)) * step
 
-        def run(begin: int) -> None:
+        def run(first: int) -> None:
             room = self.empty(work)
-            compute(room.data_ptr(), begin, min(begin + part, end))
+            compute(room.data_ptr(), first, min(first + part, end))
 
-        list(self.pool.map(run, range(begin, end, part)) if begin + part < end else [run(begin)])
+        if begin + part >= end:
+            return run(begin)
+        running = [self.pool.submit(run, first) for first in range(begin, end, part)]
+        wait(running)                           # all, even if one fails: they write where they were told to
+        for one in running:
+            one.result()
 
     def pointwise(self, x: Tensor | Activated, matrix: Tensor, bias: Tensor | None = None, plus: Any = None) -> Tensor:
-        """(H, W, C) times a packed matrix -> (H, W, N)."""
+        """(H, W, C) times a packed matrix -> (H, W, N), N with what packing filled up; with bias and plus, nothing."""
         scale = offset = factor = None
         if isinstance(x, Activated):
             x, scale, offset = x.picture(), x.scale, x.offset
@@ -551,8 +565,8 @@ class KernelOps:
         ]
         self.share(
             0, height * width, kernels.BLOCK, kernels.BLOCK * channels,
-            lambda work, begin, end: self.kernels.pointwise(
-                *addresses, work, begin, end, width, channels, out_channels, stride, doubled
+            lambda room, first, last: self.kernels.pointwise(
+                *addresses, room, first, last, width, channels, out_channels, stride, doubled
             ),
         )  # fmt: skip
         return y
@@ -571,13 +585,13 @@ class KernelOps:
             addresses = *(array.data_ptr() for array in (picture, x.scale, x.offset, matrix)), whole
             self.share(
                 begin, end, group, work,
-                lambda work, begin, end: self.kernels.winograd(
-                    *addresses, work, begin, end, height, width, channels, out_channels, group, doubled
+                lambda room, first, last: self.kernels.winograd(
+                    *addresses, room, first, last, height, width, channels, out_channels, group, doubled
                 ),
             )  # fmt: skip
             return y
 
-        return Rows(rows, 0, height // kernels.TILE)
+        return Rows(rows, 0, height // kernels.TILE, width)
 
     def by_taps(self, x: Tensor | Activated, weight: Tensor, doubled: bool = False) -> Tensor:
         """A convolution as a pointwise one for each tap of the kernel, whose pictures are shifted and summed.
@@ -586,7 +600,7 @@ class KernelOps:
         """
         out_channels, _, *size = weight.shape
         y = self.pointwise(x, self.constant(weight, lambda weight: weight.permute(2, 3, 0, 1).flatten(0, 2)))
-        y = self.double(y).x.repeat_interleave(2, 0).repeat_interleave(2, 1) if doubled else y
+        y = y.repeat_interleave(2, 0).repeat_interleave(2, 1) if doubled else y
         total = torch.zeros(*y.shape[:2], out_channels)
         for tap, (down, across) in enumerate(itertools.product(*(range(length) for length in size))):
             down, across = down - size[0] // 2, across - size[1] // 2
@@ -599,12 +613,15 @@ class KernelOps:
     ) -> Tensor | Rows:  # fmt: skip
         if weight.shape[2:] == (1, 1):
             return self.pointwise(x, self.constant(weight, lambda weight: weight[..., 0, 0]), bias, plus)
-        if isinstance(x, Activated) and self.kernels.fits(x.height, weight):
+        if bias is not None or plus is not None:
+            raise NotImplementedError("only 1x1 convolutions have a bias or a skip path")
+        if isinstance(x, Activated) and self.kernels.fits(*x.size, weight):
             return self.winograd(x, weight, doubled=False)
         return self.by_taps(x, weight)
 
     def doubling_conv(self, x: Activated, weight: Tensor) -> Tensor | Rows:
-        if self.kernels.fits(2 * x.height, weight):
+        height, width = x.size
+        if self.kernels.fits(2 * height, 2 * width, weight):
             return self.winograd(x, weight, doubled=True)
         return self.by_taps(x, weight, doubled=True)
 
@@ -632,9 +649,9 @@ class KernelOps:
         return torch.cat(strips, out=self.empty(sum(map(len, strips)), *strips[0].shape[1:]))
 
     def cut(self, x: Tensor | Rows, count: int | None = None) -> Sequence[Tensor | Rows]:
-        if isinstance(x, Rows):
-            return x.cut(strips_of((x.end - x.begin) * kernels.TILE))
-        return x.chunk(strips_of(len(x)) if count is None else count)
+        if count is None:                       # the more share the work of a strip, the larger it should be
+            count = max(1, strips_of(x.size[0] if isinstance(x, Rows) else len(x)) // self.parts)
+        return x.cut(count) if isinstance(x, Rows) else x.chunk(count)
 
     def channels(self, x: Tensor, count: int) -> Tensor:
         return x[..., :count]
@@ -647,6 +664,8 @@ class KernelOps:
         return torch.maximum(x[:, 0::2], x[:, 1::2])
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if key.shape[0] * key.shape[1] % self.kernels.width:
+            raise NotImplementedError("attention to keys that are no whole blocks: packing would fill up with more")
         scores = self.pointwise(query, self.kernels.pack(key.flatten(0, 1)))
         shares = torch.softmax(scores, 2, out=self.empty(*scores.shape))
         return self.pointwise(shares, self.kernels.pack(value.flatten(0, 1).T))
@@ -671,6 +690,7 @@ class KernelBackend:
         self.name = f"kernels of {lanes} lanes on the CPU, float32"
         self.network = network
         parts = -(-cores // self.at_once)
+        # Torch starts as many threads of its own in each of these, and in all threads that begin later.
         self.ops = KernelOps(lanes, parts, cores)
         self.pool = ThreadPoolExecutor(self.at_once, initializer=torch.set_num_threads, initargs=(parts,))
 

@@ -373,9 +373,10 @@ class Kernels:
         weight = torch.nn.functional.pad(weight, (0, 0, 0, -weight.shape[-2] % self.width))
         return weight.unflatten(-2, (-1, self.width)).transpose(-1, -2).contiguous()
 
-    def fits(self, height: int, weight: Tensor) -> bool:
-        """Whether `winograd` pays for a convolution to a picture of a height: small ones would mostly read kernels."""
-        return height >= 16 and weight.shape[2:] == (3, 3) and weight.shape[0] % self.width == 0
+    def fits(self, height: int, width: int, weight: Tensor) -> bool:
+        """Whether `winograd` pays for a convolution to a picture of a size; for small ones it mostly reads kernels."""
+        in_tiles = height % TILE == width % TILE == 0
+        return height >= 16 and in_tiles and weight.shape[2:] == (3, 3) and weight.shape[0] % self.width == 0
 
     def group(self, height: int, width: int, channels: int) -> tuple[int, int]:
         """Rows of tiles that `winograd` takes at a time, and the numbers of its `work`.
