@@ -134,6 +134,14 @@ class Code:
     def load(self, address: ir.Value) -> ir.Value:
         return self.builder.load(address, align=4, typ=self.type)
 
+    def fetch(self, address: ir.Value) -> None:
+        """Ask for what will be read soon, into the second cache; an address beyond the end does no harm."""
+        fetch = self.function.module.declare_intrinsic(
+            "llvm.prefetch.p0", fnty=ir.FunctionType(ir.VoidType(), [POINTER] + [ir.IntType(32)] * 3)
+        )
+        reading, second_cache, data = (ir.Constant(ir.IntType(32), value) for value in (0, 2, 1))
+        self.builder.call(fetch, [address, reading, second_cache, data])
+
     def store(self, vector: ir.Value, address: ir.Value) -> None:
         self.builder.store(vector, address, align=4)
 
@@ -190,6 +198,8 @@ class Code:
             y_block = self.at(y, self.times(row.index, stride))
             with self.loop(channels, carried=[self.vector(0)] * (self.rows * 2)) as k:
                 line = [self.load(self.at(panel, self.times(k.index, self.width), lane)) for lane in (0, self.lanes)]
+                for lane in (0, self.lanes):    # the next panel, while this one is worked with
+                    self.fetch(self.at(panel, self.times(self.sum(channels, k.index), self.width), lane))
                 for i in range(self.rows):
                     value = self.spread(self.at(x_block, self.times(i, channels), k.index))
                     k.following += [self.fma(value, line[j], k.carried[2 * i + j]) for j in range(2)]
@@ -277,7 +287,7 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
                             code.store(value, code.at(tiles, place, target, channel.index))
         with code.loop(out_channels, code.width) as column:
             with code.loop(PLACES) as place:
-                panel = code.sum(code.times(place.index, out_channels), column.index)
+                panel = code.sum(code.times(column.index, PLACES), code.times(place.index, code.width))
                 code.product(
                     code.at(tiles, code.times(place.index, count, channels)),
                     code.at(kernels, code.times(panel, channels)),
@@ -369,9 +379,9 @@ class Kernels:
         return ctypes.CFUNCTYPE(None, *kinds)(self.engine.get_function_address(name))
 
     def pack(self, weight: Tensor) -> Tensor:
-        """Matrices (..., N, C) -> (..., N / width, C, width), as a product reads them; N is filled up with zeros."""
+        """Matrices (..., N, C) -> (N / width, ..., C, width), in the order of reading; N is filled up with zeros."""
         weight = torch.nn.functional.pad(weight, (0, 0, 0, -weight.shape[-2] % self.width))
-        return weight.unflatten(-2, (-1, self.width)).transpose(-1, -2).contiguous()
+        return weight.unflatten(-2, (-1, self.width)).transpose(-1, -2).movedim(-3, 0).contiguous()
 
     def fits(self, height: int, width: int, weight: Tensor) -> bool:
         """Whether `winograd` pays for a convolution to a picture of a size; for small ones it mostly reads kernels."""
