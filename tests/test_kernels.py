@@ -71,7 +71,9 @@ def test_a_3x3_convolution(ops, height, width, channels, out_channels, doubled):
 
 
 @pytest.mark.parametrize("doubled", [False, True])
-@pytest.mark.parametrize("height, out_channels, size", [(4, 32, (3, 3)), (8, 96, (3, 3)), (32, 9, (1, 3)), (32, 5, (3, 3))])
+@pytest.mark.parametrize("height, out_channels, size", [
+    (4, 32, (3, 3)), (8, 96, (3, 3)), (32, 9, (1, 3)), (32, 5, (3, 3)),
+])
 def test_small_pictures_and_few_channels_are_convolved_by_taps(ops, height, out_channels, size, doubled):
     x, made = activated(height, 8, 64)
     weight = torch.randn(out_channels, 64, *size) / 24
@@ -103,25 +105,20 @@ def test_a_pointwise_convolution_and_its_skip_path(ops, height, width, channels,
     beside, factor = torch.randn(height, width, out_channels + 32), torch.randn(1, out_channels, 1, 1)
     skip = ops.channels(beside, out_channels)
     added = skip.double().permute(2, 0, 1)[None]
-    assert snr(ops.conv(x, weight, bias, plus=skip), wanted + added) > 120
-    assert snr(ops.conv(x, weight, bias, plus=ops.scale(skip, factor)), wanted + factor * added) > 120
+    assert snr(ops.conv_onto(skip, x, weight, bias), wanted + added) > 120
+    assert snr(ops.conv_onto(ops.scale(skip, factor), x, weight, bias), wanted + factor * added) > 120
     small = ops.channels(torch.randn(height // 2, width // 2, out_channels + 32), out_channels)
     added = F.interpolate(small.double().permute(2, 0, 1)[None], scale_factor=2)
-    assert snr(ops.conv(x, weight, bias, plus=ops.double(small)), wanted + added) > 120
-    assert snr(ops.conv(x, weight, bias, plus=ops.double(ops.scale(small, factor))), wanted + factor * added) > 120
+    assert snr(ops.conv_onto(ops.double(small), x, weight, bias), wanted + added) > 120
+    assert snr(ops.conv_onto(ops.double(ops.scale(small, factor)), x, weight, bias), wanted + factor * added) > 120
 
 
-def test_what_only_pointwise_convolutions_do_is_refused_to_others(ops):
-    x, _ = activated(16, 16, 32)
-    for given in ({"bias": torch.ones(32)}, {"plus": torch.ones(16, 16, 32)}):
-        with pytest.raises(NotImplementedError):
-            ops.conv(x, torch.randn(32, 32, 3, 3), **given)
-
-
-def test_attention(ops):
-    query, key, value = torch.randn(16, 16, 32), torch.randn(8, 8, 32), torch.randn(8, 8, 64)
+@pytest.mark.parametrize("size", [4, 8, 16])         # 4, 16 and 64 keys: fewer than a block, and whole ones
+def test_attention(ops, size):
+    half = size // 2
+    query, key, value = torch.randn(size, size, 32), torch.randn(half, half, 32), torch.randn(half, half, 64)
     flat = (x.double().flatten(0, 1) for x in (query, key, value))
-    wanted = F.scaled_dot_product_attention(*flat, scale=1.0).T.reshape(1, 64, 16, 16)
+    wanted = F.scaled_dot_product_attention(*flat, scale=1.0).T.reshape(1, 64, size, size)
     assert snr(ops.attention(query, key, value), wanted) > 110
     wanted = F.max_pool2d(value.double().permute(2, 0, 1)[None], 2)
     assert snr(ops.halve(value), wanted) > 120

@@ -180,12 +180,11 @@ class TorchOps:
             self.placed[id(weight)] = self.place(fold(weight))
         return self.placed[id(weight)]
 
-    def conv(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, plus: Tensor | None = None
-    ) -> Tensor:  # fmt: skip
-        bias = None if bias is None else self.constant(bias)
-        out = F.conv2d(x, self.constant(weight), bias, padding=same(weight))
-        return out if plus is None else out + plus
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, self.constant(weight), None if bias is None else self.constant(bias), padding=same(weight))
+
+    def conv_onto(self, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return y + self.conv(x, weight, bias)
 
     def doubling_conv(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.constant(weight, fold_upsampling), stride=2, padding=1)
@@ -322,11 +321,12 @@ class OpenVINOOps:
     def constant(self, weight: Tensor) -> Any:
         return ov.constant(weight.numpy())
 
-    def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None, plus: Any = None) -> Any:
+    def conv(self, x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
         out = ov.convolution(x, self.constant(weight), [1, 1], same(weight), same(weight), [1, 1])
-        if bias is not None:
-            out = ov.add(out, self.constant(bias.view(1, -1, 1, 1)))
-        return out if plus is None else ov.add(out, plus)
+        return out if bias is None else ov.add(out, self.constant(bias.view(1, -1, 1, 1)))
+
+    def conv_onto(self, y: Any, x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
+        return ov.add(self.conv(x, weight, bias), y)
 
     def doubling_conv(self, x: Any, weight: Tensor) -> Any:
         weight = self.constant(fold_upsampling(weight))
@@ -545,23 +545,24 @@ class KernelOps:
         for one in running:
             one.result()
 
-    def pointwise(self, x: Tensor | Activated, matrix: Tensor, bias: Tensor | None = None, plus: Any = None) -> Tensor:
-        """(H, W, C) times a packed matrix -> (H, W, N), N with what packing filled up; with bias and plus, nothing."""
-        scale = offset = factor = None
+    def pointwise(
+        self, x: Tensor | Activated, matrix: Tensor, skip: Skip | None = None, bias: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """(H, W, C) times a packed matrix -> (H, W, N), with what packing filled up; nothing, if there is a skip."""
+        scale = offset = beside = factor = None
         if isinstance(x, Activated):
             x, scale, offset = x.picture(), x.scale, x.offset
         height, width, channels = x.shape
         out_channels = len(matrix) * self.kernels.width
         y = self.empty(height, width, out_channels)
         stride = doubled = 0
-        if plus is not None:
-            plus = plus if isinstance(plus, Skip) else Skip(plus)
-            stride, doubled = plus.x.stride(1), int(plus.doubled)
-            factor = torch.ones(out_channels) if plus.factor is None else plus.factor
+        if skip is not None:
+            beside, stride, doubled = skip.x, skip.x.stride(1), int(skip.doubled)
+            factor = torch.ones(out_channels) if skip.factor is None else skip.factor
             bias = torch.zeros(out_channels) if bias is None else bias
         addresses = [
             None if array is None else array.data_ptr()
-            for array in (x, scale, offset, matrix, bias, None if plus is None else plus.x, factor, y)
+            for array in (x, scale, offset, matrix, bias, beside, factor, y)
         ]
         self.share(
             0, height * width, kernels.BLOCK, kernels.BLOCK * channels,
@@ -608,13 +609,18 @@ class KernelOps:
             total[onto(down), onto(across)] += part[onto(-down), onto(-across)]
         return total
 
-    def conv(
-        self, x: Tensor | Activated, weight: Tensor, bias: Tensor | None = None, plus: Any = None
-    ) -> Tensor | Rows:  # fmt: skip
+    def matrix(self, weight: Tensor) -> Tensor:
+        """The packed matrix of 1x1 kernels."""
+        return self.constant(weight, lambda weight: weight[..., 0, 0])
+
+    def conv_onto(
+        self, y: Tensor | Skip, x: Tensor | Activated, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        return self.pointwise(x, self.matrix(weight), y if isinstance(y, Skip) else Skip(y), bias)
+
+    def conv(self, x: Tensor | Activated, weight: Tensor) -> Tensor | Rows:
         if weight.shape[2:] == (1, 1):
-            return self.pointwise(x, self.constant(weight, lambda weight: weight[..., 0, 0]), bias, plus)
-        if bias is not None or plus is not None:
-            raise NotImplementedError("only 1x1 convolutions have a bias or a skip path")
+            return self.pointwise(x, self.matrix(weight))
         if isinstance(x, Activated) and self.kernels.fits(*x.size, weight):
             return self.winograd(x, weight, doubled=False)
         return self.by_taps(x, weight)
@@ -664,11 +670,10 @@ class KernelOps:
         return torch.maximum(x[:, 0::2], x[:, 1::2])
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        if key.shape[0] * key.shape[1] % self.kernels.width:
-            raise NotImplementedError("attention to keys that are no whole blocks: packing would fill up with more")
-        scores = self.pointwise(query, self.kernels.pack(key.flatten(0, 1)))
+        key, value = key.flatten(0, 1), value.flatten(0, 1)
+        scores = self.pointwise(query, self.kernels.pack(key))[..., :len(key)]
         shares = torch.softmax(scores, 2, out=self.empty(*scores.shape))
-        return self.pointwise(shares, self.kernels.pack(value.flatten(0, 1).T))
+        return self.pointwise(shares, self.kernels.pack(value.T))
 
 
 def onto(shift: int) -> slice:
@@ -690,8 +695,8 @@ class KernelBackend:
         self.name = f"kernels of {lanes} lanes on the CPU, float32"
         self.network = network
         parts = -(-cores // self.at_once)
-        # Torch starts as many threads of its own in each of these, and in all threads that begin later.
         self.ops = KernelOps(lanes, parts, cores)
+        # Torch starts as many threads of its own in each of these, and in all threads that begin later.
         self.pool = ThreadPoolExecutor(self.at_once, initializer=torch.set_num_threads, initargs=(parts,))
 
     def __call__(self, styles: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class Block:
         if len(x) < len(narrow):
             x = ops.cut(x[0], len(narrow))
         return (
-            ops.conv(ops.affine_relu(strip, *norms[3]), self.expand, self.bias, plus=self.skip(beside, ops))
+            ops.conv_onto(self.skip(beside, ops), ops.affine_relu(strip, *norms[3]), self.expand, self.bias)
             for strip, beside in zip(narrow, x)
         )
 
@@ -137,7 +137,7 @@ class Attention:
     def __call__(self, x: Strips, style: Callable[..., Any], ops: Any) -> Strips:
         (x,) = x
         key, value = (ops.halve(ops.conv(x, weight)) for weight in (self.key, self.value))
-        return [ops.conv(ops.attention(ops.conv(x, self.query), key, value), self.out, plus=x)]
+        return [ops.conv_onto(x, ops.attention(ops.conv(x, self.query), key, value), self.out)]
 
 
 class Network:
