@@ -11,7 +11,8 @@ from math import inf
 
 from tqdm import tqdm
 
-from musicvideo.media import MediaError, Parser, entry_point
+from musicvideo.cli import entry_point, Parser
+from musicvideo.errors import MediaError
 from musicvideo.sound.clock import read_clock
 from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, read_panning
 from musicvideo.sound.plots import plot_motions

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from musicvideo.media import Parser, entry_point
+from musicvideo.cli import entry_point, Parser
 from musicvideo.sound.mixing import make_mixes, read_mix, steps
 from musicvideo.sound.plots import plot_mixes, require_picture
 

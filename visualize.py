@@ -22,8 +22,9 @@ import numpy as np
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from musicvideo import media
-from musicvideo.media import MediaError, Parser, entry_point
+from musicvideo import files, probe
+from musicvideo.cli import entry_point, Parser
+from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.features import (
@@ -186,8 +187,8 @@ def parse(p: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
         for name in {"song", "vectors"} - given.keys():
             then, file = earlier.get(f"{name}_sha256"), getattr(args, name)
             if file and then and args.list_classes is None:
-                media.require_file(file)
-                if media.sha256(file) != then:
+                files.require_file(file)
+                if files.sha256(file) != then:
                     raise MediaError(f"{file}: has changed since {args.like} was made of it "
                                      f"(give --{name} to take it as it is)")
     if not args.song and args.list_classes is None:
@@ -263,11 +264,11 @@ def weights_checksum(args: argparse.Namespace) -> str | None:
     if args.generator == "cppn":
         return None
     if args.generator == "pocket":
-        return media.sha256(generators.EMBEDDED / "model.safetensors")
+        return files.sha256(generators.EMBEDDED / "model.safetensors")
     from musicvideo.vision.generators.weights import configuration, fetch, find
 
     configuration(args.resolution)                   # names the ones there are
-    return media.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution, progress=tqdm))
+    return files.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution, progress=tqdm))
 
 
 def require_same_weights(args: argparse.Namespace, settings: dict) -> None:
@@ -335,7 +336,7 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
     Returns:
         Everything that makes the video, of JSON's types, settings under their names; and the encoding.
     """
-    if media.probe(args.song).audio_codec is None:
+    if probe.probe(args.song).audio_codec is None:
         raise MediaError(f"{args.song}: has no sound in it")
     if Path(args.song).resolve() == Path(args.output_file).resolve():
         raise ValueError(f"output_file: {args.output_file} is the song itself")
@@ -369,8 +370,8 @@ def settle(args: argparse.Namespace, labels: Sequence[str]) -> tuple[dict, Encod
         "classes": classes,
         "class_names": [labels[index] for index in classes],
         "vectors": vectors,
-        "vectors_sha256": vectors and media.sha256(vectors),
-        "song_sha256": media.sha256(args.song),
+        "vectors_sha256": vectors and files.sha256(vectors),
+        "song_sha256": files.sha256(args.song),
         "frames": {"fps": str(how.fps), "codec": how.codec, "crf": how.crf, "size": how.size},
         "versions": versions(),
     }

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from musicvideo import media
+from musicvideo import programs
 from musicvideo.vision.features import MAPPINGS, SAMPLE_RATE
 from musicvideo.vision.generators import backends, kernels, load, weights
 from musicvideo.vision.generators.biggan import BigGAN
@@ -144,7 +144,7 @@ def draft_quality(ours: BigGAN, rough: BigGAN) -> dict:
             size = f"{pictures.shape[2]}x{pictures.shape[1]}"
             inputs += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", size, "-i", str(file)]
         printed = {
-            measure: media.run(
+            measure: programs.run(
                 ["ffmpeg", "-v", "error", *inputs, "-lavfi", f"{measure}=stats_file=-", "-f", "null", "-"],
                 doing="comparing",
             ).decode()

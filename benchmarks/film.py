@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from musicvideo import media
+from musicvideo import cli, probe, programs
 from musicvideo.vision import film
 from musicvideo.vision.generators.cppn import CPPN
 from musicvideo.vision.title import title_card
@@ -53,7 +53,7 @@ def draw_clip(path: Path, seconds: float) -> None:
 
 
 def ffmpeg(*arguments) -> None:
-    media.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], doing="benchmark")
+    programs.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], doing="benchmark")
 
 
 def chain(clip: Path, card: Path, seconds: float, crf: int, folder: Path) -> tuple[Path, int]:
@@ -108,7 +108,7 @@ def once(clip: Path, sound: Path, crf: int, folder: Path) -> Path:
 def psnr(lossy: Path, lossless: Path, seconds: float) -> float:
     """Luma PSNR in dB between opening and ending, where neither fades nor titles are."""
     window = f"trim={INTRO + 1.5}:{INTRO + seconds - 1},setpts=PTS-STARTPTS"
-    printed = media.run(
+    printed = programs.run(
         ["ffmpeg", "-v", "error", "-i", lossy, "-i", lossless, "-filter_complex",
          f"[0]{window}[a];[1]{window}[b];[a][b]psnr=stats_file=-", "-f", "null", "-"], doing="comparing").decode()
     errors = [float(value) for value in re.findall(r"mse_y:([\d.]+)", printed)]
@@ -140,7 +140,7 @@ def main() -> None:
         lossless.mkdir()
         figures = {
             "clip_seconds": seconds,
-            "film_seconds": float(media.probe(single).duration),
+            "film_seconds": float(probe.probe(single).duration),
             "encodes_chain": encodes,
             "seconds_chain": statistics.median(times["chain"]),
             "seconds_once": statistics.median(times["once"]),
@@ -156,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    media.entry_point(main)
+    cli.entry_point(main)

@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from musicvideo import media, system
+from musicvideo import cli, errors, probe, system
 
 # Everything else is imported where it is used: `setup` runs before any package is installed.
 
 
 def parser() -> argparse.ArgumentParser:
-    root = media.Parser(prog="musicvideo", description=__doc__,
+    root = cli.Parser(prog="musicvideo", description=__doc__,
                         formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -97,7 +97,7 @@ def run_setup(check: bool, packages: bool) -> None:
         else:
             system.ensure(may_install=not check)
     except system.MissingProgram as error:
-        raise media.MediaError(str(error)) from None
+        raise errors.MediaError(str(error)) from None
 
 
 def run_doctor() -> None:
@@ -133,7 +133,7 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
     from musicvideo.vision.onsets import onsets
 
     if pulse and not song:
-        raise media.MediaError("--pulse follows the beats of a song: give --song")
+        raise errors.MediaError("--pulse follows the beats of a song: give --song")
     beats = onsets(song) if pulse else ()
 
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
@@ -146,7 +146,7 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
 
     if longer >= 0.02:
         meanwhile = ("whose last frame stands" if not outro else
-                     "which, shorter than the outro, all runs back and forth" if media.probe(video).duration < outro else
+                     "which, shorter than the outro, all runs back and forth" if probe.probe(video).duration < outro else
                      "whose end runs back and forth")
         print(f"{sound} is {longer:.2f} s longer than {video}, {meanwhile} meanwhile")
     elif longer <= -0.02:
@@ -178,4 +178,4 @@ def run_weights(resolution: int) -> None:
 
 if __name__ == "__main__":
     sys.argv[0] = "musicvideo"
-    media.entry_point(main)
+    cli.entry_point(main)

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from musicvideo import media
+from musicvideo import cli, ffmpeg, probe, programs
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -34,8 +34,8 @@ def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code
 
 def read_frames(path, pixel_format="gray") -> np.ndarray:
     """Every decoded frame of a video: uint8 (frames, height, width), or (…, 3) for rgb24."""
-    found = media.probe(path)
-    raw = media.run(["ffmpeg", "-v", "error", "-i", media.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
+    found = probe.probe(path)
+    raw = programs.run(["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
                     doing=f"decoding {path}")
     depth = (3,) if pixel_format == "rgb24" else ()
     return np.frombuffer(raw, np.uint8).reshape(-1, found.height, found.width, *depth)
@@ -43,7 +43,7 @@ def read_frames(path, pixel_format="gray") -> np.ndarray:
 
 def make_media(output, *arguments) -> Path:
     """Let FFmpeg make a file out of nothing: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
-    media.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
+    programs.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
     return Path(output)
 
 
@@ -62,7 +62,7 @@ def run_script(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)])
         code = 0
         try:
-            media.entry_point(script.main)
+            cli.entry_point(script.main)
         except SystemExit as stop:
             code = stop.code
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.generators import backends, kernels, weights
 from musicvideo.vision.generators.biggan import Network, statistics, to_bytes

@@ -5,7 +5,7 @@ from fractions import Fraction
 import mido
 import pytest
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock, read_clock
 
 TPQ = 480

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import probe, programs
+from musicvideo.errors import MediaError
 from musicvideo.vision import features
 from musicvideo.vision.features import (
     MAPPINGS, SAMPLE_RATE, Song, cached_features, classic_features, estimate_tuning, load_song, pulse_features,
@@ -20,7 +20,7 @@ from musicvideo.vision.features import (
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SONG = GOLDEN / "arpeggio.flac"
-FFMPEG = media.program("ffmpeg")
+FFMPEG = programs.program("ffmpeg")
 
 
 @pytest.fixture(scope="module")
@@ -176,11 +176,11 @@ def test_a_film_whose_sound_ends_early_is_whole(tmp_path):
 def test_songs_written_to_a_pipe_are_as_long_as_what_is_there(writer, samples, tmp_path):
     piped = tmp_path / "piped.wav"
     name, _, arguments = writer.format(SONG).partition(" ")
-    subprocess.run(f"{media.program(name)} {arguments} 2>/dev/null | cat > {piped}", shell=True, check=True)
+    subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {piped}", shell=True, check=True)
     assert len(load_song(piped)) == len(samples)
     if "wav" in writer:
         assert int.from_bytes(piped.read_bytes()[4:8], "little") > 0x7fff0000
-        assert media.probe(piped).duration == pytest.approx(20, abs=1e-3)
+        assert probe.probe(piped).duration == pytest.approx(20, abs=1e-3)
         whole = piped.read_bytes()
         piped.write_bytes(whole[:len(whole) // 2])         # nobody can know that it went on
         assert len(load_song(piped)) == pytest.approx(10 * SAMPLE_RATE, abs=SAMPLE_RATE / 100)

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from conftest import command, make_media, read_frames
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import ffmpeg, probe, programs
+from musicvideo.errors import MediaError
 from musicvideo.vision import film
 from musicvideo.vision.onsets import onsets
 from musicvideo.vision.title import load_font
@@ -47,22 +47,22 @@ def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse)
     """The one that comes with moviepy is years newer than the oldest that is supported."""
     monkeypatch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
     film.finish(square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL)
-    assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(6.5, abs=0.05)
+    assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(6.5, abs=0.05)
 
 
 def test_a_frame_a_second(sound, tmp_path):
     slow = make_media(tmp_path / "slow.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=1:d=4", "-pix_fmt", "yuv420p")
     for intro in (1, 4):
         film.finish(slow, sound, tmp_path / "film.mkv", intro=intro, outro=2, **SMALL)
-        assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(intro + 5.5, abs=1)
+        assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(intro + 5.5, abs=1)
 
 
 def symmetry(path) -> float:
     """PSNR in dB of a film's frames, luma and chroma, against their mirror images."""
-    found = media.probe(path)
+    found = probe.probe(path)
     errors = []
     for plane, scale in (("y", 1), ("u", 2), ("v", 2)):
-        raw = media.run(["ffmpeg", "-v", "error", "-i", media.source(path), "-vf", f"format=yuv420p,extractplanes={plane}",
+        raw = programs.run(["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-vf", f"format=yuv420p,extractplanes={plane}",
                          "-f", "rawvideo", "-"], doing=f"decoding {path}")
         frames = np.frombuffer(raw, np.uint8).reshape(-1, found.height // scale, found.width // scale)
         errors.append(max(np.mean((frame - frame[:, ::-1]) ** 2) for frame in frames.astype(float)))
@@ -73,7 +73,7 @@ def test_default_film_is_symmetric_but_for_codec_noise(square, tmp_path, write_w
     """1920x1080 with intro and fades, at the default quality: every frame, all three planes."""
     output = tmp_path / "film.mkv"
     film.finish(square, write_wav("brief.wav", np.zeros(2400)), output)
-    assert media.probe(output).width == 1920
+    assert probe.probe(output).width == 1920
     assert 45 <= symmetry(output) < 70
 
 
@@ -179,13 +179,13 @@ def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, **SMALL)
     def packets(path):
-        return media.run(["ffmpeg", "-v", "error", "-i", path, "-map", "0:v", "-c", "copy", "-bsf", "h264_mp4toannexb",
+        return programs.run(["ffmpeg", "-v", "error", "-i", path, "-map", "0:v", "-c", "copy", "-bsf", "h264_mp4toannexb",
                           "-f", "md5", "-"], doing=f"reading {path}")
 
     for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
         film.merge(picture, sound, tmp_path / name, title="Name")
         assert packets(tmp_path / name) == packets(picture)                     # copied, not encoded again
-        found = media.probe(tmp_path / name)
+        found = probe.probe(tmp_path / name)
         assert found.audio_codec == codec
         assert (found.width, found.height, found.frame_rate) == (320, 180, Fraction(30))
         assert found.duration == pytest.approx(4 + 5.5, abs=1 / 30)
@@ -229,7 +229,7 @@ def test_failed_encode_leaves_the_old_film(square, sound, tmp_path, monkeypatch)
 def test_sizes_people_ask_for(square, tmp_path, write_wav, size):
     brief = write_wav("brief.wav", np.zeros(4800))
     film.finish(square, brief, tmp_path / "film.mkv", width=size[0], height=size[1], preset="ultrafast", intro=0)
-    found = media.probe(tmp_path / "film.mkv")
+    found = probe.probe(tmp_path / "film.mkv")
     assert (found.width, found.height) == size
 
 
@@ -279,10 +279,10 @@ def test_variable_frame_rate_becomes_constant(tmp_path, sound):
     video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=60:d=3",
                        "-vf", "select='not(mod(n,2))+lt(n,20)'", "-fps_mode", "vfr")
     film.finish(video, sound, tmp_path / "film.mkv", **SMALL)
-    steps = media.run(["ffprobe", "-v", "error", "-show_entries", "packet=duration_time", "-of", "csv=p=0",
+    steps = programs.run(["ffprobe", "-v", "error", "-show_entries", "packet=duration_time", "-of", "csv=p=0",
                        tmp_path / "film.mkv"], doing="probing").split()
     assert len({step.strip(b",") for step in steps}) == 1
-    assert media.probe(tmp_path / "film.mkv").duration == pytest.approx(9.5, abs=0.05)
+    assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(9.5, abs=0.05)
 
 
 def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
@@ -291,7 +291,7 @@ def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
                        "color=black:s=64x64:r=30:d=4,drawbox=t=fill:color=white:enable='eq(n,75)'",
                        "-vf", "select='lt(n,30)+eq(n,75)+eq(n,76)+not(mod(n,7))'", "-fps_mode", "vfr")
     film.finish(video, sound, tmp_path / "film.mkv", intro=1, **SMALL)
-    found = media.probe(tmp_path / "film.mkv")
+    found = probe.probe(tmp_path / "film.mkv")
     seen = read_frames(tmp_path / "film.mkv").mean(axis=(1, 2)).argmax() / found.frame_rate
     assert seen == pytest.approx(1 + 2.5, abs=1 / 30 + 1 / (2 * found.frame_rate))
     assert found.duration == pytest.approx(1 + 5.5, abs=0.05)
@@ -332,7 +332,7 @@ def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, intro=2, **SMALL)
     film.merge(picture, sound, tmp_path / "film.mkv", intro=2, title="T; = #1", chapters=[(0, "A"), (1.5, "B = 2; C")])
-    found = json.loads(media.run(["ffprobe", "-v", "error", "-show_chapters", "-show_format", "-of", "json",
+    found = json.loads(programs.run(["ffprobe", "-v", "error", "-show_chapters", "-show_format", "-of", "json",
                                   tmp_path / "film.mkv"], doing="probing"))
     assert found["format"]["tags"]["title"] == "T; = #1"
     assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
@@ -363,7 +363,7 @@ def test_a_late_first_beat(square, tmp_path, write_wav):
 
 def test_encoder_by_name(square, sound, tmp_path):
     film.finish(square, sound, tmp_path / "film.mkv", codec="hevc", **SMALL)
-    streams = media.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing")
+    streams = programs.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing")
     assert json.loads(streams)["streams"][0]["codec_name"] == "hevc"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.vision.features import SAMPLE_RATE, Features, classic_features
 from musicvideo.vision.latents import NoiseWalk, Trajectory, class_walk, noise_walk, random_classes, trajectory
 

@@ -14,7 +14,7 @@ from conftest import ROOT, assert_one_line_error, command
 from scipy import signal
 
 import mix
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.sound import mixing
 from musicvideo.sound.mixing import RATE, Master, Part, Reverb, Tremolo, master_file, prepare, sum_files
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock
 from musicvideo.sound.panning import CONTROL_RATE, SMOOTHING, orbit, read_motion, read_panning
 

@@ -20,7 +20,7 @@ import tiny_score
 from conftest import ROOT, make_media, read_frames
 from scipy.signal import resample_poly
 
-from musicvideo import media
+from musicvideo import probe
 from musicvideo.vision import generators
 from musicvideo.vision.labels import resolve
 
@@ -93,9 +93,9 @@ def built(tmp_path_factory):
 
 
 def test_film(built):
-    film = media.probe(built / "Tiny.mkv")
+    film = probe.probe(built / "Tiny.mkv")
     assert (film.width, film.height, film.frame_rate) == (320, 180, Fraction(30))
-    wet = media.probe(built / "media" / "Tiny-Wet.wav").duration
+    wet = probe.probe(built / "media" / "Tiny-Wet.wav").duration
     assert film.duration == pytest.approx(1 + wet, abs=1 / 30)
     frames = read_frames(built / "Tiny.mkv").astype(float)
     assert len(frames) == pytest.approx(30 * (1 + wet), abs=1)
@@ -107,7 +107,7 @@ def test_film(built):
 
 
 def test_square_video_shows_the_whole_song(built):
-    square, song = media.probe(built / "media" / "Tiny.mp4"), media.probe(built / "media" / "Tiny.wav")
+    square, song = probe.probe(built / "media" / "Tiny.mp4"), probe.probe(built / "media" / "Tiny.wav")
     assert (square.width, square.height, square.frame_rate) == (64, 64, Fraction(30))
     assert square.audio_codec
     assert len(read_frames(built / "media" / "Tiny.mp4")) == pytest.approx(song.duration * 30, abs=1)
@@ -122,7 +122,7 @@ def test_mix_is_loud_as_asked_and_unclipped(built, mix):
     assert pyloudnorm.Meter(rate).integrated_loudness(samples) == pytest.approx(-14, abs=0.5)
     upsampled = np.abs(resample_poly(samples, 4, 1, axis=0)).max()
     assert 20 * np.log10(upsampled) <= -1
-    longest = max(media.probe(p).duration for p in (built / "media" / "parts").glob("*/*.wav") if p.stem in ("Vibes", "Marimba"))
+    longest = max(probe.probe(p).duration for p in (built / "media" / "parts").glob("*/*.wav") if p.stem in ("Vibes", "Marimba"))
     assert info.duration == pytest.approx(longest + 2, abs=0.05)     # the tail is there
 
 
@@ -188,7 +188,7 @@ def test_a_stage_killed_in_the_middle_leaves_no_file_that_looks_done(built):
     assert not (built / "media" / "Tiny-1080p.mkv").exists()
     assert film.read_bytes() == old
     make(built, "build", *TINY)
-    assert media.probe(film).width == 320
+    assert probe.probe(film).width == 320
 
 
 def test_someone_elses_song(tmp_path):
@@ -199,8 +199,8 @@ def test_someone_elses_song(tmp_path):
     variables = [f"SONG={song}", "TITLE=My-Song_1", "GENERATOR=cppn", *SMALL]
     make(folder, "gan", *variables)
     make(folder, "build", *variables)
-    film = media.probe(folder / "My-Song_1.mkv")
-    assert film.duration == pytest.approx(1 + media.probe(folder / "media" / "My-Song_1-Wet.wav").duration, abs=1 / 30)
+    film = probe.probe(folder / "My-Song_1.mkv")
+    assert film.duration == pytest.approx(1 + probe.probe(folder / "media" / "My-Song_1-Wet.wav").duration, abs=1 / 30)
     before = times(folder)
     make(folder, "gan", "build", *variables)
     assert times(folder) == before
@@ -208,7 +208,7 @@ def test_someone_elses_song(tmp_path):
     make(folder, "gan", "build", *variables)
     after = times(folder)
     assert not [name for name in before if after[name] == before[name]]
-    assert media.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(2, abs=0.1)
+    assert probe.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(2, abs=0.1)
 
 
 def test_the_demo_draws_things_by_name(empty):
@@ -292,9 +292,9 @@ def test_mixes_follow_the_table_and_its_parts_wherever_they_are(tmp_path):
         return wet.stat().st_mtime_ns > before
 
     assert mixed() and not mixed()
-    assert mixed("MIX=scores/other.mix.toml") and media.probe(wet).duration == pytest.approx(4)
+    assert mixed("MIX=scores/other.mix.toml") and probe.probe(wet).duration == pytest.approx(4)
     make_media(folder / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=5")
-    assert mixed() and media.probe(wet).duration == pytest.approx(6)
+    assert mixed() and probe.probe(wet).duration == pytest.approx(6)
 
 
 def test_help_lists_every_target(tmp_path):

@@ -18,8 +18,8 @@ from conftest import ROOT, command, make_media, read_frames
 from PIL import Image
 from stub import Stub, drifting, flashing
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import probe, programs
+from musicvideo.errors import MediaError
 from musicvideo.vision import codecs
 from musicvideo.vision import render as rendering
 from musicvideo.vision.render import (
@@ -49,7 +49,7 @@ def make(song, output, path=None, *, generator=None, settings=None, overwrite=Fa
 
 def packets(video) -> tuple[list[int], Fraction]:
     """Presentation times of a video's frames in order, in ticks; and the length of a tick in seconds."""
-    found = json.loads(media.run(
+    found = json.loads(programs.run(
         ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts:stream=time_base",
          "-of", "json", video], doing="looking"))
     return sorted(packet["pts"] for packet in found["packets"]), Fraction(found["streams"][0]["time_base"])
@@ -57,14 +57,14 @@ def packets(video) -> tuple[list[int], Fraction]:
 
 def stream(video, entries, kind="v") -> dict:
     """What FFprobe says of a stream."""
-    found = json.loads(media.run(["ffprobe", "-v", "error", "-select_streams", kind, "-show_entries",
+    found = json.loads(programs.run(["ffprobe", "-v", "error", "-select_streams", kind, "-show_entries",
                                   f"stream={entries}", "-of", "json", video], doing="looking"))
     return found["streams"][0]
 
 
 def samples(file, rate=CD) -> np.ndarray:
     """Decoded sound, mono, from the moment a player shows as 0."""
-    raw = media.run(["ffmpeg", "-v", "error", "-i", file, "-map", "0:a", "-ac", "1", "-ar", str(rate), "-af",
+    raw = programs.run(["ffmpeg", "-v", "error", "-i", file, "-map", "0:a", "-ac", "1", "-ar", str(rate), "-af",
                      "aresample=async=1:first_pts=0", "-f", "f32le", "-"], doing="decoding")
     return np.frombuffer(raw, "<f4")
 
@@ -80,7 +80,7 @@ def test_frame_n_is_shown_at_exactly_n_over_fps_across_segments(song, tmp_path, 
     assert len(ticks) == frame_count(20, fps) > SEGMENT_FRAMES
     assert [n * tick for n in ticks] == [n / fps for n in range(len(ticks))]
     assert Fraction(stream(video, "r_frame_rate")["r_frame_rate"]) == fps
-    assert abs(media.probe(video).duration - 20) <= 1 / fps
+    assert abs(probe.probe(video).duration - 20) <= 1 / fps
 
 
 @pytest.mark.parametrize("duration", [0.01, 1, 1.009, 7.77, 8, 8.001])
@@ -270,7 +270,7 @@ def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
 # -- Side by side -------------------------------------------------------------------------------------------
 
 
-class Timed(media.Feed):
+class Timed(programs.Feed):
     """Notes how long the encoder takes."""
 
     busy = latest = 0.0
@@ -305,7 +305,7 @@ class AsSlow(Stub):
 
 
 def test_drawing_and_encoding_overlap_and_drawing_comes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(media, "Feed", Timed)
+    monkeypatch.setattr(programs, "Feed", Timed)
     generator = AsSlow(512)
     how = encoding(tmp_path / "a.mkv", fps=Fraction(30), size=512, codec="ffv1")
     start = time.perf_counter()
@@ -386,7 +386,7 @@ def test_sound_of_many_channels(tmp_path, layout, container):
 
 def test_output_size_scales(song, tmp_path):
     video = make(song, tmp_path / "a.mp4", drifting(1), generator=Stub(32), size=128)
-    found = media.probe(video)
+    found = probe.probe(video)
     assert (found.width, found.height) == (128, 128)
 
 
@@ -416,7 +416,7 @@ def test_song_and_video_of_any_name(song, tmp_path):
     original = tmp_path / f"{name}.wav"
     original.write_bytes(Path(song).read_bytes())
     video = make(original, tmp_path / f"{name}.mp4", drifting(1))
-    assert media.probe(video).audio_codec == "aac"
+    assert probe.probe(video).audio_codec == "aac"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import tiny_score
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import probe
+from musicvideo.errors import MediaError
 from musicvideo.sound import score
 from musicvideo.sound.clock import read_clock
 
@@ -25,8 +25,8 @@ def test_every_part_the_mix_and_the_clock(exported):
     assert sorted(path.name for path in (exported / "parts" / "Tiny").iterdir()) == [
         "Bells.wav", "Marimba.wav", "Vibes.wav"]
     for path in [exported / "Tiny.wav", *(exported / "parts" / "Tiny").iterdir()]:
-        assert media.probe(path).sample_rate == 48000
-        assert media.probe(path).duration >= tiny_score.SECONDS
+        assert probe.probe(path).sample_rate == 48000
+        assert probe.probe(path).duration >= tiny_score.SECONDS
     clock = mido.MidiFile(exported / "Tiny.mid")
     assert clock.length == pytest.approx(tiny_score.SECONDS, abs=0.05)
     assert not list(exported.glob(".*"))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, make_media
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import probe, programs
+from musicvideo.errors import MediaError
 from musicvideo.sound import song
 
 TONE = ["-f", "lavfi", "-i", "sine=f=440:r=44100:d=3"]
@@ -18,7 +18,7 @@ TONE = ["-f", "lavfi", "-i", "sine=f=440:r=44100:d=3"]
 def test_formats(tmp_path, name):
     output = tmp_path / "media" / "Song.wav"
     assert song.decode(make_media(tmp_path / name, *TONE), output)
-    found = media.probe(output)
+    found = probe.probe(output)
     assert (found.sample_rate, found.channels, found.audio_codec) == (48000, 2, "pcm_s24le")
     assert found.duration == pytest.approx(3, abs=0.1)
 
@@ -36,7 +36,7 @@ def test_a_film_whose_sound_ends_early_and_a_guessed_length_are_no_damage(tmp_pa
     varying = ["-f", "lavfi", "-i", "aevalsrc='if(lt(t,2),0.5*random(0),0.001*sin(t))':d=30"]
     for name, options in [("a.aac", ["-b:a", "200k"]), ("b.mp3", ["-q:a", "0", "-write_xing", "0"])]:
         assert song.decode(make_media(tmp_path / name, *varying, *options), tmp_path / "out.wav")
-        assert media.probe(tmp_path / "out.wav").duration == pytest.approx(30, abs=0.2)
+        assert probe.probe(tmp_path / "out.wav").duration == pytest.approx(30, abs=0.2)
 
 
 def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
@@ -48,11 +48,11 @@ def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
 @pytest.mark.parametrize("writer", ["sox {} -t wav - trim 0 3", "ffmpeg -v error -i {} -f wav pipe:"])
 def test_a_wav_written_to_a_pipe_is_taken(writer, tmp_path):
     name, _, arguments = writer.format(make_media(tmp_path / "tone.flac", *TONE)).partition(" ")
-    subprocess.run(f"{media.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped.wav", shell=True, check=True)
+    subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped.wav", shell=True, check=True)
     assert int.from_bytes((tmp_path / "piped.wav").read_bytes()[4:8], "little") > 0x7fff0000     # 2 GiB or more
     result = command("-m", "musicvideo", "song", tmp_path / "piped.wav", tmp_path / "out.wav")
     assert result.returncode == 0, result.stderr
-    assert media.probe(tmp_path / "out.wav").duration == pytest.approx(3, abs=1e-3)
+    assert probe.probe(tmp_path / "out.wav").duration == pytest.approx(3, abs=1e-3)
 
 
 def test_decodes_again_only_what_changed(tmp_path):
@@ -61,7 +61,7 @@ def test_decodes_again_only_what_changed(tmp_path):
     assert not song.decode(path, output)
     make_media(path, "-f", "lavfi", "-i", "sine=f=220:d=2")
     assert song.decode(path, output)
-    assert media.probe(output).duration == pytest.approx(2, abs=0.01)
+    assert probe.probe(output).duration == pytest.approx(2, abs=0.01)
 
 
 def test_what_is_no_song_says_so(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from scipy import fft, signal
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.sound import spatial
 from musicvideo.sound.delay import glide
 from musicvideo.sound.hrtf import MeasuredHead, find_kemar, prepare, read_sofa

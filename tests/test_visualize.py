@@ -20,8 +20,9 @@ from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, r
 from pytorch_pretrained_biggan import BigGAN
 from stub import Stub
 
-from musicvideo import media
-from musicvideo.media import MediaError, entry_point
+from musicvideo import files, probe, programs
+from musicvideo.cli import entry_point
+from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.generators.weights import configuration
@@ -97,7 +98,7 @@ def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
                                       "--resolution", "32", "--frame_length", "1024"])
     visualize.main()
-    assert str(media.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
+    assert str(probe.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
 
 
 @pytest.mark.parametrize("arguments", [["--frame_length", "64"], ["--frame_length", "1322944", "--fps", "30"]])
@@ -105,7 +106,7 @@ def test_the_finest_and_the_coarsest_analysis(door, tmp_path, monkeypatch, argum
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
                                       "--resolution", "32", *arguments])
     visualize.main()
-    assert abs(media.probe(tmp_path / "output.mp4").duration - 1) < 0.05
+    assert abs(probe.probe(tmp_path / "output.mp4").duration - 1) < 0.05
 
 
 def test_classes_by_name_and_number(door, tmp_path):
@@ -138,7 +139,7 @@ def test_every_generator_lists_its_classes(generator, monkeypatch, capsys):
 
 def test_video_is_as_long_as_the_song(door, tmp_path):
     assert door("--fps", "24000/1001").returncode == 0
-    found = media.probe(tmp_path / "output.mp4")
+    found = probe.probe(tmp_path / "output.mp4")
     assert (found.width, found.height, found.audio_codec) == (32, 32, "aac")
     assert abs(found.duration - 2) < 1001 / 24000
 
@@ -200,7 +201,7 @@ def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
     found = settings_of("output.mp4")
     assert found == json.loads((tmp_path / "output.mp4.json").read_text())
     assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
-    assert found["song_sha256"] == media.sha256(SONG)
+    assert found["song_sha256"] == files.sha256(SONG)
     assert set(found["versions"]) >= {"python", "torch", "numpy", "scipy", "librosa", "soxr", "llvmlite", "ffmpeg"}
     for name in ("openvino", "pytorch-pretrained-biggan"):
         assert (name in found["versions"]) == any(importlib.metadata.distributions(name=name))
@@ -305,7 +306,7 @@ def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path, capsys,
                 "--weights", weights, "--device", "cpu", "--output_file", tmp_path / "a.mp4")
     assert first.returncode == 0, first.stderr
     made = settings_of(tmp_path / "a.mp4")
-    assert made["weights_sha256"] == media.sha256(weights / "pytorch_model.bin")
+    assert made["weights_sha256"] == files.sha256(weights / "pytorch_model.bin")
     assert made == settings_of(tmp_path / "a.mp4.json")
     model.generator.conv_to_rgb.bias.data += 0.5
     save(model, weights)
@@ -334,7 +335,7 @@ def test_vectors_bring_their_own_rate(door, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "2",
                                       "--resolution", "32", "--vectors", "f.npz"])
     visualize.main()
-    assert media.probe(tmp_path / "output.mp4").frame_rate == Fraction(22050, 1408)
+    assert probe.probe(tmp_path / "output.mp4").frame_rate == Fraction(22050, 1408)
 
 
 def test_vectors_and_a_song_that_does_not_say_how_long_it_is(door, tmp_path):
@@ -342,21 +343,21 @@ def test_vectors_and_a_song_that_does_not_say_how_long_it_is(door, tmp_path):
     door("--output_file", "a.mp4", "--save_vectors", "f.npz")
     guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", "aevalsrc='0.5*random(0)*gt(t,1)':d=2", "-q:a", "0",
                          "-write_xing", "0")
-    assert media.probe(guessed).duration > 2.5
+    assert probe.probe(guessed).duration > 2.5
     unknown = tmp_path / "unknown.flac"
-    subprocess.run(f"{media.program('ffmpeg')} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
+    subprocess.run(f"{programs.program('ffmpeg')} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
     for song in (guessed, unknown):
         result = door("--vectors", "f.npz", "--output_file", "b.mp4", song=song)
         assert result.returncode == 0, result.stderr
-        assert media.probe("b.mp4").duration == pytest.approx(2, abs=0.11)
+        assert probe.probe("b.mp4").duration == pytest.approx(2, abs=0.11)
 
 
 def test_a_song_written_to_a_pipe(door, tmp_path):
     piped = tmp_path / "piped.wav"
-    subprocess.run(f"{media.program('sox')} {SONG} -b 24 -t wav - trim 0 1.5 2>/dev/null | cat > {piped}", shell=True, check=True)
+    subprocess.run(f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 1.5 2>/dev/null | cat > {piped}", shell=True, check=True)
     result = door(song=piped)
     assert result.returncode == 0, result.stderr
-    assert media.probe(tmp_path / "output.mp4").duration == pytest.approx(1.5, abs=0.01)
+    assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(1.5, abs=0.01)
 
 
 def test_vectors_of_another_generator_are_refused(door, tmp_path):
@@ -472,9 +473,9 @@ def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_ov
 
 def test_vectors_are_not_written_onto_themselves(door):
     door("--save_vectors", "f.npz")
-    before = media.sha256("f.npz")
+    before = files.sha256("f.npz")
     assert door("--vectors", "f.npz", "--save_vectors", "f.npz", "--duration", "1").returncode == 0
-    assert media.sha256("f.npz") == before
+    assert files.sha256("f.npz") == before
 
 
 # -- Memory -------------------------------------------------------------------------------------------------

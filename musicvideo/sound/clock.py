@@ -17,7 +17,8 @@ from os import PathLike
 
 import mido
 
-from musicvideo.media import MediaError, require_file
+from musicvideo.errors import MediaError
+from musicvideo.files import require_file
 
 DEFAULT_TEMPO = 500_000       # microseconds a quarter note, 120 a minute: what a MIDI file without tempo means
 DEFAULT_METRE = (4, 4)        # and without a time signature

@@ -21,7 +21,8 @@ import numpy as np
 from scipy import fft, signal, sparse, spatial
 from threadpoolctl import threadpool_limits
 
-from musicvideo.media import MediaError, require_file
+from musicvideo.errors import MediaError
+from musicvideo.files import require_file
 from musicvideo.sound.delay import glide
 from musicvideo.sound.panning import Position
 

@@ -26,7 +26,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from musicvideo.media import SAFE_INPUT, MediaError, atomic, require_file, run, sha256, source
+from musicvideo.errors import MediaError
+from musicvideo.ffmpeg import SAFE_INPUT, source
+from musicvideo.files import atomic, require_file, sha256
+from musicvideo.programs import run
 from musicvideo.sound.clock import read_clock
 from musicvideo.sound.panning import Motion, orbit, read_motion, read_panning
 from musicvideo.sound.schema import find_fault, nearest

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musicvideo.media import MediaError, require_file
+from musicvideo.errors import MediaError
+from musicvideo.files import require_file
 from musicvideo.sound.clock import Clock
 from musicvideo.sound.schema import find_fault, nearest
 

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
-from musicvideo.media import MediaError, atomic
+from musicvideo.errors import MediaError
+from musicvideo.files import atomic
 from musicvideo.sound.clock import Clock
 from musicvideo.sound.mixing import SILENCE, Master, loudness_curves
 from musicvideo.sound.panning import Motion

@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import files, programs
+from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock
 from musicvideo.system import MissingProgram, find_program
 
@@ -41,7 +41,7 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
     Raises:
         MediaError: no MuseScore and nothing exported by hand, a score it cannot open, or one without parts.
     """
-    score, folder = media.require_file(score), Path(folder)
+    score, folder = files.require_file(score), Path(folder)
     try:
         find_program("musescore")
     except MissingProgram as error:
@@ -67,7 +67,7 @@ def _run_musescore(score: Path, work: Path) -> Path:
     job = work / "job.json"
     job.write_text(json.dumps([{"in": str(score.resolve()), "out": wanted}]))
     try:
-        media.run(
+        programs.run(
             ["musescore", "-c", work / "config", "-j", job],
             doing=f"exporting {score}",
             env={"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(runtime)},
@@ -80,7 +80,7 @@ def _run_musescore(score: Path, work: Path) -> Path:
     if not any((exported / "parts").iterdir()):
         raise MediaError(f"{score}: has no parts; in MuseScore make them with File > Parts > New All, and save")
     for path in (exported / "full.mid", exported / "full.wav", *(exported / "parts").iterdir()):
-        media.require_file(path)
+        files.require_file(path)
     return exported
 
 
@@ -99,7 +99,7 @@ def _keep(exported: Path, place: Path, score: Path) -> Path:
     if place.exists() and place.stat().st_mtime > score.stat().st_mtime:
         place.touch()                               # so that make sees the export as done
         return place
-    with media.atomic(place) as partial:
+    with files.atomic(place) as partial:
         shutil.move(exported, partial)
     return place
 
@@ -114,7 +114,7 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
     Returns:
         (seconds, name) in order; empty where there are none, or where repeats make measures and clock differ.
     """
-    score = media.require_file(score)
+    score = files.require_file(score)
     try:
         if score.suffix == ".mscz":
             with zipfile.ZipFile(score) as archive:

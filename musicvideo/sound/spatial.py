@@ -20,7 +20,8 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from musicvideo.media import MediaError, atomic, require_file
+from musicvideo.errors import MediaError
+from musicvideo.files import atomic, require_file
 from musicvideo.sound.delay import glide
 from musicvideo.sound.hrtf import MeasuredHead, find_kemar, read_sofa
 from musicvideo.sound.panning import Motion, Position

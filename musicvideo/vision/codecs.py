@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import programs
+from musicvideo.errors import MediaError
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Codec:
     @cache
     def require(self, width: int = 256, height: int = 256) -> None:
         """Raise MediaError unless this machine's FFmpeg has the encoder, and opens it for so many pixels."""
-        known = media.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
+        known = programs.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
         remedy = "choose another, such as h264, which needs no hardware"
         if not re.search(rf"\b{self.encoder}\b", known):
             raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
         # FFmpeg also lists encoders of hardware that is not there.
         trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1", "-pix_fmt", "yuv420p"]
         try:
-            media.run(["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder")
+            programs.run(["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder")
         except MediaError:
             raise MediaError(
                 f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})"

@@ -16,7 +16,7 @@ import librosa
 import numpy as np
 import soxr
 
-from musicvideo import media
+from musicvideo import errors, ffmpeg, files, probe, programs
 
 SAMPLE_RATE = 22050            # Hz; librosa's default, which the mapping was designed at
 HOP_UNIT = 64                  # samples; a CQT over seven octaves halves its hop six times
@@ -78,15 +78,15 @@ class Song:
     def __iter__(self) -> Iterator[np.ndarray]:
         if self.duration is not None and not self.duration > 0:
             raise ValueError(f"duration: {self.duration} is not more than 0 seconds")
-        found = media.probe(self.path)
+        found = probe.probe(self.path)
         if not found.sample_rate or not found.channels:
-            raise media.MediaError(f"{self.path}: has no audio in it")
+            raise errors.MediaError(f"{self.path}: has no audio in it")
         # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
         # through its fallback decoder, and stays silent about damage.
         limit = [] if self.duration is None else ["-t", repr(float(self.duration))]
         command = [
-            media.program("ffmpeg"), "-v", "error", "-nostdin", *media.strictness(found),
-            *media.SAFE_INPUT, *limit, "-i", media.source(self.path),
+            programs.program("ffmpeg"), "-v", "error", "-nostdin", *probe.strictness(found),
+            *ffmpeg.SAFE_INPUT, *limit, "-i", ffmpeg.source(self.path),
             "-map", "0:a:0", "-f", "f32le", "-c:a", "pcm_f32le", "-",
         ]  # fmt: skip
         resampler = soxr.ResampleStream(found.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
@@ -104,8 +104,8 @@ class Song:
             stderr.seek(0)
             complaint = stderr.read()
         if not decoded:
-            raise media.MediaError(f"{self.path}: cannot be decoded: {media.last_line(complaint)}")
-        media.require_whole(self.path, found, decoded / found.sample_rate, self.duration, failed=process.returncode != 0)
+            raise errors.MediaError(f"{self.path}: cannot be decoded: {programs.last_line(complaint)}")
+        probe.require_whole(self.path, found, decoded / found.sample_rate, self.duration, failed=process.returncode != 0)
         rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
         yield librosa.util.fix_length(rest, size=-(-decoded * SAMPLE_RATE // found.sample_rate) - given)
 
@@ -221,7 +221,7 @@ def cached_features(
     """
     if mapping not in MAPPINGS:
         raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
-    content = f"{media.sha256(media.require_file(song.path))}-{song.duration or 'whole'}"
+    content = f"{files.sha256(files.require_file(song.path))}-{song.duration or 'whole'}"
     name = f"{mapping}-{frame_length}-v{REMEMBERED_AS}-librosa{librosa.__version__}-{content}.npz"
     file = Path(cache) / name
     arrays = ("mel_power", "mel_gradient", "chroma")
@@ -229,7 +229,7 @@ def cached_features(
         with np.load(file) as found:
             return Features(*(found[name] for name in arrays), frame_length, float(found["duration"]))
     features = MAPPINGS[mapping](song, frame_length)
-    with contextlib.suppress(OSError), media.atomic(file) as partial:
+    with contextlib.suppress(OSError), files.atomic(file) as partial:
         np.savez(partial, duration=features.duration, **{name: getattr(features, name) for name in arrays})
     return features
 

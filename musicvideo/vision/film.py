@@ -16,8 +16,8 @@ from fractions import Fraction
 from math import ceil, exp
 from pathlib import Path
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import ffmpeg, files, probe
+from musicvideo.errors import MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.title import load_font, title_card
 
@@ -113,12 +113,12 @@ def finish(
     _require_film(output)
     check(width=width, height=height, title=title, font=font, look=look, pulse=pulse, codec=codec)
     title = " ".join(title.split())
-    square = media.probe(video)
+    square = probe.probe(video)
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
     if square.width != square.height or square.width % 2 or square.width < 16:
         raise MediaError(f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16")
-    rate, shown = square.frame_rate, Fraction(media.picture_duration(video))
+    rate, shown = square.frame_rate, Fraction(probe.picture_duration(video))
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
     if square.video_duration and shown < square.video_duration - 0.5:
@@ -126,9 +126,9 @@ def finish(
                          f"copy or draw it again")
     if intro and shown < INTRO_SOURCE + 1 / rate:
         raise MediaError(f"{video}: {float(shown):.2f} s is too short for an intro; set INTRO=0")
-    length = intro_length(intro, rate) + Fraction(media.probe(sound).duration)
+    length = intro_length(intro, rate) + Fraction(probe.probe(sound).duration)
 
-    with tempfile.TemporaryDirectory(prefix="film-") as work, media.atomic(output) as partial:
+    with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         card = Path(work) / "title.png"
         if title:
             title_card(title, font, width, height).save(card)
@@ -139,15 +139,15 @@ def finish(
         )
         script = Path(work) / "graph.txt"
         script.write_text(graph)
-        media.run_ffmpeg(
+        ffmpeg.run_ffmpeg(
             [
-                *media.SAFE_INPUT, "-i", media.source(video),
-                *(["-i", media.source(card)] if title else []),
-                media.graph_option(), script,
+                *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(video),
+                *(["-i", ffmpeg.source(card)] if title else []),
+                ffmpeg.graph_option(), script,
                 "-map", "[film]",
                 *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []), "-pix_fmt", "yuv420p",
                 "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
-                media.source(partial),
+                ffmpeg.source(partial),
             ],
             doing=f"finishing {video}",
             progress=progress and (lambda done: progress(min(done, float(length)), float(length))),
@@ -356,28 +356,28 @@ def merge(
         MediaError: a missing input, another container, or lengths that differ by more than half a second.
     """
     _require_film(output)
-    film = media.probe(picture)
+    film = probe.probe(picture)
     if film.frame_rate is None:
         raise MediaError(f"{picture}: has no picture")
     wait = intro_length(intro, film.frame_rate)
-    difference = float(wait) + media.probe(sound).duration - film.duration
+    difference = float(wait) + probe.probe(sound).duration - film.duration
     if abs(difference) > 0.5:
         longer = "longer" if difference > 0 else "shorter"
         raise MediaError(f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
                          f"make the picture again (make video)")
-    with tempfile.TemporaryDirectory(prefix="film-") as work, media.atomic(output) as partial:
+    with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         notes = Path(work) / "metadata.txt"
         notes.write_text(_metadata(title, [(time + float(wait), name) for time, name in chapters], film.duration))
-        media.run_ffmpeg(
+        ffmpeg.run_ffmpeg(
             [
-                *media.SAFE_INPUT, "-i", media.source(picture),
-                *media.SAFE_INPUT, "-i", media.source(sound),
-                "-f", "ffmetadata", "-i", media.source(notes),
+                *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(picture),
+                *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(sound),
+                "-f", "ffmetadata", "-i", ffmpeg.source(notes),
                 "-map", "0:v", "-map", "1:a", "-map_metadata", "2", "-map_chapters", "2",
                 "-c:v", "copy",
                 "-af", f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
                 "-c:a", *SOUND_CODECS[Path(output).suffix],
-                media.source(partial),
+                ffmpeg.source(partial),
             ],
             doing=f"merging {picture} and {sound}",
         )

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import truncnorm
 
-from musicvideo.media import MediaError, atomic, require_file
+from musicvideo.errors import MediaError
+from musicvideo.files import atomic, require_file
 from musicvideo.vision.features import SAMPLE_RATE, Features
 
 PITCHES = 12

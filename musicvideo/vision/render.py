@@ -25,8 +25,8 @@ import filelock
 import numpy as np
 from tqdm import tqdm
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import ffmpeg, files, probe, programs
+from musicvideo.errors import MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.generators import SILENT, Generator
 from musicvideo.vision.latents import Trajectory
@@ -130,7 +130,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **installed,
-        "ffmpeg": media.ffmpeg_version(),
+        "ffmpeg": ffmpeg.ffmpeg_version(),
     }
 
 
@@ -200,7 +200,7 @@ class Work:
                                  "(give the same settings to go on, or --overwrite to start over)")
             notice(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
             self._clear()
-        with media.atomic(self._note) as partial_file:
+        with files.atomic(self._note) as partial_file:
             partial_file.write_text(json.dumps(settings, indent=2))
 
 
@@ -248,7 +248,7 @@ def render(
     try:
         join([work.segment(index) for index in range(len(plan))], plan, song, whole,
              encoding=encoding, duration=trajectory.duration, settings=settings)
-        with media.atomic(f"{work.output}.json") as beside:
+        with files.atomic(f"{work.output}.json") as beside:
             beside.write_text(json.dumps(settings, indent=2) + "\n")
         os.replace(whole, work.output)
     finally:
@@ -280,8 +280,8 @@ def render_segment(
     """
     # The encoder works on one batch in a thread of its own while the generator draws the next.
     with (
-        media.atomic(path) as partial_file,
-        media.Feed(encoder_command(generator.resolution, encoding, partial_file), doing=f"encoding {path}") as encoder,
+        files.atomic(path) as partial_file,
+        programs.Feed(encoder_command(generator.resolution, encoding, partial_file), doing=f"encoding {path}") as encoder,
         ThreadPoolExecutor(max_workers=1) as thread,
     ):
         encoded = None
@@ -301,7 +301,7 @@ def is_whole(path: Path, frames: int) -> bool:
         return False
     arguments = ["-v", "error", "-count_packets", "-show_entries", "stream=nb_read_packets", "-of", "csv=p=0"]
     try:
-        return int(media.run(["ffprobe", *arguments, media.source(path)], doing=f"looking at {path}")) == frames
+        return int(programs.run(["ffprobe", *arguments, ffmpeg.source(path)], doing=f"looking at {path}")) == frames
     except (MediaError, ValueError):
         return False
 
@@ -356,7 +356,7 @@ def encoder_command(resolution: int, encoding: Encoding, path: Path) -> list[str
         ]  # fmt: skip
     return [
         "ffmpeg", "-v", "error", "-y", *source, *pixels, *codec.arguments(encoding.crf, ENCODER_THREADS),
-        "-g", str(SEGMENT_FRAMES), "-f", "nut", media.source(path),
+        "-g", str(SEGMENT_FRAMES), "-f", "nut", ffmpeg.source(path),
     ]  # fmt: skip
 
 
@@ -388,29 +388,29 @@ def join(
     script = parts[0].with_name("segments.ffconcat")
     script.write_bytes(os.fsencode("ffconcat version 1.0\n" + "".join(
         # Whole and quoted: FFmpeg takes a "#" in the folder of a relative name for the end of it.
-        "file '{}'\nduration {:.6f}\n".format(media.source(part).replace("'", r"'\''"), len(numbers) / float(rate))
+        "file '{}'\nduration {:.6f}\n".format(ffmpeg.source(part).replace("'", r"'\''"), len(numbers) / float(rate))
         for part, numbers in zip(parts, plan)
     )))
     # FFmpeg's concat counts in microseconds, which most frame rates are no multiple of: back onto the exact grid.
     exact = "round({0}*TB*{1})/({1})/TB"
     grid = f"setts=pts={exact.format('PTS', rate)}:dts={exact.format('DTS', rate)}"
     container = CONTAINERS[output.suffix.lower()]
-    sound = media.probe(song)
+    sound = probe.probe(song)
     tag = ["-tag:v", "hvc1"] if encoding.codec.startswith("hevc") and output.suffix.lower() != ".mkv" else []
 
     def write(audio: Sequence[str]) -> None:
-        media.run(
+        programs.run(
             [
                 "ffmpeg", "-v", "error", "-y",
-                "-f", "concat", "-safe", "0", "-i", media.source(script),
+                "-f", "concat", "-safe", "0", "-i", ffmpeg.source(script),
                 # The trajectory begins with the first sound, wherever that is in its file.
-                *media.SAFE_INPUT, "-itsoffset", repr(-sound.audio_start), "-t", repr(duration + sound.audio_start),
-                "-i", media.source(song),
+                *ffmpeg.SAFE_INPUT, "-itsoffset", repr(-sound.audio_start), "-t", repr(duration + sound.audio_start),
+                "-i", ffmpeg.source(song),
                 "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
                 "-map", "1:a:0", *audio,
                 "-map_chapters", "-1", "-map_metadata", "1",
                 "-metadata", f"comment={json.dumps(settings)}",
-                "-movflags", "+faststart", media.source(output),
+                "-movflags", "+faststart", ffmpeg.source(output),
             ],
             doing=f"joining {len(parts)} segments with {song}",
         )  # fmt: skip
@@ -436,12 +436,12 @@ def settings_of(video: str | os.PathLike) -> dict:
     Raises:
         MediaError: no such file, or none of ours.
     """
-    media.require_file(video)
+    files.require_file(video)
     try:
         if Path(video).suffix == ".json":
             return _object(Path(video).read_text())
-        arguments = ["-v", "error", *media.SAFE_INPUT, "-show_entries", "format_tags", "-of", "json"]
-        tags = json.loads(media.run(["ffprobe", *arguments, media.source(video)], doing=f"reading {video}"))
+        arguments = ["-v", "error", *ffmpeg.SAFE_INPUT, "-show_entries", "format_tags", "-of", "json"]
+        tags = json.loads(programs.run(["ffprobe", *arguments, ffmpeg.source(video)], doing=f"reading {video}"))
         comment = {name.lower(): value for name, value in tags["format"].get("tags", {}).items()}["comment"]
         return _object(comment)
     except (KeyError, ValueError, UnicodeError):

@@ -13,7 +13,7 @@ from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from musicvideo import media
+from musicvideo import files
 from musicvideo.vision.features import Features
 from musicvideo.vision.generators import Generator
 from musicvideo.vision.latents import Trajectory, strongest_first
@@ -93,7 +93,7 @@ def storyboard(
     speed = panel(620 + slot, 130, "noise speed")
     _speed(speed, trajectory)
     speed.tick_params(labelbottom=True)
-    with media.atomic(path) as partial:
+    with files.atomic(path) as partial:
         figure.savefig(partial, dpi=100, facecolor=PAPER, format="png")
 
 

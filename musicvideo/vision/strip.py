@@ -7,8 +7,8 @@ import os
 from moviepy import VideoFileClip
 from PIL import Image, ImageDraw, ImageFont
 
-from musicvideo import media
-from musicvideo.media import MediaError
+from musicvideo import files, probe
+from musicvideo.errors import MediaError
 
 GAP = 4     # pixels between frames
 
@@ -25,7 +25,7 @@ def strip(film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 
     Raises:
         MediaError: no video, or a picture format that cannot be written.
     """
-    if media.probe(film).frame_rate is None:
+    if probe.probe(film).frame_rate is None:
         raise MediaError(f"{film}: has no picture")
     with VideoFileClip(str(film), audio=False) as clip:
         cell = (width - GAP * (columns - 1)) // columns
@@ -41,7 +41,7 @@ def strip(film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 
             draw.text((corner[0] + cell / 30, corner[1] + height - cell / 30), f"{minutes}:{seconds:02}",
                       font=font, anchor="ls", stroke_width=2, stroke_fill="black")
     try:
-        with media.atomic(output) as partial:
+        with files.atomic(output) as partial:
             page.save(partial, quality=88)
     except ValueError:
         raise MediaError(f"{output}: write a .jpg or a .png") from None

@@ -7,7 +7,7 @@ import subprocess
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 
 TRACKING = 0.28     # space between letters, in font sizes
 MARGIN = 0.14       # of the width left free on each side

@@ -90,7 +90,7 @@ def load(
 
     Raises:
         ValueError: an unknown name, or a resolution the generator does not have.
-        musicvideo.media.MediaError: no weights.
+        musicvideo.errors.MediaError: no weights.
     """
     # Imported here, for a drawing by one generator should not wait for the other's libraries.
     if name == "cppn":

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from musicvideo.media import MediaError
+from musicvideo.errors import MediaError
 from musicvideo.vision.generators import kernels
 
 try:

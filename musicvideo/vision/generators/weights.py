@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from musicvideo.media import MediaError, sha256
+from musicvideo.errors import MediaError
+from musicvideo.files import sha256
 from musicvideo.vision.generators import EMBEDDED, SILENT
 
 # (up-samples, input channels, output channels) of each block, channels in units of 128.

@@ -1,0 +1,130 @@
+"""Files: atomic and durable outputs, locks, checksums.
+
+Standard library only where it is imported: set-up runs before any package is installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from musicvideo.errors import DiskFull, MediaError
+
+PARTIAL = re.compile(r"\..*\.(\d+)-\d+\.partial(\..*)?")     # name of a file that is being written, with its process id
+LONGEST_STEM = 150             # bytes of an output's name that its temporary file takes over; a name has 255
+BLOCK = 1 << 20                # bytes read at a time
+SPACE = 1 << 20                # bytes; a file system with less than this left is called full
+
+_numbers = itertools.count()
+
+
+def require_file(path: str | os.PathLike) -> Path:
+    """The path, if it is a file with something in it.
+
+    Raises:
+        MediaError: missing, a folder, empty, or a name that no file can have.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise MediaError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:               # too long, a NUL byte, a file where a folder should be
+        raise MediaError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder, give a file")
+    if not path.is_file():
+        raise MediaError(f"{path}: is not a regular file (save it to a file first)")
+    if not status.st_size:
+        raise MediaError(f"{path}: is empty")
+    return path
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Write to a temporary neighbour (same suffix) and rename it onto `path` if all went well.
+
+    The data and the name have reached the disk when the context is left, so what it replaces may be deleted then. A
+    failure, Ctrl-C or a full disk leaves `path` as it was and no temporary file behind. Temporary files of `path` that
+    a killed process left behind are deleted first.
+
+    Raises:
+        MediaError: `path` is a folder, or there is no space left.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder; give the name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{os.fsdecode(os.fsencode(path.stem)[:LONGEST_STEM])}."
+    sweep(path.parent, prefix)
+    partial = path.with_name(f"{prefix}{os.getpid()}-{next(_numbers)}.partial{path.suffix}")
+    try:
+        yield partial
+        flush(partial)
+        os.replace(partial, path)
+        flush(path.parent)
+    except DiskFull:
+        raise _full(path) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(path) from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _full(path: Path) -> MediaError:
+    """Says which place is full: that of the output, unless only the one of temporary files is."""
+    places = [path.parent, Path(tempfile.gettempdir())]
+    place = next((place for place in places if shutil.disk_usage(place).free < SPACE), path.parent)
+    return MediaError(f"{path}: no space left in {place} (free some and run the same command again)")
+
+
+def sweep(folder: Path, prefix: str = ".") -> None:
+    """Delete what processes that are gone left behind in a folder: files of `atomic`, by how their names begin."""
+    with suppress(OSError):                # a folder that may not be read has nothing that may be deleted
+        for file in folder.iterdir():
+            match = file.name.startswith(prefix) and PARTIAL.fullmatch(file.name)
+            if match and not _runs(int(match[1])):
+                file.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def flush(path: str | os.PathLike) -> None:
+    """Bring a file's data, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # On macOS fsync stops at the drive's own cache.
+        if hasattr(fcntl, "F_FULLFSYNC"):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,239 @@
+"""Run external programs: one way to start them, to end them, and to say what went wrong.
+
+A program ends with this process, whatever ends it: its failures and Ctrl-C by `kill_all`, SIGKILL by the kernel (Linux).
+Every command and its time go to the log, for `--verbose`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+
+from musicvideo.errors import DiskFull, MediaError
+from musicvideo.system import MissingProgram, find_program
+
+LIMIT = 3600                   # seconds that a program may take that says nothing of its progress
+STALL = 300                    # seconds for which a program may take no input, or report no progress
+NICENESS = 10                  # of encoders, on top of ours, so that drawing has priority
+NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded|File too large", re.IGNORECASE)
+
+log = logging.getLogger("musicvideo")
+_running: set[subprocess.Popen] = set()
+_stopping = False
+
+
+def program(name: str) -> str:
+    """Path of an external program; MediaError says how to install one that is missing."""
+    try:
+        return find_program(name)
+    except MissingProgram as error:
+        raise MediaError(str(error)) from None
+
+
+@cache
+def _leash() -> list[str]:
+    """What makes the kernel kill a program when the process that started it is gone (util-linux; Linux only)."""
+    setpriv = shutil.which("setpriv")
+    command = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    works = command and not subprocess.run([*command, "true"], capture_output=True).returncode
+    return command if works else []
+
+
+@contextmanager
+def started(command: Sequence[str | os.PathLike], **options):
+    """Start a program; leaving the context kills it if it still runs.
+
+    Args:
+        command: program name as in `musicvideo.system.PROGRAMS`, then its arguments.
+        options: as of `subprocess.Popen`. Standard input is empty unless given.
+
+    Raises:
+        MediaError: the program is not installed, or this process is being stopped.
+    """
+    name, *arguments = command
+    words = [program(str(name)), *map(os.fspath, arguments)]
+    if _stopping:
+        raise MediaError(f"{name}: not started, since this command is being stopped")
+    begin = time.monotonic()
+    # A session of its own: Ctrl-C in the terminal reaches this process alone, which ends what it started.
+    process = subprocess.Popen([*_leash(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options})
+    _running.add(process)
+    try:
+        yield process
+    finally:
+        kill(process)
+        process.wait()
+        _running.discard(process)
+        log.debug("%.1f s: %s", time.monotonic() - begin, shlex.join(map(os.fsdecode, words)))
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kill a program and whatever it started, unless it has ended."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_all(*, stopping: bool = True) -> None:
+    """Kill every program that runs, and let no other start while this process stops."""
+    global _stopping
+    _stopping = stopping
+    for process in list(_running):
+        kill(process)
+
+
+def run(
+    command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, str] | None = None, limit: float | None = None
+) -> bytes:
+    """Run an external program to its end.
+
+    Args:
+        command: program name as in `musicvideo.system.PROGRAMS`, then its arguments.
+        doing: what is being done to which file, to begin the message of a failure.
+        env: variables on top of this process's environment.
+        limit: seconds that it may take (default: `LIMIT`).
+
+    Returns:
+        What the program wrote to its standard output.
+
+    Raises:
+        MediaError: the program is not installed, failed or took too long; carries the last line it wrote to stderr.
+    """
+    completed = completed_run(command, doing=doing, env=env, limit=limit)
+    require_success(command[0], doing, completed.returncode, completed.stderr)
+    return completed.stdout
+
+
+def completed_run(
+    command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, str] | None = None, limit: float | None = None
+) -> subprocess.CompletedProcess:
+    """As `run`, for a caller that looks at the exit code and at stderr itself."""
+    limit = limit or LIMIT
+    environment = {**os.environ, **env} if env else None
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise MediaError(f"{doing}: {command[0]} was stopped, for it had not finished after {limit:.0f} s") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def require_success(name: str | os.PathLike, doing: str, code: int, stderr: bytes) -> None:
+    """Raise MediaError if a program failed, by its exit code or because what it wrote found no space.
+
+    FFmpeg 5.1 exits with 0 where the last bytes of a file found no space.
+    """
+    if NO_SPACE.search(stderr):
+        raise DiskFull(f"{doing}: {name}: no space left (free some and run the same command again)")
+    if code:
+        raise MediaError(f"{doing}: {name} failed: {last_line(stderr)}")
+
+
+def last_line(stderr: bytes) -> str:
+    """The last line of a program's complaint that says something."""
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
+    telling = [line for line in lines if line and line != "Conversion failed!"]
+    return telling[-1] if telling else "no message"
+
+
+class Feed:
+    """An external program that is fed through its standard input.
+
+    Used as a context: leaving it ends the input and waits for the program; an exception in it kills the program.
+
+    Args:
+        command: as for `run`.
+        doing: what is being done to which file, to begin the message of a failure.
+
+    Raises:
+        MediaError: when written to or left, if the program is not installed, failed, or hangs.
+    """
+
+    def __init__(self, command: Sequence[str | os.PathLike], *, doing: str):
+        self._name, self._doing = command[0], doing
+        self._complaints = tempfile.TemporaryFile()
+        self._started = started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints)
+        self._process = self._started.__enter__()
+        # Before it has read anything, and so before it has started any threads, which inherit the priority.
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+        os.set_blocking(self._process.stdin.fileno(), False)
+
+    def write(self, data) -> None:
+        """Hand over bytes, or any contiguous array; waits until the program has taken them."""
+        pipe, rest = self._process.stdin.fileno(), memoryview(data).cast("B")
+        try:
+            while rest:
+                if not select.select([], [pipe], [], STALL)[1]:
+                    raise MediaError(f"{self._doing}: {self._name} hangs: it has taken nothing for {STALL} s")
+                with suppress(BlockingIOError):
+                    rest = rest[os.write(pipe, rest):]
+        except BrokenPipeError:
+            self._process.wait()
+            self._check(self._process.returncode or 1)
+            raise
+
+    def _check(self, code: int) -> None:
+        self._complaints.seek(0)
+        require_success(self._name, self._doing, code, self._complaints.read())
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, exception_type, *_) -> None:
+        with self._complaints:
+            try:
+                with suppress(BrokenPipeError):     # the program's exit status says more
+                    self._process.stdin.close()
+                if not exception_type:
+                    self._process.wait(timeout=STALL)
+            except subprocess.TimeoutExpired:
+                raise MediaError(f"{self._doing}: {self._name} hangs: it has not ended for {STALL} s") from None
+            finally:
+                self._started.__exit__(None, None, None)
+            if not exception_type:
+                self._check(self._process.returncode)
+
+
+def run_with_progress(
+    command: Sequence[str | os.PathLike], *, doing: str, line: Callable[[str], None]
+) -> None:
+    """Run a program that reports its progress on its standard output, in lines.
+
+    Args:
+        command, doing: as for `run`.
+        line: called with each line.
+
+    Raises:
+        MediaError: as `run`; or the program has said nothing for `STALL` seconds.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
+            pipe, text = process.stdout.fileno(), b""
+            while True:
+                if not select.select([pipe], [], [], STALL)[0]:
+                    raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
+                data = os.read(pipe, 1 << 16)
+                *lines, text = (text + data).split(b"\n")
+                for each in lines:
+                    line(each.decode(errors="replace").strip())
+                if not data:
+                    break
+            process.stdout.close()
+            try:
+                process.wait(timeout=STALL)
+            except subprocess.TimeoutExpired:
+                raise MediaError(f"{doing}: {command[0]} hangs: it has not ended for {STALL} s") from None
+        complaints.seek(0)
+        require_success(command[0], doing, process.returncode, complaints.read())
