@@ -16,9 +16,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Any
 
 from musicvideo.errors import DiskFull, MediaError
 from musicvideo.system import MissingProgram, find_program
@@ -26,7 +27,7 @@ from musicvideo.system import MissingProgram, find_program
 LIMIT = 3600                   # seconds that a program may take that says nothing of its progress
 STALL = 300                    # seconds for which a program may take no input, or report no progress
 NICENESS = 10                  # of encoders, on top of ours, so that drawing has priority
-NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded|File too large", re.IGNORECASE)
+NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded")
 
 log = logging.getLogger("musicvideo")
 _running: set[subprocess.Popen] = set()
@@ -34,7 +35,9 @@ _stopping = False
 
 
 def program(name: str) -> str:
-    """Path of an external program; MediaError says how to install one that is missing."""
+    """Path of an external program; MediaError says how to install one that is missing. A path stays as it is."""
+    if os.path.isabs(name):
+        return name
     try:
         return find_program(name)
     except MissingProgram as error:
@@ -51,11 +54,11 @@ def _leash() -> list[str]:
 
 
 @contextmanager
-def started(command: Sequence[str | os.PathLike], **options):
+def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[subprocess.Popen]:
     """Start a program; leaving the context kills it if it still runs.
 
     Args:
-        command: program name as in `musicvideo.system.PROGRAMS`, then its arguments.
+        command: name of a program in `musicvideo.system.PROGRAMS`, or a path; then its arguments.
         options: as of `subprocess.Popen`. Standard input is empty unless given.
 
     Raises:
@@ -99,7 +102,7 @@ def run(
     """Run an external program to its end.
 
     Args:
-        command: program name as in `musicvideo.system.PROGRAMS`, then its arguments.
+        command: name of a program in `musicvideo.system.PROGRAMS`, or a path; then its arguments.
         doing: what is being done to which file, to begin the message of a failure.
         env: variables on top of this process's environment.
         limit: seconds that it may take (default: `LIMIT`).
@@ -206,9 +209,7 @@ class Feed:
                 self._check(self._process.returncode)
 
 
-def run_with_progress(
-    command: Sequence[str | os.PathLike], *, doing: str, line: Callable[[str], None]
-) -> None:
+def run_with_progress(command: Sequence[str | os.PathLike], *, doing: str, line: Callable[[str], None]) -> None:
     """Run a program that reports its progress on its standard output, in lines.
 
     Args:

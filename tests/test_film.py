@@ -72,18 +72,20 @@ def symmetry(path) -> float:
 def test_default_film_is_symmetric_but_for_codec_noise(square, tmp_path, write_wav):
     """1920x1080 with intro and fades, at the default quality: every frame, all three planes."""
     output = tmp_path / "film.mkv"
-    film.finish(square, write_wav("brief.wav", np.zeros(2400)), output)
+    film.finish(square, write_wav("brief.wav", np.zeros(2400)), output, intro=0.5)
     assert probe.probe(output).width == 1920
     assert 45 <= symmetry(output) < 70
 
 
 @pytest.mark.parametrize("look", ["none", "dream"])           # grain, of vintage and noir, is no mirror image
-def test_looks_without_grain_are_symmetric(sound, tmp_path, look):
+def test_looks_without_grain_are_symmetric(write_wav, tmp_path, look):
+    sound = write_wav("brief.wav", np.zeros(2 * 48000))
     soft = make_media(tmp_path / "soft.mp4", "-f", "lavfi", "-i", "gradients=s=128x128:r=30:d=4:x0=0:y0=0:x1=128:y1=128",
                       "-pix_fmt", "yuv420p", "-crf", "10")
-    film.finish(soft, sound, tmp_path / "lossless.mkv", codec="ffv1", look=look, pulse=1, beats=[(1, 1)], width=320, height=180)
+    brief = dict(width=320, height=180, intro=0.5)
+    film.finish(soft, sound, tmp_path / "lossless.mkv", codec="ffv1", look=look, pulse=1, beats=[(1, 1)], **brief)
     assert symmetry(tmp_path / "lossless.mkv") == np.inf
-    film.finish(soft, sound, tmp_path / "film.mkv", look=look, width=320, height=180)
+    film.finish(soft, sound, tmp_path / "film.mkv", look=look, **brief)
     assert 45 <= symmetry(tmp_path / "film.mkv") < 70
 
 
@@ -177,18 +179,19 @@ def test_fonts_by_family_style_and_kind():
 
 def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
-    film.finish(square, sound, picture, **SMALL)
+    film.finish(square, sound, picture, intro=1, **SMALL)
+
     def packets(path):
         return programs.run(["ffmpeg", "-v", "error", "-i", path, "-map", "0:v", "-c", "copy", "-bsf", "h264_mp4toannexb",
                           "-f", "md5", "-"], doing=f"reading {path}")
 
     for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
-        film.merge(picture, sound, tmp_path / name, title="Name")
+        film.merge(picture, sound, tmp_path / name, title="Name", intro=1)
         assert packets(tmp_path / name) == packets(picture)                     # copied, not encoded again
         found = probe.probe(tmp_path / name)
         assert found.audio_codec == codec
         assert (found.width, found.height, found.frame_rate) == (320, 180, Fraction(30))
-        assert found.duration == pytest.approx(4 + 5.5, abs=1 / 30)
+        assert found.duration == pytest.approx(1 + 5.5, abs=1 / 30)
 
 
 def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
@@ -234,7 +237,8 @@ def test_sizes_people_ask_for(square, tmp_path, write_wav, size):
 
 
 @pytest.mark.parametrize("look", film.LOOKS)
-def test_looks_differ_and_stay_symmetric(square, sound, tmp_path, look):
+def test_looks_differ_and_stay_symmetric(square, write_wav, tmp_path, look):
+    sound = write_wav("brief.wav", np.zeros(3 * 48000))
     output = tmp_path / "film.mkv"
     film.finish(square, sound, output, look=look, width=320, height=180, crf=0, preset="ultrafast", intro=0)
     frames = read_frames(output, "rgb24")[30:60].astype(float)
@@ -362,7 +366,7 @@ def test_a_late_first_beat(square, tmp_path, write_wav):
 
 
 def test_encoder_by_name(square, sound, tmp_path):
-    film.finish(square, sound, tmp_path / "film.mkv", codec="hevc", **SMALL)
+    film.finish(square, sound, tmp_path / "film.mkv", codec="hevc", intro=0, **SMALL)
     streams = programs.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing")
     assert json.loads(streams)["streams"][0]["codec_name"] == "hevc"
 
@@ -387,6 +391,38 @@ def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):
     with pytest.raises(MediaError, match=words):
         film.finish(square, sound, tmp_path / "film.mkv", **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_titles_that_show_nothing_or_are_no_text(square, sound, tmp_path):
+    """A zero-width space is no title; bytes that are no UTF-8 reach Python as surrogates."""
+    for title in ("\u200b", " \u200d\u2060 ", "\t"):
+        film.check(title=title)
+    film.finish(square, sound, tmp_path / "invisible.mkv", title="\u200b", intro=1, **SMALL)
+    film.finish(square, sound, tmp_path / "none.mkv", intro=1, **SMALL)
+    assert np.array_equal(read_frames(tmp_path / "invisible.mkv"), read_frames(tmp_path / "none.mkv"))
+    film.check(title="a\u0301\u200d\u0301")
+    with pytest.raises(MediaError, match="TITLE_TEXT=.*is not UTF-8 text"):
+        film.check(title="caf\udce9")
+
+
+def test_an_outro_holds_a_bounded_number_of_frames(square, sound, tmp_path, monkeypatch):
+    """OUTRO=60 of a large square would hold gigabytes; a shorter leg fills the time as well."""
+    monkeypatch.setattr(film, "OUTRO_MEMORY", 15 * 3 * 128 * 128 * 3 // 2)           # 15 frames
+    film.finish(square, sound, tmp_path / "film.mkv", intro=0, outro=60, **SMALL)
+    film.finish(square, sound, tmp_path / "plain.mkv", intro=0, outro=0.5, **SMALL)
+    monkeypatch.undo()
+    frames = read_frames(tmp_path / "film.mkv")
+    assert len(frames) == 165 and np.array_equal(frames, read_frames(tmp_path / "plain.mkv"))
+    # No more is reversed than the sound is longer.
+    film.finish(square, sound, tmp_path / "film.mkv", intro=0, outro=60, **SMALL)
+    film.finish(square, sound, tmp_path / "plain.mkv", intro=0, outro=2, **SMALL)
+    assert np.array_equal(read_frames(tmp_path / "film.mkv"), read_frames(tmp_path / "plain.mkv"))
+
+
+def test_a_frame_rate_that_cannot_be(sound, tmp_path):
+    slow = make_media(tmp_path / "slow.mkv", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=1/20:d=60", "-pix_fmt", "yuv420p")
+    with pytest.raises(MediaError, match="slow.mkv: has 0.05 frames a second; give a video of 0.1 to 400"):
+        film.finish(slow, sound, tmp_path / "film.mkv", intro=0, **SMALL)
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="has the hardware")

@@ -19,12 +19,14 @@ from pathlib import Path
 from musicvideo import ffmpeg, files, probe
 from musicvideo.errors import MediaError
 from musicvideo.vision.codecs import CODECS
-from musicvideo.vision.title import load_font, title_card
+from musicvideo.vision.title import load_font, title_card, visible
 
 INTRO_SOURCE = Fraction(1, 2)   # seconds of the video that the intro stretches
 MAX_FADE = Fraction(3)          # seconds of fade to black, at the most
 PULSE_ZOOM = 0.06               # share of the picture's width that the strongest beat takes at PULSE=1
 LARGEST = 8192                  # pixels of width or height
+RATES = (Fraction(1, 10), 400)  # frames a second of a square video
+OUTRO_MEMORY = 1 << 29          # bytes of frames that the outro may hold: those of a leg, three times
 PULSE_DECAY = 0.2               # seconds in which a beat's zoom falls to 1/e
 
 SOUND_CODECS = {
@@ -94,7 +96,8 @@ def finish(
         title: text of the title card; "" for none.
         font: a font family; "" takes one that has the letters.
         intro: seconds of slow motion before the music; 0 for none.
-        outro: the last seconds, at most, that run back and forth until the sound ends; 0 holds the last frame.
+        outro: the last seconds, at most, that run back and forth until the sound ends, as far as their frames fit into
+            `OUTRO_MEMORY`; 0 holds the last frame.
         look: a key of `LOOKS`.
         pulse: 0..1, how far the picture jumps towards the viewer on each beat.
         beats: (seconds of the song, strength 0..1), in order.
@@ -112,13 +115,15 @@ def finish(
     """
     _require_film(output)
     check(width=width, height=height, title=title, font=font, look=look, pulse=pulse, codec=codec)
-    title = " ".join(title.split())
+    title = visible(title)
     square = probe.probe(video)
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
     if square.width != square.height or square.width % 2 or square.width < 16:
         raise MediaError(f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16")
     rate, shown = square.frame_rate, Fraction(probe.picture_duration(video))
+    if not RATES[0] <= rate <= RATES[1]:
+        raise MediaError(f"{video}: has {float(rate):g} frames a second; give a video of {float(RATES[0]):g} to {RATES[1]}")
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
     if square.video_duration and shown < square.video_duration - 0.5:
@@ -138,7 +143,7 @@ def finish(
             beats=[(time, pulse * strength) for time, strength in beats if pulse],
         )
         script = Path(work) / "graph.txt"
-        script.write_text(graph)
+        script.write_text(graph, encoding="utf-8")
         ffmpeg.run_ffmpeg(
             [
                 *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(video),
@@ -173,8 +178,8 @@ def check(
         raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
     if not 0 <= pulse <= 1:
         raise MediaError(f"PULSE={pulse}: is not within 0..1")
-    if title.strip():
-        load_font(font, title, 16)
+    if visible(title):
+        load_font(font, visible(title), 16)
     if codec not in CODECS:
         raise MediaError(f"ENCODER={codec}: unknown (choose {', '.join(CODECS)})")
     CODECS[codec].require(width, height)
@@ -212,7 +217,7 @@ def filter_graph(
     border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
     border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
 
-    timeline = _timeline(rate, shown, wait, tail, outro)
+    timeline = _timeline(side, rate, shown, wait, tail, outro)
     picture = [
         *([_zoom(beats, rate, wait)] if beats else []),
         # over the y-axis
@@ -253,7 +258,9 @@ def filter_graph(
     ])
 
 
-def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float) -> list[str]:
+def _timeline(
+    side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float
+) -> list[str]:
     """Intro, the whole video, outro, one after the other at a constant rate."""
     frames = round(shown * rate)
     filters = [f"[0:v]fps={rate}", _on_grid(rate)]
@@ -269,7 +276,9 @@ def _timeline(rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, o
             "[intro][whole]concat",
             _on_grid(rate),
         ]
-    leg = min(round(Fraction(outro) * rate), frames)
+    # A leg is held in memory, and reversed there: no more of it than is shown, nor than there is room for.
+    room = OUTRO_MEMORY // (3 * side * side * 3 // 2)
+    leg = min(round(Fraction(outro) * rate), frames, max(1, ceil(tail * rate)), max(1, room))
     if tail and leg:
         before = frames - leg + round(wait * rate)
         filters += [
@@ -367,7 +376,10 @@ def merge(
                          f"make the picture again (make video)")
     with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         notes = Path(work) / "metadata.txt"
-        notes.write_text(_metadata(title, [(time + float(wait), name) for time, name in chapters], film.duration))
+        notes.write_text(
+            _metadata(visible(title), [(time + float(wait), name) for time, name in chapters], film.duration),
+            encoding="utf-8",
+        )
         ffmpeg.run_ffmpeg(
             [
                 *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(picture),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
+import unicodedata
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from musicvideo import programs
 from musicvideo.errors import MediaError
 
 TRACKING = 0.28     # space between letters, in font sizes
@@ -14,6 +15,20 @@ MARGIN = 0.14       # of the width left free on each side
 GENERIC = ("serif", "sans-serif", "sans", "monospace")      # fontconfig chooses
 LIGHT = (246, 240, 232)
 SHADE = (8, 6, 14)
+
+
+def visible(title: str) -> str:
+    """A title on one line; "" where none of its characters shows anything, such as a zero-width space.
+
+    Raises:
+        MediaError: bytes that are no text.
+    """
+    try:
+        title.encode()
+    except UnicodeEncodeError:
+        raise MediaError(f"TITLE_TEXT={title!r}: is not UTF-8 text (set TITLE_TEXT)") from None
+    shown = any(unicodedata.category(letter)[0] not in "ZC" for letter in title)
+    return " ".join(title.replace("\0", " ").split()) if shown else ""
 
 
 def title_card(text: str, font: str, width: int, height: int) -> Image.Image:
@@ -32,7 +47,7 @@ def title_card(text: str, font: str, width: int, height: int) -> Image.Image:
     """
     size = min(width, height) / 9
     span = sum(_advances(text, load_font(font, text, size))) + TRACKING * size * (len(text) - 1)
-    size *= min(1, width * (1 - 2 * MARGIN) / span)
+    size *= min(1, width * (1 - 2 * MARGIN) / max(span, 1))
     face = load_font(font, text, size)
 
     letters = Image.new("L", (width, height))
@@ -85,8 +100,10 @@ def load_font(family: str, text: str, size: float) -> ImageFont.FreeTypeFont:
 
 
 def _match(fontconfig: str, pattern: str) -> tuple[str, str]:
-    matched = subprocess.run([fontconfig, "-f", "%{file}\n%{family}", "--", pattern], capture_output=True, text=True)
-    path, _, family = matched.stdout.partition("\n")
+    matched = programs.completed_run(
+        [fontconfig, "-f", "%{file}\n%{family}", "--", pattern], doing=f"looking for the font {pattern}"
+    )
+    path, _, family = matched.stdout.decode(errors="replace").partition("\n")
     if matched.returncode or not path:
         raise MediaError(f"FONT={pattern}: fontconfig finds no font; install one")
     return path, family
