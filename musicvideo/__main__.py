@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--title", default="", help="words of the title card")
         command.add_argument("--font", default="", help="font family of the title card")
         command.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
+        command.add_argument("--mirror", default="",
+                             help="pair: the whole square beside its mirror image; half: a kaleidoscope of its left half "
+                                  "(default: pair for landscape films)")
         command.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
         command.add_argument("--pulse", type=float, default=0.0,
                              help="0..1, jump towards the viewer on each beat (%(default)s)")

@@ -33,10 +33,16 @@ def sound(tmp_path_factory):
     return make_media(tmp_path_factory.mktemp("film") / "sound.wav", "-f", "lavfi", "-i", "sine=r=48000:d=5.5")
 
 
-@pytest.mark.parametrize("size", [(320, 180), (180, 320), (192, 192), (384, 216)])
-def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, sound, tmp_path, size):
-    output = tmp_path / "film.mkv"
-    film.finish(square, sound, output, width=size[0], height=size[1], crf=0, preset="ultrafast", intro=0)
+@pytest.mark.parametrize("mirror", film.MIRRORS)
+@pytest.mark.parametrize("size", [(320, 180), (192, 192), (384, 216), (420, 180), (180, 320)])
+def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_path, size, mirror):
+    output, sound = tmp_path / "film.mkv", write_wav("brief.wav", np.zeros(48000))
+    settings = dict(width=size[0], height=size[1], crf=0, preset="ultrafast", intro=0, mirror=mirror)
+    if mirror == "pair" and size == (180, 320):
+        with pytest.raises(MediaError, match="MIRROR=pair: 180x320 leaves it no room .choose MIRROR=half"):
+            film.finish(square, sound, output, **settings)
+        return
+    film.finish(square, sound, output, **settings)
     frames = read_frames(output)
     assert frames.shape[1:] == (size[1], size[0])
     assert np.array_equal(frames, frames[:, :, ::-1])
@@ -97,9 +103,31 @@ def test_any_even_square(tmp_path, sound):
     assert np.abs(frames - frames[:, :, ::-1]).mean() < 2          # chroma is sited left, so RGB is not exact
 
 
+@pytest.mark.parametrize("width, height, side", [(1200, 676, 512), (1920, 1080, 820)])
+def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, width, height, side):
+    """The author's proportions; where the square has that size nothing is scaled, and borders mirror what they touch."""
+    assert film.pair_side(width, height) == side
+    video = make_media(tmp_path / "square.mkv", "-f", "lavfi", "-i", f"testsrc2=s={side}x{side}:r=30:d=0.2", "-pix_fmt",
+                       "yuv420p", "-c:v", "ffv1")
+    film.finish(video, write_wav("brief.wav", np.zeros(4800)), tmp_path / "film.mkv", width=width, height=height, codec="ffv1",
+                intro=0)
+    frame, original = read_frames(tmp_path / "film.mkv")[0], read_frames(video)[0]
+    columns, rows = (width - 2 * side) // 2, height - side
+    above = round(rows * 73 / 163 / 2) * 2
+    middle = frame[above:above + side, columns:columns + 2 * side]
+    assert np.array_equal(middle, np.hstack([original, original[:, ::-1]]))
+    assert np.array_equal(frame[:above], frame[above:2 * above][::-1])
+    assert np.array_equal(frame[above + side:], frame[above + side - (rows - above):above + side][::-1])
+    assert np.array_equal(frame[:, :columns], frame[:, columns:2 * columns][:, ::-1])
+
+
+def test_landscape_films_show_a_pair_and_others_a_half():
+    assert [film.default_mirror(*size) for size in ((1920, 1080), (1080, 1080), (1080, 1920))] == ["pair", "half", "half"]
+
+
 def test_outer_edges_are_mirror_images(square, sound, tmp_path):
     output = tmp_path / "film.mkv"
-    film.finish(square, sound, output, width=384, height=216, crf=0, preset="ultrafast", intro=0)
+    film.finish(square, sound, output, width=384, height=216, crf=0, preset="ultrafast", intro=0, mirror="half")
     frame = read_frames(output)[60].astype(float)
     # 216 high: the square is 216 wide in the middle, from 84 to 300; what is left of 84 mirrors what is right of it.
     left, right = frame[:, 20:83], frame[:, 85:148][:, ::-1]
@@ -163,8 +191,8 @@ def test_flash_and_click_stay_together(tmp_path, name):
 
 def test_title_comes_and_goes(square, sound, tmp_path):
     bare, titled = tmp_path / "bare.mkv", tmp_path / "titled.mkv"
-    film.finish(square, sound, bare, intro=2, **SMALL)
-    film.finish(square, sound, titled, intro=2, title="Impassive: it's 100%", **SMALL)
+    film.finish(square, sound, bare, intro=2, crf=4, **SMALL)
+    film.finish(square, sound, titled, intro=2, crf=4, title="Impassive: it's 100%", **SMALL)
     difference = np.abs(read_frames(bare).astype(float) - read_frames(titled)).mean(axis=(1, 2))
     assert difference[:10].max() < 1 and difference[150:].max() < 1
     assert difference[60] > 2
@@ -372,6 +400,8 @@ def test_encoder_by_name(square, sound, tmp_path):
 
 
 @pytest.mark.parametrize("settings, words", [
+    (dict(mirror="twice"), "MIRROR=twice: unknown .choose pair, half"),
+    (dict(mirror="pair", height=1920, width=1080), "MIRROR=pair: 1080x1920 leaves it no room"),
     (dict(look="sepia"), "LOOK=sepia: unknown .*vintage"),
     (dict(pulse=2), "PULSE=2: is not within 0..1"),
     (dict(pulse=float("nan")), "PULSE=nan: is not within 0..1"),

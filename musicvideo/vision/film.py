@@ -1,8 +1,8 @@
 """The square video -> the finished picture, in one FFmpeg process and one encode; then picture and sound -> film.
 
-The square is mirrored over its y-axis and carried on over its outer edges up to the aspect ratio. Before it, its
-first half second runs backwards in slow motion under the title, so that it arrives at the first frame as the music
-begins; after it, its last seconds run back and forth until the sound has died away.
+The square is mirrored over its y-axis, whole or by half, and carried on over its outer edges up to the aspect ratio.
+Before it, its first half second runs backwards in slow motion under the title, so that it arrives at the first frame as
+the music begins; after it, its last seconds run back and forth until the sound has died away.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ MAX_FADE = Fraction(3)          # seconds of fade to black, at the most
 PULSE_ZOOM = 0.06               # share of the picture's width that the strongest beat takes at PULSE=1
 LARGEST = 8192                  # pixels of width or height
 RATES = (Fraction(1, 10), 400)  # frames a second of a square video
+PAIR_WIDTH = 512 / 1200         # side of a square of a pair, as a share of the film's width
+PAIR_ABOVE = 73 / (73 + 90)     # share of the rows beyond a pair that are above it
+SCALER = "flags=lanczos+accurate_rnd"
 OUTRO_MEMORY = 1 << 29          # bytes of frames that the outro may hold: those of a leg, three times
 PULSE_DECAY = 0.2               # seconds in which a beat's zoom falls to 1/e
 
@@ -78,6 +81,7 @@ def finish(
     font: str = "",
     intro: float = 4.0,
     outro: float = 4.0,
+    mirror: str = "",
     look: str = "none",
     pulse: float = 0.0,
     beats: Sequence[tuple[float, float]] = (),
@@ -98,6 +102,7 @@ def finish(
         intro: seconds of slow motion before the music; 0 for none.
         outro: the last seconds, at most, that run back and forth until the sound ends, as far as their frames fit into
             `OUTRO_MEMORY`; 0 holds the last frame.
+        mirror: a key of `MIRRORS`; "" chooses by the shape.
         look: a key of `LOOKS`.
         pulse: 0..1, how far the picture jumps towards the viewer on each beat.
         beats: (seconds of the song, strength 0..1), in order.
@@ -114,7 +119,8 @@ def finish(
         MediaError: an input that is missing, not square, too short, cut off or without frames, and as `check`.
     """
     _require_film(output)
-    check(width=width, height=height, title=title, font=font, look=look, pulse=pulse, codec=codec)
+    mirror = mirror or default_mirror(width, height)
+    check(width=width, height=height, title=title, font=font, mirror=mirror, look=look, pulse=pulse, codec=codec)
     title = visible(title)
     square = probe.probe(video)
     if square.width is None or square.frame_rate is None:
@@ -139,7 +145,7 @@ def finish(
             title_card(title, font, width, height).save(card)
         graph = filter_graph(
             side=square.width, rate=rate, shown=shown, length=length, width=width, height=height,
-            intro=intro, outro=outro, titled=bool(title), look=LOOKS[look],
+            intro=intro, outro=outro, titled=bool(title), mirror=mirror, look=LOOKS[look],
             beats=[(time, pulse * strength) for time, strength in beats if pulse],
         )
         script = Path(work) / "graph.txt"
@@ -161,8 +167,8 @@ def finish(
 
 
 def check(
-    *, width: int = 1920, height: int = 1080, title: str = "", font: str = "", look: str = "none", pulse: float = 0.0,
-    codec: str = "h264",
+    *, width: int = 1920, height: int = 1080, title: str = "", font: str = "", mirror: str = "", look: str = "none",
+    pulse: float = 0.0, codec: str = "h264",
 ) -> None:
     """Try settings of `finish`, which are explained there, without any video.
 
@@ -174,6 +180,10 @@ def check(
                          f"both from 16 to {LARGEST}")
     if max(width, height) > 3 * min(width, height):
         raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+    mirror = mirror or default_mirror(width, height)
+    if mirror not in MIRRORS:
+        raise MediaError(f"MIRROR={mirror}: unknown (choose {', '.join(MIRRORS)})")
+    MIRRORS[mirror](16, width, height, ())
     if look not in LOOKS:
         raise MediaError(f"LOOK={look}: unknown (choose {', '.join(LOOKS)})")
     if not 0 <= pulse <= 1:
@@ -192,7 +202,7 @@ def intro_length(intro: float, rate: Fraction) -> Fraction:
 
 def filter_graph(
     *, side: int, rate: Fraction, shown: Fraction, length: Fraction, width: int, height: int,
-    intro: float, outro: float, titled: bool, look: Look, beats: Sequence[tuple[float, float]],
+    intro: float, outro: float, titled: bool, mirror: str, look: Look, beats: Sequence[tuple[float, float]],
 ) -> str:
     """FFmpeg's filter graph, a filter a line.
 
@@ -204,6 +214,7 @@ def filter_graph(
         width, height: of the finished picture in pixels.
         intro, outro: as in `finish`.
         titled: input 1 is a title card to lay over the opening.
+        mirror: a key of `MIRRORS`.
         look: filters of the picture's character.
         beats: (seconds of the song, strength 0..1) of each jump towards the viewer.
 
@@ -212,24 +223,12 @@ def filter_graph(
     """
     wait = intro_length(intro, rate)
     tail = max(length - wait - shown, Fraction(0))
-    # Chroma is subsampled by two, so borders are even; then the halves, the borders and the mirror are exact.
-    half = side // 4 * 2
-    border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
-    border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
-
     timeline = _timeline(side, rate, shown, wait, tail, outro)
+    zoom = [_zoom(beats, rate, wait)] if beats else []
     picture = [
-        *([_zoom(beats, rate, wait)] if beats else []),
-        # over the y-axis
-        f"crop={half}:ih:0:0,split[left][mirrored]",
-        "[mirrored]hflip[right]",
-        "[left][right]hstack",
-        # over the outer edges
-        f"pad=iw+{2 * border_x}:ih+{2 * border_y}:{border_x}:{border_y}",
-        f"fillborders={border_x}:{border_x}:{border_y}:{border_y}:mirror",
-        f"scale={width}:{height}:flags=lanczos+accurate_rnd",
+        *MIRRORS[mirror](side, width, height, zoom),
         *(line.format(blur=f"{height / 45:.1f}", shift=max(1, round(width / 640))) for line in look.colour),
-        # The scaler rounds its two halves differently: mirror once more, and the symmetry is exact.
+        # Filters round both halves differently: mirror once more, and the symmetry is exact.
         "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
         "[mirrored_scaled]hflip[right_scaled]",
         "[left_scaled][right_scaled]hstack",
@@ -256,6 +255,71 @@ def filter_graph(
         f"trim=end={_s(length)}",
         "setsar=1,format=yuv420p[film]",
     ])
+
+
+def mirrored_half(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
+    """Filters that mirror the left half of a square over the y-axis, and both over the outer edges: a kaleidoscope.
+
+    Args:
+        side: of the square in pixels, even.
+        width, height: of the picture in pixels, multiples of 4 and 2.
+        zoom: filters that go before the mirror.
+    """
+    # Chroma is subsampled by two, so borders are even; then the halves, the borders and the mirror are exact.
+    half = side // 4 * 2
+    border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
+    border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
+    return [
+        *zoom,
+        f"crop={half}:ih:0:0,split[left][mirrored]",
+        "[mirrored]hflip[right]",
+        "[left][right]hstack",
+        *_mirrored_edges((border_x, border_x), (border_y, border_y)),
+        f"scale={width}:{height}:{SCALER}",
+    ]
+
+
+def mirrored_pair(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
+    """Filters that set a whole square beside its mirror image, and mirror both over the outer edges.
+
+    Arguments as of `mirrored_half`; `zoom` goes behind the pair. A square as large as `pair_side` is not scaled.
+
+    Raises:
+        MediaError: a shape whose borders are wider than what they mirror.
+    """
+    shown = pair_side(width, height)
+    border_x, rows = width // 2 - shown, height - shown
+    above = 2 * round(PAIR_ABOVE * rows / 2)
+    if shown < 16 or max(border_x, above, rows - above) >= shown:
+        raise MediaError(f"MIRROR=pair: {width}x{height} leaves it no room (choose MIRROR=half, or a wider film)")
+    return [
+        *([f"scale={shown}:{shown}:{SCALER}"] if shown != side else []),
+        "format=yuv420p,split[left][mirrored]",
+        "[mirrored]hflip[right]",
+        "[left][right]hstack",
+        *zoom,
+        *_mirrored_edges((border_x, border_x), (above, rows - above)),
+    ]
+
+
+def pair_side(width: int, height: int) -> int:
+    """Side in pixels of each square of `mirrored_pair`: even, as wide as in the author's film, no higher than the film."""
+    return min(2 * round(PAIR_WIDTH * width / 2), height)
+
+
+def _mirrored_edges(columns: tuple[int, int], rows: tuple[int, int]) -> list[str]:
+    """Filters that carry a picture on over its outer edges: columns left and right, rows above and below."""
+    (left, right), (top, bottom) = columns, rows
+    return [f"pad=iw+{left + right}:ih+{top + bottom}:{left}:{top}", f"fillborders={left}:{right}:{top}:{bottom}:mirror"]
+
+
+# How a square becomes a picture of any shape. To add one, write a function of the same arguments.
+MIRRORS = {"pair": mirrored_pair, "half": mirrored_half}
+
+
+def default_mirror(width: int, height: int) -> str:
+    """The pair for landscape films; for others it is too wide."""
+    return "pair" if width > height else "half"
 
 
 def _timeline(
@@ -297,7 +361,7 @@ def _timeline(
 
 
 def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) -> str:
-    """Come nearer on each beat and fall back, towards the mirror's axis.
+    """Come nearer on each beat and fall back, towards the middle.
 
     The zoom after a beat decays exponentially, so what earlier beats left over is carried into the next one, and
     each frame has one term. The expression is a search tree, for FFmpeg evaluates at every frame.
