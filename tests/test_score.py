@@ -129,11 +129,15 @@ def test_scores_of_3_6_open_and_have_parts_made_where_they_have_none(tmp_path, t
     found = score.export(path, tmp_path / "media")
     parts = tmp_path / "media" / "parts" / "Two"
     assert found == [
-        parts / "Violin_I.wav", parts / "Violin_I_2.wav", tmp_path / "media" / "Two.wav", tmp_path / "media" / "Two.mid"]
+        parts / "Violin_I.wav",
+        parts / "Violin_I_2.wav",
+        tmp_path / "media" / "Two.wav",
+        tmp_path / "media" / "Two.mid",
+    ]
     one, other = (soundfile.read(place)[0] for place in found[:2])
     length = min(len(one), len(other))
-    assert min(map(level, (one, other, one[:length] - other[:length]))) > -50      # a vibraphone and a glockenspiel
-    assert not list(temporary.iterdir())           # MuseScore's lock files among them
+    assert min(map(level, (one, other, one[:length] - other[:length]))) > -50  # a vibraphone and a glockenspiel
+    assert not list(temporary.iterdir())  # MuseScore's lock files among them
 
 
 # A pickup; a repeat with two endings; a triplet, a grace note, two voices, a tie, a tremolo, a fermata, a pedal, a
@@ -176,19 +180,19 @@ def test_what_decides_when_a_note_sounds_survives(tmp_path):
         (score._copy(document, switches, part, tmp_path / f"{name}-copy.mscz"), tmp_path / f"{name}.mid")
         for name, part in zip(names, [None, *document.parts])
     ]
-    score._run(document, score._version(tmp_path / "version"), tasks, 60)
+    score._run(document, score._usable_version(document), tasks, 60)
     musescore([{"in": str(path), "out": str(tmp_path / "original.mid")}], tmp_path)
     full, *alone = (notes(output) for _, output in tasks)
     assert full == notes(tmp_path / "original.mid")
     assert sum(alone, Counter()) == full
-    assert all(part == alone[0] for part in alone)         # they play the same music
+    assert all(part == alone[0] for part in alone)  # they play the same music
     starts = {(tick, pitch) for tick, pitch, velocity in alone[0] if velocity}
-    assert (0, 60) in starts                               # the pickup, and what follows it one beat later
+    assert (0, 60) in starts  # the pickup, and what follows it one beat later
     assert {(480 + 160 * index, pitch) for index, pitch in enumerate((60, 62, 64))} <= starts
-    assert sum(pitch == 64 for _, pitch in starts) == 2    # the repeat
-    assert sum(pitch == 76 for _, pitch in starts) == 1    # its first ending
-    assert sum(pitch == 48 for _, pitch in starts) == 2    # the second voice
-    assert sum(pitch == 65 for _, pitch in starts) > 4     # the tremolo
+    assert sum(pitch == 64 for _, pitch in starts) == 2  # the repeat
+    assert sum(pitch == 76 for _, pitch in starts) == 1  # its first ending
+    assert sum(pitch == 48 for _, pitch in starts) == 2  # the second voice
+    assert sum(pitch == 65 for _, pitch in starts) > 4  # the tremolo
     for _, output in tasks[1:]:
         assert mido.MidiFile(output).length == pytest.approx(mido.MidiFile(tmp_path / "full.mid").length, abs=0.01)
 
@@ -226,10 +230,40 @@ def test_musescore_4_exports_by_the_same_way(tmp_path, program):
 
 # -- Names ---------------------------------------------------------------------------------------------------
 
-ODD = ["Violin I", "Violin I", "violin i", "Flöte", "B♭ Clarinet", "a/b:c", "../../up", "-rf", ".hidden", "", "x" * 250,
-       "tab\tand  spaces ", "bell\u202e\u0085", "{title} %d $(ls)", "ö" * 150]
-SAFE = ["Violin_I", "Violin_I_2", "violin_i_3", "Floete", "Bb_Clarinet", "a_b_c", "__.._up", "_rf", "_hidden", "Part",
-        "x" * 200, "tab_and_spaces", "bell__", "{title}_%d_$(ls)", "oe" * 100]
+ODD = [
+    "Violin I",
+    "Violin I",
+    "violin i",
+    "Flöte",
+    "B♭ Clarinet",
+    "a/b:c",
+    "../../up",
+    "-rf",
+    ".hidden",
+    "",
+    "x" * 250,
+    "tab\tand  spaces ",
+    "bell\u202e\u0085",
+    "{title} %d $(ls)",
+    "ö" * 150,
+]
+SAFE = [
+    "Violin_I",
+    "Violin_I_2",
+    "violin_i_3",
+    "Floete",
+    "Bb_Clarinet",
+    "a_b_c",
+    "__.._up",
+    "_rf",
+    "_hidden",
+    "Part",
+    "x" * 200,
+    "tab_and_spaces",
+    "bell_",
+    "{title}_%d_$(ls)",
+    "oe" * 100,
+]
 
 
 @pytest.mark.parametrize("version", tiny_score.FORMATS)
@@ -246,7 +280,7 @@ def test_names_of_parts_are_safe_and_each_has_its_own(tmp_path, version, excerpt
 
 
 def test_names_are_those_that_musescore_3_gives_its_excerpts(tmp_path):
-    names = ["Violin I", "Flöte", "B♭ Clarinet", "a/b:c", " tab\tand  spaces ", "Großmütterchen", "F♯ <1>|?*\"\\"]
+    names = ["Violin I", "Flöte", "B♭ Clarinet", "a/b:c", " tab\tand  spaces ", "Großmütterchen", 'F♯ <1>|?*"\\']
     path = tiny_score.write(tmp_path / "Names.mscz", names=names, music=BAR)
     (tmp_path / "parts").mkdir()
     musescore([{"in": str(path), "out": [[f"{tmp_path}/parts/", ".mid"]]}], tmp_path)
@@ -258,7 +292,7 @@ def test_excerpts_hold_what_they_were_made_of(tmp_path):
     """Several parts in one, single voices of a staff; what is in no excerpt is a part of its own."""
     names = ["Flutes", "Horn", "Bass"]
     text = tiny_score.document(True, names=names, music=BAR)
-    excerpts = text[text.index("<Score>", 20 + text.index("<Score>")):text.rindex("</Score>")]
+    excerpts = text[text.index("<Score>", 20 + text.index("<Score>")) : text.rindex("</Score>")]
     linked = '<Part><Staff id="{}"><linkedTo>{}</linkedTo></Staff></Part>'
     flute = "<Score>" + linked.format(1, 1) + '<Tracklist sTrack="{0}" dstTrack="0"/><name>Flute {1}</name></Score>'
     both = "<Score>" + linked.format(1, 1) + linked.format(2, 2) + "<name>Both</name></Score>"
@@ -284,7 +318,7 @@ def test_parts_exported_by_hand_are_taken_as_they_are(tmp_path):
     score.export(path, tmp_path / "media")
     assert soundfile.info(by_hand).frames == soundfile.info(full).frames == 4800
     assert soundfile.info(by_hand.with_name("Bells.wav")).frames > 48000
-    os.utime(by_hand, (1e8, 1e8))                    # older than the score: exported before its last change
+    os.utime(by_hand, (1e8, 1e8))  # older than the score: exported before its last change
     score.export(path, tmp_path / "media")
     assert soundfile.info(by_hand).frames > 48000
 
@@ -304,8 +338,8 @@ def test_what_is_missing_is_known_and_made_again_and_nothing_else(exported, tmp_
     before = {place: place.stat().st_mtime_ns for place in media.glob("*.*")}
     score.export(path, media)
     assert {place: place.read_bytes() for place in whole} == whole
-    assert {place: place.stat().st_mtime_ns for place in media.glob("*.*")} == before      # or all would be drawn anew
-    program("exit 1")                                # from here on nothing is left to do
+    assert {place: place.stat().st_mtime_ns for place in media.glob("*.*")} == before  # or all would be drawn anew
+    program("exit 1")  # from here on nothing is left to do
     assert score.export(path, media)[-1] == media / "Tiny.mid"
     clock = (media / "Tiny.mid").read_bytes()
     for content in (clock[:-1], clock[:10], b"", bytes(len(clock))):
@@ -321,7 +355,7 @@ def test_a_wav_written_to_a_pipe_is_whole(tmp_path):
         soundfile.write(sound, np.zeros(100), 48000, format="WAV")
         data = bytearray(sound.getvalue())
         begin = data.index(b"data") + 4
-        data[begin:begin + 4] = struct.pack("<I", 0xFFFFFFFF)
+        data[begin : begin + 4] = struct.pack("<I", 0xFFFFFFFF)
         place.write_bytes(data)
     assert score.missing(path, tmp_path) == [tmp_path / "Tiny.mid"]
 
@@ -344,7 +378,7 @@ def changed(data: bytes, at: bytes, offset: int, value: bytes) -> bytes:
     """Overwrite bytes at an offset from each place where `at` stands."""
     data, begin = bytearray(data), 0
     while (begin := data.find(at, begin)) >= 0:
-        data[begin + offset:begin + offset + len(value)] = value
+        data[begin + offset : begin + offset + len(value)] = value
         begin += 1
     return bytes(data)
 
@@ -364,12 +398,12 @@ HOSTILE = {
     "no version": zipped(score=TEXT.replace('version="3.01"', "")),
     "odd version": zipped(score=TEXT.replace('version="3.01"', 'version="1e400"')),
     "no staves": zipped(score=TEXT.replace("<Staff ", "<Stuff ").replace("</Staff>", "</Stuff>")),
-    "a staff too few": zipped(score=TEXT.replace('<Staff id="3"><Measure', '<Stave id="3"><Measure')
+    "a staff too few": zipped(score=TEXT.replace('<Staff id="3"><Measure', '<Stave id="3"><Measure', 1)
                               .replace("</Staff><Score>", "</Stave><Score>", 1)),
     "latin-1 title": zipped(score=TEXT.replace("Vibes", "Fl\u00f6te").encode("latin-1")),
     "UTF-16": zipped(score=TEXT.replace("UTF-8", "UTF-16").encode("utf-16")),
     "billion laughs": zipped(score=DOCTYPE.replace("<longName>Vibes", "<longName>&l9;")),
-    "external entity": zipped(score=TEXT.replace("<museScore", '<!DOCTYPE m SYSTEM "file:///etc/passwd"><museScore', 1)),
+    "external entity": zipped(score=TEXT.replace("<museScore", '<!DOCTYPE m SYSTEM "/etc/passwd"><museScore', 1)),
     "laughs in EBCDIC": zipped(score=DOCTYPE.replace("UTF-8", "cp037").encode("cp037")),
     "encrypted": changed(changed(zipped(), LOCAL, 6, b"\1"), CENTRAL, 8, b"\1"),
     "unknown method": changed(changed(zipped(), LOCAL, 8, b"\x63"), CENTRAL, 10, b"\x63"),
@@ -383,7 +417,7 @@ HOSTILE = {
     "deep": zipped(score=TEXT.replace("<Style>", "<a>" * 100_000 + "</a>" * 100_000 + "<Style>", 1)),
     "many parts of XML": zipped(score=TEXT + " " * (score.LARGEST + 1)),
 }  # fmt: skip
-OPENS = {"lying size", "deep"}     # what zipfile or MuseScore does not mind
+OPENS = {"lying size", "deep"}  # what zipfile or MuseScore does not mind
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -404,14 +438,24 @@ def test_hostile_and_broken_files_are_refused_in_one_line(tmp_path, kind, export
 def test_memory_stays_bounded_whatever_a_file_unpacks_to(tmp_path):
     """Of 309 MB of XML no more is unpacked than a score may have."""
     path = tmp_path / "bomb.mscz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("s.mscx", "w") as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("s.mscx", "w") as file,
+    ):
         for _ in range(309):
             file.write(bytes(1 << 20))
-    measure = "import resource, sys; from musicvideo.sound import score\n" \
-        "try: score.read(sys.argv[1])\nexcept score.MediaError as error: print(error)\n" \
+    measure = (
+        "import resource, sys; from musicvideo.sound import score\n"
+        "try: score.read(sys.argv[1])\nexcept score.MediaError as error: print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == 'linux' else 1024))"
-    message, kilobytes = subprocess.run([sys.executable, "-c", measure, path], capture_output=True, text=True,
-                                        check=True, cwd=Path(score.__file__).parents[2]).stdout.splitlines()
+    )
+    message, kilobytes = subprocess.run(
+        [sys.executable, "-c", measure, path],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(score.__file__).parents[2],
+    ).stdout.splitlines()
     assert message == f"{path}: unpacks to more than 32 MB (is it a score?)"
     assert int(kilobytes) < 300_000
 
@@ -426,7 +470,11 @@ def test_other_files_in_the_archive_are_never_written(tmp_path, temporary):
     copy = score._copy(document, [], None, tmp_path / "copy.mscz")
     with zipfile.ZipFile(copy) as archive:
         assert sorted(archive.namelist()) == [
-            "META-INF/container.xml", "audiosettings.json", "copy.mscx", "score_style.mss"]
+            "META-INF/container.xml",
+            "audiosettings.json",
+            "copy.mscx",
+            "score_style.mss",
+        ]
 
 
 def test_a_plain_mscx_is_a_score_as_well(tmp_path):
@@ -438,13 +486,16 @@ def test_a_plain_mscx_is_a_score_as_well(tmp_path):
 
 
 VERSIONS = {
-    "MuseScore3 3.2.3": ("4.4.4", r"X.mscz: was saved by MuseScore 4.4.4, and .*a musescore is MuseScore 3.2.3, which "
-                                  r"does not read it: install MuseScore 4 or name it .*by hand to .*X\.wav"),
-    "MuseScore4 4.4.4": ("5.0.0", "X.mscz: was saved by MuseScore 5.0.0, and .* is MuseScore 4.4.4, .* install MuseScore 5"),
-    "MuseScore Studio 4.7.2": ("4.4.4", "X.mscz: .* is MuseScore 4.7.2, which by a fault of its own exports no WAV"),
-    "MuseScore2 2.3.2": ("3.2.3", "is MuseScore 2.3.2, which is too old: install MuseScore 3 or 4"),
+    "MuseScore3 3.2.3": (
+        "4.4.4",
+        r"X.mscz: was saved by MuseScore 4.4.4, and .*a musescore is MuseScore 3.2.3, which "
+        r"does not read it: install MuseScore 4, or name it .*by hand to .*X\.wav",
+    ),
+    "MuseScore4 4.4.4": ("5.0.0", "X.mscz: was saved by MuseScore 5.0.0, and .* is MuseScore 4.4.4, .* MuseScore 5"),
+    "MuseScore Studio 4.7.2": ("4.4.4", "X.mscz: /.* is MuseScore 4.7.2, which by a fault of its own exports no WAV"),
+    "MuseScore2 2.3.2": ("3.2.3", "X.mscz: /.* is MuseScore 2.3.2, which is too old: install MuseScore 3 or 4"),
     "MuseScore4 4.6.5": ("3.6.2", r"X.mscz: MuseScore 4.6.5 cannot export it \(it was saved by MuseScore 3.6.2;"),
-    "Some player 1.0": ("3.2.3", "a musescore: is not MuseScore, or does not state its version"),
+    "Some player 1.0": ("3.2.3", "X.mscz: .*a musescore is not MuseScore, or does not state its version"),
 }
 
 
@@ -466,11 +517,13 @@ def test_what_musescore_cannot_export_says_so(tmp_path, temporary):
     assert not (tmp_path / "media").exists() and not list(temporary.iterdir())
 
 
-def test_without_musescore_it_says_what_to_do_by_hand(tmp_path, monkeypatch):
-    monkeypatch.setenv("MUSESCORE", "no-such-musescore")
-    path = tiny_score.write(tmp_path / "Tiny.mscz")
+@pytest.mark.parametrize("version", ["3.2.3", "4.4.4"])
+def test_without_a_musescore_that_can_it_says_what_to_do_by_hand(tmp_path, monkeypatch, version):
+    if version < "4":
+        monkeypatch.setenv("MUSESCORE", "no-such-musescore")
+    path = tiny_score.write(tmp_path / "Tiny.mscz", version=version)
     os.utime(path, (1e9, 1e9))
-    with pytest.raises(MediaError, match=r"MUSESCORE=no-such-musescore.*by hand to .*Tiny\.wav"):
+    with pytest.raises(MediaError, match=r"MUSESCORE=.*; or export it by hand to .*Tiny\.wav"):
         score.export(path, tmp_path / "media")
     # Whoever did so is not asked for parts that the mix may not need, or that have other names.
     (tmp_path / "media" / "parts" / "Tiny").mkdir(parents=True)
@@ -490,10 +543,13 @@ def test_a_musescore_that_hangs_is_stopped(tmp_path, temporary, program, monkeyp
     assert not (tmp_path / "media").exists() and not list(temporary.iterdir())
 
 
-@pytest.mark.parametrize("music, message", [
-    (BAR.replace("</voice>", "</voice><endRepeat>1000000000</endRepeat>"), "plays some 1000000000 times; at most 500000"),
-    (200 * BAR.replace("<voice>", "<voice><Tempo><tempo>0.07</tempo></Tempo>"), r"plays for 114\d\d s; at most 10800 s"),
-])
+@pytest.mark.parametrize(
+    "music, message",
+    [
+        (BAR.replace("</voice>", "</voice><endRepeat>1000000000</endRepeat>"), "plays some 1000000000 times"),
+        (230 * BAR.replace("<voice>", "<voice><Tempo><tempo>0.05</tempo></Tempo>"), "at most 10800 s"),
+    ],
+)
 def test_scores_that_would_play_for_days_are_refused(tmp_path, temporary, music, message):
     path = tiny_score.write(tmp_path / "Long.mscz", music=music)
     with pytest.raises(MediaError, match=f"Long.mscz: .*{message}"):

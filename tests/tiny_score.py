@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 PARTS = {"Vibes": ("vibraphone", 11, 60), "Bells": ("glockenspiel", 9, 84), "Marimba": ("marimba", 12, 48)}
-BARS = [(4, 4, 120), (3, 4, 150), (5, 8, 150)]          # numerator, denominator, quarter notes a minute
+BARS = [(4, 4, 120), (3, 4, 150), (5, 8, 150)]  # numerator, denominator, quarter notes a minute
 MARKS = ["A", "B", ""]
 TEMPOS = ["Calm ", "", ""]
 SECONDS = sum(numerator * 4 / denominator * 60 / tempo for numerator, denominator, tempo in BARS)
@@ -49,45 +49,58 @@ def write(
 
 def contents(stem: str, text: str, excerpts: bool = True, version: str = "3.2.3", names: Sequence[str] = ()) -> dict:
     """The files in a .mscz, by name."""
-    others = {"score_style.mss": f'<museScore version="{FORMATS[version]}">{STYLE}</museScore>',
-              "audiosettings.json": '{"tracks": []}'} if version >= "4" else {}
+    others = (
+        {
+            "score_style.mss": f'<museScore version="{FORMATS[version]}">{STYLE}</museScore>',
+            "audiosettings.json": '{"tracks": []}',
+        }
+        if version >= "4"
+        else {}
+    )
     if version >= "4" and excerpts:
         for number, name in enumerate(names):
-            others[f"Excerpts/{number}_part/{number}_part.mscx"] = text.replace("<Score>", f"<Score><name>{escape(name)}</name>")
+            others[f"Excerpts/{number}_part/{number}_part.mscx"] = text.replace(
+                "<Score>", f"<Score><name>{escape(name)}</name>"
+            )
     listed = "".join(f'<rootfile full-path="{name}"/>' for name in [f"{stem}.mscx", *others])
     container = f'<?xml version="1.0" encoding="UTF-8"?><container><rootfiles>{listed}</rootfiles></container>'
     return {f"{stem}.mscx": text, "META-INF/container.xml": container, **others}
 
 
-def document(
-    excerpts: bool, version: str = "3.2.3", names: Sequence[str] = tuple(PARTS), music: str = ""
-) -> str:
+def document(excerpts: bool, version: str = "3.2.3", names: Sequence[str] = tuple(PARTS), music: str = "") -> str:
     """The XML of the score."""
     parts = "".join(part(number, name, version) for number, name in enumerate(names, 1))
     staves = "".join(staff(number, music or measures(number)) for number, name in enumerate(names, 1))
     head = f"<Division>480</Division>{STYLE}{DRY}"
-    linked = "".join(
-        f"<Score>{head}{part(number, name, version, excerpt=True)}{staff(1, music or measures(number))}"
-        f"<name>{escape(name)}</name></Score>" for number, name in enumerate(names, 1)
-    ) if excerpts else ""
-    return (f'<?xml version="1.0" encoding="UTF-8"?><museScore version="{FORMATS[version]}">'
-            f"<programVersion>{version}</programVersion><Score>{head}{parts}{staves}{linked}</Score></museScore>")
+    linked = (
+        "".join(
+            f"<Score>{head}{part(number, name, version, excerpt=True)}{staff(1, music or measures(number))}"
+            f"<name>{escape(name)}</name></Score>"
+            for number, name in enumerate(names, 1)
+        )
+        if excerpts
+        else ""
+    )
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><museScore version="{FORMATS[version]}">'
+        f"<programVersion>{version}</programVersion><Score>{head}{parts}{staves}{linked}</Score></museScore>"
+    )
 
 
 def part(number: int, name: str, version: str, excerpt: bool = False) -> str:
     instrument, program, _ = list(PARTS.values())[(number - 1) % len(PARTS)]
-    staff_number, link = (1, f"<linkedTo>{number}</linkedTo>") if excerpt else (number, "")
     name = escape(name)
-    # MuseScore 5 numbers parts, not their staves, and has names in the instrument only.
-    named = f"<longName>{name}</longName>"
-    open_part, open_staff, track = f"<Part>", f'<Staff id="{staff_number}">', f"<trackName>{name}</trackName>"
-    if version >= "4":
-        open_part = f'<Part id="{number}">'
-    if version >= "5":
-        open_staff, track, named = "<Staff>", "", f"<InstrumentLabel>{named}</InstrumentLabel><trackName>{name}</trackName>"
-    return (f'{open_part}{open_staff}{link}<StaffType group="pitched"><name>stdNormal</name></StaffType></Staff>{track}'
-            f'<Instrument id="{instrument}">{named}'
-            f'<Channel><program value="{program}"/><synti>Fluid</synti></Channel></Instrument></Part>')
+    link = f"<linkedTo>{number}</linkedTo>" if excerpt else ""
+    head = f'<Staff id="{1 if excerpt else number}">{link}'
+    track, label = f"<trackName>{name}</trackName>", f"<longName>{name}</longName>"
+    if version >= "5":  # numbers parts, not their staves, and has names in the instrument only
+        head, label, track = "<Staff>", f"<InstrumentLabel>{label}</InstrumentLabel>{track}", ""
+    opening = f'<Part id="{number}">' if version >= "4" else "<Part>"
+    return (
+        f'{opening}{head}<StaffType group="pitched"><name>stdNormal</name></StaffType></Staff>{track}'
+        f'<Instrument id="{instrument}">{label}'
+        f'<Channel><program value="{program}"/><synti>Fluid</synti></Channel></Instrument></Part>'
+    )
 
 
 def staff(number: int, music: str) -> str:
@@ -112,6 +125,8 @@ def measures(number: int) -> str:
 
 def chord(kind: str, pitch: int, before: str = "", note: str = "") -> str:
     """A chord of one note, with what stands in front of it and in the note."""
-    spelling = {0: 14, 2: 16, 4: 18, 5: 13, 7: 15, 9: 17, 11: 19}[pitch % 12]     # C D E F G A B on the line of fifths
-    return (f"<Chord>{before}<durationType>{kind}</durationType><Note>{note}<pitch>{pitch}</pitch>"
-            f"<tpc>{spelling}</tpc></Note></Chord>")
+    spelling = {0: 14, 2: 16, 4: 18, 5: 13, 7: 15, 9: 17, 11: 19}[pitch % 12]  # C D E F G A B on the line of fifths
+    return (
+        f"<Chord>{before}<durationType>{kind}</durationType><Note>{note}<pitch>{pitch}</pitch>"
+        f"<tpc>{spelling}</tpc></Note></Chord>"
+    )

@@ -31,7 +31,6 @@ import soundfile
 from musicvideo import files, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock, read_clock
-from musicvideo.system import MissingProgram, find_program
 
 # MuseScore 3 by default resamples to 44.1 kHz and normalises every part to full scale, which destroys the balance
 # between them. MuseScore 4 has the same key for the rate, and never normalises. No command line option sets either.
@@ -40,24 +39,27 @@ CONFIGURATION = """\
 audio\\sampleRate=48000
 audio\\normalize=false
 """
-OLDEST = 3                     # major version of MuseScore from which it takes jobs as they are written here
-WITHOUT_WAV = (4, 7, 0), (4, 7, 3)     # first and last version that exports no WAV from the command line (its bug 34043)
+OLDEST = 3  # major version of MuseScore from which it takes jobs as they are written here
+# First and last version that by a fault of their own (MuseScore's issue 34043) export no WAV from the command line.
+WITHOUT_WAV = (4, 7, 0), (4, 7, 3)
 
 # Limits, so that a score that somebody made up takes neither the memory nor the disk.
-LARGEST = 32 << 20             # bytes of a score, packed or unpacked; an hour of orchestra. Parsed it takes up to 800 MB
-PLAYED_NOTES = 500_000         # with repeats
-LONGEST = 3 * 3600             # seconds of music
-PATIENCE = 300                 # seconds that MuseScore may take for one file, on top of twice the length of the music
+LARGEST = 32 << 20  # bytes of a score, packed or unpacked: an hour of orchestra; parsed at most 800 MB
+PLAYED_NOTES = 500_000  # with repeats
+LONGEST = 3 * 3600  # seconds of music
+PATIENCE = 300  # seconds that MuseScore may take for one file, on top of twice the length of the music
 
-PROCESSES = 2                  # of MuseScore at once
-VOICES = 4                     # of a staff
-LONGEST_NAME = 200             # bytes of a part's name; a file's name may have 255
+PROCESSES = 2  # of MuseScore at once
+VOICES = 4  # of a staff
+LONGEST_NAME = 200  # bytes of a part's name; a file's name may have 255
 
 # How MuseScore 3 names the files of its parts. Mix tables name parts by these files.
 LETTERS = {
     **str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "♭": "b", "♯": "#"}),
     **str.maketrans(dict.fromkeys('\\/:*?"<>| ', "_")),
 }
+
+Switch = tuple[tuple[int, int], ElementTree.Element]  # a track, and what says whether a note of it is played
 
 SETTINGS = ("score_style.mss", "audiosettings.json", "chordlist.xml")  # what MuseScore 4 keeps beside the score
 CONTAINER = (
@@ -69,8 +71,8 @@ CONTAINER = (
 class Part:
     """What becomes one WAV."""
 
-    name: str                              # of its file, without a suffix
-    tracks: frozenset[tuple[int, int]]     # (staff, voice) that are heard, from 0
+    name: str  # of its file, without a suffix
+    tracks: frozenset[tuple[int, int]]  # (staff, voice) that are heard, from 0
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,11 @@ class Document:
     """What a score's file holds."""
 
     path: Path
-    root: ElementTree.Element              # <museScore> without excerpts
-    settings: dict[str, bytes]             # files beside the score, in which MuseScore 4 keeps sounds and style
+    root: ElementTree.Element  # <museScore> without excerpts
+    settings: dict[str, bytes]  # files beside the score, in which MuseScore 4 keeps sounds and style
     parts: tuple[Part, ...]
-    format: tuple[int, int]                # version of the file's format: (3, 2) is of MuseScore 3.6, (4, 20) of 4.2
-    saved_by: str                          # version of the program that saved it; empty if it does not say
+    format: tuple[int, int]  # version of the file's format: (3, 2) is of MuseScore 3.6, (4, 20) of 4.2
+    saved_by: str  # version of the program that saved it; empty if it does not say
 
     @property
     def version(self) -> str:
@@ -115,15 +117,16 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
     kept = [place for place in everything if _whole(place) and _newer(place, document.path)]
     wanted = [place for place in everything if place not in kept]
     try:
-        find_program("musescore")
-    except MissingProgram as error:
-        if full in wanted or clock in wanted:
-            raise MediaError(f"{score}: {error}; or {_by_hand(document, folder)}") from None
-        return kept                        # whoever exports by hand decides which parts there are
+        version = _usable_version(document)
+    except MediaError as error:
+        if full in kept and clock in kept:
+            return kept  # exported by hand; which parts there are is for whoever did that to know
+        by_hand = f"{folder}/{document.path.stem}.wav and .mid, and its parts to {everything[0].parent}/<part>.wav"
+        raise MediaError(f"{score}: {error}; or export it by hand to {by_hand} (48 kHz)") from None
     if wanted:
         with tempfile.TemporaryDirectory(prefix="musescore-") as work:
             try:
-                exported = _export(document, folder, wanted, Path(work))
+                exported = _export(document, version, folder, wanted, Path(work))
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -153,13 +156,6 @@ def places(document: Document, folder: str | os.PathLike) -> list[Path]:
     folder, name = Path(folder), document.path.stem
     sounds = [folder / "parts" / name / f"{part.name}.wav" for part in document.parts]
     return [*sounds, folder / f"{name}.wav", folder / f"{name}.mid"]
-
-
-def _by_hand(document: Document, folder: str | os.PathLike) -> str:
-    name = document.path.stem
-    return (
-        f"export it by hand to {folder}/{name}.wav and .mid, and its parts to {folder}/parts/{name}/<part>.wav (48 kHz)"
-    )
 
 
 def _newer(place: Path, score: Path) -> bool:
@@ -295,7 +291,8 @@ def _all_voices(staves: Iterable[int]) -> set[tuple[int, int]]:
 
 def _number(text: str | None) -> int:
     """A whole number in a score; 0 where there is none."""
-    return int(text) if re.fullmatch(r"\s*\d{1,18}\s*", text or "", re.ASCII) else 0
+    digits = re.fullmatch(r"\s*(\d{1,18})\s*", text or "", re.ASCII)
+    return int(digits[1]) if digits else 0
 
 
 def _part_name(part: ElementTree.Element) -> str:
@@ -337,7 +334,8 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
     Raises:
         MediaError: not a score.
     """
-    measures = read(score).root.find("Score/Staff").findall("Measure")
+    staves = read(score).root.findall("Score/Staff")
+    measures = staves[0].findall("Measure")  # marks and tempos stand in the first staff
     if len(measures) != clock.measures:
         return []
     marks, tempos = {}, {}
@@ -358,15 +356,15 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
 # -- Running MuseScore -------------------------------------------------------------------------------------------
 
 
-def _export(document: Document, folder: str | os.PathLike, wanted: Sequence[Path], work: Path) -> dict[Path, Path]:
+def _export(
+    document: Document, version: tuple[int, ...], folder: str | os.PathLike, wanted: Sequence[Path], work: Path
+) -> dict[Path, Path]:
     """Let MuseScore write files into the folder `work`: those of `wanted`, and the clock.
 
     Returns:
         The file that was written for each place.
     """
     *sounds, full, clock = places(document, folder)
-    version = _version(work)
-    _require_readable(document, folder, version)
     _require_bounded(document)
     switches = list(_switches(document.root))
 
@@ -402,40 +400,46 @@ def _export(document: Document, folder: str | os.PathLike, wanted: Sequence[Path
     return exported
 
 
-def _version(work: Path) -> tuple[int, ...]:
-    """Version of the MuseScore that is installed, e.g. (3, 2, 3)."""
-    doing = "asking MuseScore for its version"
-    printed = programs.run(["musescore", "--version"], doing=doing, env=_surroundings(work / "version"), limit=60)
+def _usable_version(document: Document) -> tuple[int, ...]:
+    """Version of the MuseScore that is installed, e.g. (3, 2, 3).
+
+    MuseScore 3 told to ignore versions opens a score of MuseScore 4, and leaves out what it does not know: gradual
+    changes of tempo, for example. Within one major version it leaves out little, so there it is told so.
+
+    Raises:
+        MediaError: there is none, or this one cannot play the score as it is meant.
+    """
+    program = programs.program("musescore")
+    with tempfile.TemporaryDirectory(prefix="musescore-") as work:
+        printed = programs.run(
+            ["musescore", "--version"],
+            doing="asking MuseScore for its version",
+            env=_surroundings(Path(work)),
+            limit=60,
+        )
     # Among lines that an AppImage prints about libraries: "MuseScore3 3.2.3", "MuseScore4 4.4.4".
     found = re.search(rb"MuseScore\w*(?: Studio)? (\d+(?:\.\d+)+)", printed)
     if not found:
-        raise MediaError(f"{programs.program('musescore')}: is not MuseScore, or does not state its version")
-    return tuple(map(int, found[1].split(b".")))
-
-
-def _dotted(version: Sequence[int]) -> str:
-    return ".".join(map(str, version))
-
-
-def _require_readable(document: Document, folder: str | os.PathLike, version: tuple[int, ...]) -> None:
-    """Raise MediaError if this MuseScore cannot play this score as it is meant.
-
-    MuseScore 3 told to ignore versions opens a score of MuseScore 4, and leaves out what it does not know: gradual
-    changes of tempo, for example. Within one major version that is rare.
-    """
-    here = f"{programs.program('musescore')} is MuseScore {_dotted(version)}"
+        raise MediaError(f"{program} is not MuseScore, or does not state its version")
+    version = tuple(map(int, found[1].split(b".")))
+    here = f"{program} is MuseScore {_dotted(version)}"
     if version[0] < OLDEST:
         raise MediaError(f"{here}, which is too old: install MuseScore {OLDEST} or 4, or name it with MUSESCORE=/path")
     if document.format[0] > version[0]:
         raise MediaError(
-            f"{document.path}: was saved by MuseScore {document.version}, and {here}, which does not read it: install "
-            f"MuseScore {document.format[0]} or name it with MUSESCORE=/path, or {_by_hand(document, folder)}"
+            f"was saved by MuseScore {document.version}, and {here}, which does not read it: install MuseScore "
+            f"{document.format[0]}, or name it with MUSESCORE=/path"
         )
     if WITHOUT_WAV[0] <= version[:3] <= WITHOUT_WAV[1]:
         raise MediaError(
-            f"{document.path}: {here}, which by a fault of its own exports no WAV without its window: install another "
-            f"version, or {_by_hand(document, folder)}"
+            f"{here}, which by a fault of its own exports no WAV from the command line: install another version, or "
+            f"name it with MUSESCORE=/path"
         )
+    return version
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _require_bounded(document: Document) -> None:
@@ -449,7 +453,7 @@ def _require_bounded(document: Document) -> None:
         )
 
 
-def _switches(root: ElementTree.Element) -> Iterator[tuple[tuple[int, int], ElementTree.Element]]:
+def _switches(root: ElementTree.Element) -> Iterator[Switch]:
     """Give every note and chord symbol that is played a `<play>` element; yields its track and that element."""
     for staff, music in enumerate(root.findall("Score/Staff")):
         for measure in music.findall("Measure"):
@@ -459,11 +463,11 @@ def _switches(root: ElementTree.Element) -> Iterator[tuple[tuple[int, int], Elem
                         yield (staff, voice), ElementTree.SubElement(element, "play")
 
 
-def _copy(document: Document, switches: Iterable, part: Part | None, path: Path) -> Path:
+def _copy(document: Document, switches: Iterable[Switch], part: Part | None, path: Path) -> Path:
     """Write a copy of a score in which only one part is played, or every part."""
     for track, play in switches:
         play.text = "1" if part is None or track in part.tracks else "0"
-    name = f"{path.stem}.mscx"              # MuseScore 4 looks for this one
+    name = f"{path.stem}.mscx"  # MuseScore 4 looks for this one
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr("META-INF/container.xml", CONTAINER.format(name))
@@ -487,11 +491,11 @@ def _run(document: Document, version: tuple[int, ...], tasks: Sequence[tuple[Pat
     surroundings = _surroundings(work / f"run-{name}", version)
     job = work / f"{name}.json"
     job.write_text(json.dumps([{"in": str(score), "out": str(output)} for score, output in tasks]))
-    command = ["musescore", "-j", job]
-    if version[0] == 3:                     # MuseScore 4 has no such option, and would take the folder for a score
+    command = ["musescore", "-j", str(job)]
+    if version[0] == 3:  # MuseScore 4 has no such option, and would take the folder for a score
         command += ["-c", surroundings["XDG_CONFIG_HOME"]]
     if not document.saved_by or _numbers(document.saved_by) > version:
-        command.append("-f")                # else MuseScore 3.2 refuses scores of 3.6
+        command.append("-f")  # else MuseScore 3.2 refuses scores of 3.6
     completed = programs.completed_run(
         command, doing=f"exporting {document.path}", env=surroundings, limit=limit * len(tasks)
     )
@@ -515,10 +519,10 @@ def _surroundings(folder: Path, version: Sequence[int] = (0,)) -> dict[str, str]
     settings = folder / "config" / "MuseScore" / f"MuseScore{version[0]}.ini"
     settings.parent.mkdir(parents=True)
     settings.write_text(CONFIGURATION)
-    (folder / "tmp").mkdir(mode=0o700)      # Qt refuses a runtime folder that others can read
+    (folder / "tmp").mkdir(mode=0o700)  # Qt refuses a runtime folder that others can read
     surroundings = dict.fromkeys(("TMPDIR", "XDG_RUNTIME_DIR"), str(folder / "tmp"))
     surroundings["XDG_CONFIG_HOME"] = str(folder / "config")
-    if sys.platform != "darwin":            # where MuseScore comes without it, and needs no display to be set
+    if sys.platform != "darwin":  # on macOS a display is always there, and MuseScore has no such platform
         surroundings["QT_QPA_PLATFORM"] = "offscreen"
     return surroundings
 
