@@ -180,7 +180,7 @@ def test_what_decides_when_a_note_sounds_survives(tmp_path):
         (score._copy(document, switches, part, tmp_path / f"{name}-copy.mscz"), tmp_path / f"{name}.mid")
         for name, part in zip(names, [None, *document.parts])
     ]
-    score._run(document, score._usable_version(document), tasks, 60)
+    score._run(document, score._usable_version(document, tmp_path / "version"), tasks, 60)
     musescore([{"in": str(path), "out": str(tmp_path / "original.mid")}], tmp_path)
     full, *alone = (notes(output) for _, output in tasks)
     assert full == notes(tmp_path / "original.mid")

@@ -22,6 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -116,21 +117,16 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
     *_, full, clock = everything = places(document, folder)
     kept = [place for place in everything if _whole(place) and _newer(place, document.path)]
     wanted = [place for place in everything if place not in kept]
-    try:
-        version = _usable_version(document)
-    except MediaError as error:
-        if full in kept and clock in kept:
-            return kept  # exported by hand; which parts there are is for whoever did that to know
-        by_hand = f"{folder}/{document.path.stem}.wav and .mid, and its parts to {everything[0].parent}/<part>.wav"
-        raise MediaError(f"{score}: {error}; or export it by hand to {by_hand} (48 kHz)") from None
-    if wanted:
-        with tempfile.TemporaryDirectory(prefix="musescore-") as work:
-            try:
-                exported = _export(document, version, folder, wanted, Path(work))
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise _full_disk(document, work) from None
+    with _workplace(document) as work:
+        try:
+            version = _usable_version(document, work / "version")
+        except MediaError as error:
+            if full in kept and clock in kept:
+                return kept  # exported by hand; which parts there are is for whoever did that to know
+            by_hand = f"{folder}/{document.path.stem}.wav and .mid, and its parts to {everything[0].parent}/<part>.wav"
+            raise MediaError(f"{score}: {error}; or export it by hand to {by_hand} (48 kHz)") from None
+        if wanted:
+            exported = _export(document, version, folder, wanted, work)
             for place in wanted:
                 with files.atomic(place) as partial:
                     shutil.move(exported[place], partial)
@@ -356,6 +352,21 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
 # -- Running MuseScore -------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _workplace(document: Document) -> Iterator[Path]:
+    """A folder of its own for a context; the error of a full disk there says which disk it is."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="musescore-") as work:
+            yield Path(work)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise MediaError(
+            f"{document.path}: no space left in {place} (free some, or name another place with TMPDIR)"
+        ) from None
+
+
 def _export(
     document: Document, version: tuple[int, ...], folder: str | os.PathLike, wanted: Sequence[Path], work: Path
 ) -> dict[Path, Path]:
@@ -400,23 +411,22 @@ def _export(
     return exported
 
 
-def _usable_version(document: Document) -> tuple[int, ...]:
+def _usable_version(document: Document, folder: Path) -> tuple[int, ...]:
     """Version of the MuseScore that is installed, e.g. (3, 2, 3).
 
     MuseScore 3 told to ignore versions opens a score of MuseScore 4, and leaves out what it does not know: gradual
     changes of tempo, for example. Within one major version it leaves out little, so there it is told so.
 
+    Args:
+        document: what it shall play.
+        folder: a new one, for what it leaves behind.
+
     Raises:
         MediaError: there is none, or this one cannot play the score as it is meant.
     """
     program = programs.program("musescore")
-    with tempfile.TemporaryDirectory(prefix="musescore-") as work:
-        printed = programs.run(
-            ["musescore", "--version"],
-            doing="asking MuseScore for its version",
-            env=_surroundings(Path(work)),
-            limit=60,
-        )
+    doing = "asking MuseScore for its version"
+    printed = programs.run(["musescore", "--version"], doing=doing, env=_surroundings(folder), limit=60)
     # Among lines that an AppImage prints about libraries: "MuseScore3 3.2.3", "MuseScore4 4.4.4".
     found = re.search(rb"MuseScore\w*(?: Studio)? (\d+(?:\.\d+)+)", printed)
     if not found:
@@ -501,7 +511,7 @@ def _run(document: Document, version: tuple[int, ...], tasks: Sequence[tuple[Pat
     )
     # MuseScore does not say that the disk is full; it may report success, and leave a sound that ends early.
     if shutil.disk_usage(work).free < files.SPACE:
-        raise _full_disk(document, work)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
     # What it writes to stderr is noise even when all is well, so the message does without.
     if completed.returncode or not all(_whole(output) for _, output in tasks):
         raise MediaError(
@@ -525,11 +535,6 @@ def _surroundings(folder: Path, version: Sequence[int] = (0,)) -> dict[str, str]
     if sys.platform != "darwin":  # on macOS a display is always there, and MuseScore has no such platform
         surroundings["QT_QPA_PLATFORM"] = "offscreen"
     return surroundings
-
-
-def _full_disk(document: Document, work: str | os.PathLike) -> MediaError:
-    place = Path(work).parent
-    return MediaError(f"{document.path}: no space left in {place} (free some, or name another place with TMPDIR)")
 
 
 def _silent(path: Path) -> bool:
