@@ -244,7 +244,7 @@ def test_make_says_what_is_wrong(tmp_path):
     assert "no scores/Mine.mscz; write that score, or give a song with SONG=path" in make(folder, "gan", "TITLE=Mine", code=2)
     assert "nowhere.mp3: no such file" in make(folder, "gan", "TITLE=Mine", "SONG=nowhere.mp3", code=2)
     (folder / "scores" / "Mine.mscz").write_text("no score")
-    assert "Mine.mscz: MuseScore cannot open it" in make(folder, "scores", "TITLE=Mine", code=2)
+    assert "Mine.mscz: is not a MuseScore score" in make(folder, "scores", "TITLE=Mine", code=2)
     assert "give your SONG a TITLE of its own" in make(folder, "gan", "TITLE=Mine", "SONG=a.mp3", code=2)
     assert not any(path.suffix in (".wav", ".mp4") for path in folder.glob("media/*"))
 
