@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -151,7 +152,7 @@ def read(file: Path, config: BigGANConfig) -> BigGAN:
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     problem = next(
         (f"has no {key}" for key in wanted if key not in state),
-        next((f"has {str(key)[:80]}, which the model has not" for key in state if key not in wanted), None),
+        next((f"has {' '.join(str(key).split())[:80]}, which the model has not" for key in state if key not in wanted), None),
     ) or next(
         (f"{key} is {tuple(state[key].shape)}, not {tuple(shape)}"
          for key, shape in wanted.items() if state[key].shape != shape), None,
@@ -181,7 +182,9 @@ def read_tensors(file: Path) -> Mapping[str, torch.Tensor]:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
         if size > LARGEST:
             raise MediaError(f"{file}: {size / 1e9:.1f} GB are too large for BigGAN's weights")
-        state = torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(file)
+        with warnings.catch_warnings():            # of odd pickles, which are refused or whole
+            warnings.simplefilter("ignore")
+            state = torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(file)
     except (MediaError, OSError, MemoryError):
         raise
     except Exception:                           # what a broken file raises depends on where it is broken
