@@ -22,7 +22,7 @@ import numpy as np
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from musicvideo import files, probe
+from musicvideo import caches, files, probe
 from musicvideo.cli import entry_point, Parser
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
@@ -261,14 +261,7 @@ def load(args: argparse.Namespace, resolution: int, weights: str | os.PathLike |
 
 def weights_checksum(args: argparse.Namespace) -> str | None:
     """SHA-256 of the weights that will be loaded; None for a generator that has none."""
-    if args.generator == "cppn":
-        return None
-    if args.generator == "pocket":
-        return files.sha256(generators.EMBEDDED / "model.safetensors")
-    from musicvideo.vision.generators.weights import configuration, fetch, find
-
-    configuration(args.resolution)                   # names the ones there are
-    return files.sha256(find(args.resolution, args.weights) if args.weights else fetch(args.resolution, progress=tqdm))
+    return generators.weights_checksum(args.generator, args.resolution, args.weights, progress=tqdm, notice=print)
 
 
 def require_same_weights(args: argparse.Namespace, settings: dict) -> None:
@@ -307,8 +300,6 @@ def produce(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
 
 def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: generators.Generator) -> None:
     """Draw the storyboard."""
-    from musicvideo.vision.generators.weights import cache       # here, for it waits for torch
-
     features = listen(args)
     path = follow(args, settings, generator.noise_dim, features)
     frames = frame_count(path.duration, how.fps)
@@ -316,7 +307,7 @@ def preview(args: argparse.Namespace, settings: dict, how: Encoding, generator: 
     sizes = ESTIMATED if generator.resolution == args.resolution else ()         # pocket has one of its own
     for resolution in sorted({*sizes, args.resolution}):
         try:
-            known = generator if resolution == args.resolution else load(args, resolution, args.weights or cache())
+            known = generator if resolution == args.resolution else load(args, resolution, args.weights or caches.folder("biggan"))
         except MediaError:                           # no weights at hand for this one, and no reason to fetch them
             continue
         estimates[resolution] = frames / QUALITIES[args.quality] * seconds_a_frame(known, path)

@@ -25,14 +25,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from musicvideo import programs
 from musicvideo.vision.features import MAPPINGS, SAMPLE_RATE
-from musicvideo.vision.generators import backends, kernels, load, weights
-from musicvideo.vision.generators.biggan import BigGAN
-from musicvideo.vision.generators.kernels import PLACES, POINTWISE, TILE, WINOGRAD
+from musicvideo.vision.generators import kernels, load
+from musicvideo.vision.generators.backends.kernel_backend import KernelBackend
+from musicvideo.vision.generators.backends.openvino_backend import OpenVINOBackend
+from musicvideo.vision.generators.backends.torch_backend import TorchBackend
+from musicvideo.vision.generators.biggan.architecture import RESOLUTIONS
+from musicvideo.vision.generators.biggan.generator import BigGAN
+from musicvideo.vision.generators.hardware import versions
+from musicvideo.vision.generators.kernels import PLACES, TILE
+from musicvideo.vision.generators.random_weights import random_biggan, save
 from musicvideo.vision.latents import PITCHES, random_classes, trajectory
 from musicvideo.vision.render import QUALITIES, draw_frames
-from tests.random_biggan import random_biggan, save
 
-FRAMES = 8                     # that ours draws in a turn
+FRAMES = 8                     # that ours draws in a round
 DEPTH, SIDE, LAYERS = 512, 32, 32      # of the products of matrices that measure the machine's peak
 RATE = Fraction(30)            # frames a second of the passage that drafts are judged by
 PASSAGE = 2                    # seconds
@@ -60,8 +65,8 @@ def multiplications(draw) -> float:
 
 
 def multiplications_of(ours: BigGAN, draw) -> float:
-    """GMAC of a call that draws with ours; on a CPU, of those that its kernels do, which are fewer than torch would."""
-    if not isinstance(ours.backend, backends.KernelBackend):
+    """GMAC of a call that draws with ours; by kernels of our own, those that they do, which are fewer than torch's."""
+    if not isinstance(ours.backend, KernelBackend):
         return multiplications(draw)
     whole, total = ours.backend.ops.kernels, 0
 
@@ -69,17 +74,15 @@ def multiplications_of(ours: BigGAN, draw) -> float:
         def __getattr__(self, name):
             return getattr(whole, name)
 
-        def winograd(self, *arguments):
+        def winograd(self, x, scale, offset, matrix, y, work, begin, end, **options):
             nonlocal total
-            begin, end, _, width, channels, out_channels, *_ = arguments[WINOGRAD.index("BEGIN"):]
-            total += (end - begin) * (width // TILE) * PLACES * channels * out_channels
-            whole.winograd(*arguments)
+            total += (end - begin) * (y.shape[1] // TILE) * PLACES * x.shape[2] * y.shape[2]
+            whole.winograd(x, scale, offset, matrix, y, work, begin, end, **options)
 
-        def pointwise(self, *arguments):
+        def pointwise(self, x, matrix, y, work, begin, end, **options):
             nonlocal total
-            begin, end, _, channels, out_channels, *_ = arguments[POINTWISE.index("BEGIN"):]
-            total += (end - begin) * channels * out_channels
-            whole.pointwise(*arguments)
+            total += (end - begin) * x.shape[2] * y.shape[2]
+            whole.pointwise(x, matrix, y, work, begin, end, **options)
 
     ours.backend.ops.kernels = Counted()
     try:
@@ -96,6 +99,7 @@ def matrix_peak(ours: BigGAN) -> float:
     backend does best. Products of large matrices by numpy or torch reach about half of it on AMD processors.
     """
     class Products:
+        width = DEPTH
         style_bias = torch.zeros(DEPTH * SIDE**2)
         layers = [torch.full((DEPTH, DEPTH, 1, 1), 1 / DEPTH) for _ in range(LAYERS)]
 
@@ -103,16 +107,16 @@ def matrix_peak(ours: BigGAN) -> float:
             x = style(slice(0, DEPTH * SIDE**2), SIDE)
             for weight in self.layers:
                 x = ops.conv(x, weight)
-            return ops.channels(x, 3)
+            return ops.first_channels(x, 3)
 
     same = ours.backend
-    if isinstance(same, backends.TorchBackend):
-        backend = backends.TorchBackend(Products(), str(same.device), same.dtype)
-    elif isinstance(same, backends.KernelBackend):
-        backend = backends.KernelBackend(Products(), kernels.lanes())
+    if isinstance(same, TorchBackend):
+        backend = TorchBackend(Products(), str(same.device), same.dtype)
+    elif isinstance(same, KernelBackend):
+        backend = KernelBackend(Products(), kernels.lanes())
     else:
-        backend = backends.OpenVINOBackend(Products())
-    styles = torch.ones(backend.at_once, DEPTH * SIDE**2)
+        backend = OpenVINOBackend(Products())
+    styles = torch.ones(backend.batch, DEPTH * SIDE**2)
     seconds = []
     for _ in range(10):
         start = time.perf_counter()
@@ -195,7 +199,7 @@ def measure(resolution: int, folder: Path, batches: list[int], rounds: int, devi
         "ours": ours.runs_on,
         "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
         "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions("openvino", "torch").items()),
         "seconds": wall,
         "cpu_seconds": cpu,
         "psnr": psnr(torch.cat(list(ours.pictures(*vectors(1)))), wanted),
@@ -205,12 +209,6 @@ def measure(resolution: int, folder: Path, batches: list[int], rounds: int, devi
         "draft": draft_quality(ours, rough),
         "ours_memory": peak_memory(resolution, folder),
     }
-
-
-def versions() -> str:
-    """Of the packages that compute."""
-    found = f"torch {torch.__version__}"
-    return f"openvino {backends.openvino.__version__.split('-')[0]}, {found}" if backends.openvino else found
 
 
 def table(found: dict) -> str:
@@ -240,7 +238,7 @@ def table(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure BigGAN: ours against the library's.")
-    parser.add_argument("--resolution", type=int, default=512, choices=weights.RESOLUTIONS)
+    parser.add_argument("--resolution", type=int, default=512, choices=RESOLUTIONS)
     parser.add_argument("--weights", metavar="DIR", type=Path, help="folder of weights (default: random ones)")
     parser.add_argument("--batches", default="1,2,4,8,16", help="batch sizes of the library (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measured turns (default %(default)s)")

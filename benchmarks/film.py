@@ -24,7 +24,7 @@ import soundfile
 
 from musicvideo import cli, probe, programs
 from musicvideo.vision import film
-from musicvideo.vision.generators.cppn import CPPN
+from musicvideo.vision.generators.cppn.network import CPPN
 from musicvideo.vision.title import title_card
 
 RATE, SIDE, WIDTH, HEIGHT = 30, 512, 1920, 1080

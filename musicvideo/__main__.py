@@ -176,7 +176,7 @@ def run_strip(film: str, output: str) -> None:
 def run_weights(resolution: int) -> None:
     from musicvideo.vision.generators import weights
 
-    print(weights.fetch(resolution))
+    print(weights.fetch(resolution, notice=lambda line: print(line, file=sys.stderr)))
 
 
 if __name__ == "__main__":

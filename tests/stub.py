@@ -13,6 +13,7 @@ class Stub:
     labels = tuple(f"colour {index}" for index in range(20))
     noise_dim = 4
     runs_on = "numpy"
+    computed_by = {"backend": "numpy"}
 
     def __init__(self, resolution: int = 16):
         self.resolution = resolution

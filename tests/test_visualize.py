@@ -28,7 +28,7 @@ from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.generators.weights import configuration
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.render import SEGMENT_FRAMES, Work, settings_of
-from tests.random_biggan import save
+from musicvideo.vision.generators.random_weights import save
 
 SONG = GOLDEN / "arpeggio.flac"
 PUBLISHED = {

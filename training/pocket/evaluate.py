@@ -21,7 +21,7 @@ from scipy.stats import truncnorm
 from torch import Tensor
 
 from musicvideo.vision import features, latents
-from musicvideo.vision.generators.biggan import Pocket
+from musicvideo.vision.generators.pocket.generator import Pocket
 from training.pocket import metrics
 from training.pocket.export import ASSETS, load
 from training.pocket.pictures import tile, write_png
@@ -110,11 +110,13 @@ def nearest(pictures: Tensor, factors: Tensor, targets: Targets) -> Tensor:
     return torch.stack(distances).argmin(dim=1)
 
 
-def films(classes: int, rng: np.random.Generator, number_of_classes: int = 12) -> list[tuple[Tensor, Tensor]]:
+def films(
+    classes: int, rng: np.random.Generator, number_of_classes: int = 12, count: int = TRAJECTORIES
+) -> list[tuple[Tensor, Tensor]]:
     """Noise and class weights of each frame of a few films, as the classic mapping makes them of a song."""
     heard = features.classic_features(features.load_song(SONG))
     paths = []
-    for _ in range(TRAJECTORIES):
+    for _ in range(count):
         chosen = latents.random_classes(rng, number_of_classes, classes)
         path = latents.trajectory(heard, chosen, noise_dim=NOISE, num_classes=number_of_classes, rng=rng)
         noise, shares = path.at(np.arange(int(path.duration * FRAME_RATE)) / FRAME_RATE)
@@ -124,13 +126,13 @@ def films(classes: int, rng: np.random.Generator, number_of_classes: int = 12) -
     return paths
 
 
-def movement(draw: Draw, classes: int, rng: np.random.Generator) -> dict[str, float]:
-    """The bars of whole films with twelve classes, against pictures of one class with the same noise."""
+def movement(draw: Draw, classes: int, rng: np.random.Generator, count: int = TRAJECTORIES) -> dict[str, float]:
+    """The bars of some whole films with twelve classes, against pictures of one class with the same noise."""
     mixed, single, steps = [], [], []
-    for noise, weights in films(classes, rng):
+    for noise, weights in films(classes, rng, count=count):
         frames = draw(noise, weights)
         steps.append((frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3)) * 127.5)
-        mixed.append(frames[::10])
+        mixed.append(frames[::10].clone())          # not a view, which would keep the whole film
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
         single.append(draw(noise[::10], any_class))
     mixed, single, steps = torch.cat(mixed), torch.cat(single), torch.cat(steps)

@@ -19,10 +19,9 @@ from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from musicvideo.vision.generators.pocket import FOLDER as ASSETS
 from training.pocket.network import EMBEDDING, EPSILON, LAYERS, Network, read_checkpoint
 from training.pocket.targets import FACTORS, NOISE, directions
-
-ASSETS = Path(__file__).parents[2] / "musicvideo" / "assets" / "pocket"
 
 POWER_ITERATIONS = 30
 

@@ -1,45 +1,42 @@
-"""Where BigGAN's weights come from, and proof that they are the right ones."""
+"""BigGAN's weights: where they come from, and proof that they are the right ones.
+
+Weights in the cache have a known SHA-256: the published one, or, where none is published, the one they had when they
+were first used, which is kept beside them ("pinned"). A folder that a person names is that person's own choice.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
+import re
 import shutil
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import filelock
 import requests
 import torch
-from platformdirs import user_cache_path
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from pytorch_pretrained_biggan.model import PRETRAINED_MODEL_ARCHIVE_MAP
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from musicvideo import caches, files
 from musicvideo.errors import MediaError
-from musicvideo.files import sha256
-from musicvideo.vision.generators import EMBEDDED, SILENT
-
-# (up-samples, input channels, output channels) of each block, channels in units of 128.
-LAYERS = {
-    128: [(False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 4),
-          (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1)],
-    256: [(False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8),
-          (False, 8, 8), (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1)],
-}  # fmt: skip
-LAYERS[512] = LAYERS[256] + [(False, 1, 1), (True, 1, 1)]
-RESOLUTIONS = tuple(LAYERS)
+from musicvideo.vision.generators.biggan.architecture import LAYERS, RESOLUTIONS
+from musicvideo.vision.generators.record import SILENT
 
 # Where one file is published in several places, all are tried. The second is a copy of the first by the same name.
-SOURCES = {
-    resolution: [PRETRAINED_MODEL_ARCHIVE_MAP[f"biggan-deep-{resolution}"]] for resolution in RESOLUTIONS
-}
+SOURCES = {resolution: [PRETRAINED_MODEL_ARCHIVE_MAP[f"biggan-deep-{resolution}"]] for resolution in RESOLUTIONS}
 SOURCES[128].insert(0, "https://huggingface.co/osanseviero/BigGAN-deep-128/resolve/main/pytorch_model.bin")
 CHECKSUMS = {256: "5900ef4065047e3aa0d1b66197b7f2664dceb59b27080e414ad57e203c485bc5"}     # SHA-256, where published
+PINS = "checksums.json"        # in the cache: name of a weights file -> SHA-256 that it had when it was first used
 
+SAFE_TORCH = (2, 6)            # before it, torch.load(weights_only=True) could run code (CVE-2025-32434)
+LARGEST = 1 << 30              # bytes; four times the largest published weights
+LARGEST_CONFIGURATION = 1 << 16        # bytes
 CONNECT_TIMEOUT = 5            # seconds; who is offline should know at once
 READ_TIMEOUT = 30              # seconds
 CHUNK = 1 << 20                # bytes
@@ -53,30 +50,60 @@ def configuration(resolution: int) -> BigGANConfig:
 
 
 def load(
-    resolution: int, folder: str | os.PathLike | None = None, *, progress: Callable[..., tqdm] = SILENT
+    resolution: int,
+    folder: str | os.PathLike | None = None,
+    *,
+    progress: Callable[..., tqdm] = SILENT,
+    notice: Callable[[str], object] = lambda line: None,
 ) -> BigGAN:
     """The library's model with checked weights, in evaluation mode.
 
     Args:
         resolution: 128, 256 or 512.
-        folder: where the weights are; None looks in the cache, then downloads.
+        folder: where the weights are; None for the cache, else a download.
         progress: makes a bar of the download, as tqdm does.
+        notice: told, in one line, that a checksum is pinned.
 
     Raises:
+        ValueError: another resolution.
         MediaError: no weights, or files that are not this model's weights.
     """
+    return read(locate(resolution, folder, progress=progress, notice=notice), configuration(resolution))
+
+
+def checksum(
+    resolution: int,
+    folder: str | os.PathLike | None = None,
+    *,
+    progress: Callable[..., tqdm] = SILENT,
+    notice: Callable[[str], object] = lambda line: None,
+) -> str:
+    """SHA-256 of the file that `load` would read; arguments and errors as for `load`."""
+    return files.sha256(locate(resolution, folder, progress=progress, notice=notice))
+
+
+def locate(
+    resolution: int,
+    folder: str | os.PathLike | None = None,
+    *,
+    progress: Callable[..., tqdm] = SILENT,
+    notice: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """The file with the weights; arguments and errors as for `load`."""
     configuration(resolution)                   # a resolution that never was is no fault of the folder
-    file = find(resolution, folder) if folder is not None else fetch(resolution, progress=progress)
-    return read(file, configuration(resolution))
-
-
-def embedded() -> BigGAN:
-    """The library's model with the weights that come with this package, in evaluation mode."""
-    return read(EMBEDDED / "model.safetensors", BigGANConfig.from_json_file(EMBEDDED / "config.json"))
+    if folder is None:
+        return fetch(resolution, progress=progress, notice=notice)
+    file = find(resolution, folder)
+    if file.parent.resolve() == cache().resolve():
+        verify(file, resolution, notice)
+    return file
 
 
 def find(resolution: int, folder: str | os.PathLike) -> Path:
-    """The file with the weights in a folder, whose config.json, if there is one, must be of this resolution."""
+    """The file with the weights in a folder, whose config.json, if there is one, must be of this resolution.
+
+    Safetensors are preferred, since reading them cannot run code.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise MediaError(f"{folder}: no such folder (give the folder that holds {published_name(resolution)})")
@@ -98,13 +125,15 @@ def published_name(resolution: int, kind: str = "pytorch_model.bin") -> str:
 def check_configuration(file: Path, resolution: int) -> None:
     """MediaError unless a config.json is that of the published model."""
     try:
+        if file.stat().st_size > LARGEST_CONFIGURATION:
+            raise ValueError("too large")
         found = dict(json.loads(file.read_text(encoding="utf-8")))
         different = [
             f"{key} {found[key]}, not {json.dumps(wanted)}"
             for key, wanted in configuration(resolution).to_dict().items()
             if key in found and found[key] != json.loads(json.dumps(wanted))
         ]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise MediaError(f"{file}: not a configuration of BigGAN") from None
     if different:
         raise MediaError(f"{file}: these are not the weights of resolution {resolution} (has {different[0][:80]})")
@@ -113,25 +142,17 @@ def check_configuration(file: Path, resolution: int) -> None:
 def read(file: Path, config: BigGANConfig) -> BigGAN:
     """The library's model with the weights of a file, which is read without running code from it.
 
-    Every key and shape is compared with the model's, as the library's own loading takes any file in silence.
+    Every key and shape is compared with the model's, since the library's own loading accepts any file.
 
     Raises:
         MediaError: damaged, no weights at all, or weights of something else; names the first key that differs.
     """
-    try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError):
-        raise MediaError(f"{file}: damaged, or no weights of a model (download it again)") from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise MediaError(f"{file}: holds no weights of a model")
+    state = read_tensors(file)
     model = BigGAN(config)
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     problem = next(
         (f"has no {key}" for key in wanted if key not in state),
-        next((f"has {key}, which the model has not" for key in state if key not in wanted), None),
+        next((f"has {' '.join(str(key).split())[:80]}, which the model has not" for key in state if key not in wanted), None),
     ) or next(
         (f"{key} is {tuple(state[key].shape)}, not {tuple(shape)}"
          for key, shape in wanted.items() if state[key].shape != shape), None,
@@ -142,30 +163,124 @@ def read(file: Path, config: BigGANConfig) -> BigGAN:
     return model.eval().requires_grad_(False)
 
 
-def cache() -> Path:
-    """The folder that downloads go to."""
-    return user_cache_path("musicvideo") / "biggan"
-
-
-def fetch(resolution: int, *, progress: Callable[..., tqdm] = SILENT) -> Path:
-    """The file with the weights in the cache, downloaded if it is not there yet.
-
-    A download that breaks off is kept and goes on where it stopped. Nothing that was not read whole and found
-    right appears under its final name.
+def read_tensors(file: Path) -> Mapping[str, torch.Tensor]:
+    """The tensors in a file of weights, by name, without running code from it.
 
     Raises:
-        MediaError: not to be had; says which file to put where.
+        MediaError: damaged, too large, something else than weights, or a pickle that this torch cannot read safely.
+    """
+    size = file.stat().st_size
+    pickled = file.suffix != ".safetensors"
+    version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+    if pickled and version < SAFE_TORCH:
+        raise MediaError(f"{file}: torch {torch.__version__} cannot read it without risk (install torch 2.6 or newer, "
+                         "or give model.safetensors)")
+    damaged = MediaError(f"{file}: damaged, or no weights of a model (download it again)")
+    try:
+        if pickled and zipfile.is_zipfile(file):        # a compressed one may unpack to any size
+            with zipfile.ZipFile(file) as archive:
+                size = max(size, sum(entry.file_size for entry in archive.infolist()))
+        if size > LARGEST:
+            raise MediaError(f"{file}: {size / 1e9:.1f} GB are too large for BigGAN's weights")
+        with warnings.catch_warnings():            # of odd pickles, which are refused or whole
+            warnings.simplefilter("ignore")
+            state = torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(file)
+    except (MediaError, OSError, MemoryError):
+        raise
+    except Exception:                           # what a broken file raises depends on where it is broken
+        raise damaged from None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(value, torch.Tensor) and value.layout is torch.strided and value.is_floating_point()
+        for value in state.values()
+    ):
+        raise MediaError(f"{file}: holds no weights of a model")
+    return state
+
+
+def cache() -> Path:
+    """The folder that downloads go to."""
+    return caches.folder("biggan")
+
+
+def verify(file: Path, resolution: int, notice: Callable[[str], object] = lambda line: None) -> None:
+    """Compare a file in the cache with the published checksum, else with the pinned one; pin it on first use.
+
+    Raises:
+        MediaError: another checksum, or a damaged file of pinned ones.
+    """
+    found = files.sha256(file)
+    if resolution in CHECKSUMS:
+        if found != CHECKSUMS[resolution]:
+            raise MediaError(f"{file}: not the published file: its SHA-256 is {found}, not {CHECKSUMS[resolution]} "
+                             "(delete it, and it is downloaded again)")
+        return
+    pinned = pins().get(file.name)
+    if pinned is None:
+        try:
+            pin(file.name, found)
+            told = f"is noted in {cache() / PINS} and compared from now on"
+        except OSError as error:                # a cache that others share may be read-only
+            told = f"cannot be noted in {cache() / PINS} ({error.strerror})"
+        notice(f"{file}: no checksum of it is published; its SHA-256, {found}, {told}")
+    elif found != pinned:
+        raise MediaError(f"{file}: has changed since it was first used: its SHA-256 is {found}, not {pinned} (delete it, "
+                         f"and it is downloaded again; if the change is meant, delete {cache() / PINS})")
+
+
+def pins() -> dict[str, str]:
+    """Checksums by name of the weights in the cache, as they were when first used.
+
+    Raises:
+        MediaError: the file that holds them is damaged.
+    """
+    file = cache() / PINS
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict) or not all(isinstance(digits, str) for digits in known.values()):
+        raise MediaError(f"{file}: damaged (delete it, and checksums are noted anew)")
+    return known
+
+
+def pin(name: str, digits: str) -> None:
+    """Note a checksum for the first time; OSError where the cache cannot be written."""
+    with filelock.FileLock(cache() / f".{PINS}.lock"), files.atomic(cache() / PINS) as partial:
+        partial.write_text(json.dumps({name: digits, **pins()}, indent=2) + "\n", encoding="utf-8")
+
+
+def fetch(
+    resolution: int,
+    *,
+    progress: Callable[..., tqdm] = SILENT,
+    notice: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """The file with the weights in the cache, downloaded if it is not there yet.
+
+    A download that breaks off is kept and goes on where it stopped. Nothing that was not read whole and found right
+    appears under its final name.
+
+    Args:
+        resolution, progress, notice: as for `load`.
+
+    Raises:
+        ValueError: another resolution.
+        MediaError: not to be had, which says which file to put where; or another file than the checksum says.
     """
     configuration(resolution)
     file = cache() / published_name(resolution)
-    if file.is_file():
-        return file
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(file.with_name(f".{file.name}.lock")):      # another run may be fetching it now
-        return file if file.is_file() else _fetch(resolution, file, progress)
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(file.with_name(f".{file.name}.lock")):  # another run may be fetching it now
+            if not file.is_file():
+                _fetch(resolution, file, progress)
+    verify(file, resolution, notice)
+    return file
 
 
-def _fetch(resolution: int, file: Path, progress: Callable[..., tqdm]) -> Path:
+def _fetch(resolution: int, file: Path, progress: Callable[..., tqdm]) -> None:
     part = file.with_name(f"part-{file.name}")
     problem = None
     for url in SOURCES[resolution]:
@@ -181,14 +296,15 @@ def _fetch(resolution: int, file: Path, progress: Callable[..., tqdm]) -> Path:
             f"(--generator pocket, GENERATOR=pocket)"
         )
     try:
-        if resolution in CHECKSUMS and sha256(part) != CHECKSUMS[resolution]:
+        if resolution in CHECKSUMS and files.sha256(part) != CHECKSUMS[resolution]:
             raise MediaError(f"{url}: the download is damaged (run again)")
         read(part, configuration(resolution))
     except MediaError:
         part.unlink()
         raise
+    files.flush(part)
     os.replace(part, file)
-    return file
+    files.flush(file.parent)
 
 
 def download(url: str, part: Path, *, progress: Callable[..., tqdm] = SILENT) -> None:

@@ -1,0 +1,56 @@
+"""BigGAN-deep (Brock, Donahue and Simonyan, 2019) with its published weights: the thousand classes of ImageNet."""
+
+from __future__ import annotations
+
+from musicvideo.vision.generators.biggan.architecture import RESOLUTIONS
+from musicvideo.vision.generators.record import Generator, Options, Record
+from musicvideo.vision.labels import imagenet_labels
+
+LICENCE = "code and weights: pytorch-pretrained-biggan, MIT licence; trained on ImageNet, whose pictures are for research"
+
+
+def _load(options: Options) -> Generator:
+    # Imported here: other generators do not wait for torch.
+    from musicvideo.vision.generators import weights
+    from musicvideo.vision.generators.backends import devices
+    from musicvideo.vision.generators.biggan.generator import BigGAN
+
+    devices(options.device)                     # a wrong one should not wait for a download
+    model = weights.load(options.resolution, options.weights, progress=options.progress, notice=options.notice)
+    return BigGAN(
+        model, imagenet_labels(), truncation=options.truncation, device=options.device, precision=options.precision
+    )
+
+
+def _load_reference(options: Options) -> Generator:
+    from musicvideo.vision.generators import weights
+    from musicvideo.vision.generators.biggan.generator import Reference
+
+    model = weights.load(options.resolution, options.weights, progress=options.progress, notice=options.notice)
+    return Reference(model, imagenet_labels(), truncation=options.truncation)
+
+
+def _checksum(options: Options) -> str:
+    from musicvideo.vision.generators import weights
+
+    return weights.checksum(options.resolution, options.weights, progress=options.progress, notice=options.notice)
+
+
+RECORD = Record(
+    name="biggan",
+    help="photographs of ImageNet's thousand classes; downloads its weights",
+    labels=imagenet_labels,
+    load=_load,
+    resolutions=RESOLUTIONS,
+    weights_checksum=_checksum,
+    licence=LICENCE,
+)
+REFERENCE = Record(
+    name="biggan-reference",
+    help="biggan by the published library, to compare with: slower, on the CPU",
+    labels=imagenet_labels,
+    load=_load_reference,
+    resolutions=RESOLUTIONS,
+    weights_checksum=_checksum,
+    licence=LICENCE,
+)

@@ -1,0 +1,53 @@
+"""Pocket: a small BigGAN-deep that comes with this package, trained by this project (see training/pocket)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicvideo.vision.generators.record import Generator, Options, Record
+
+if TYPE_CHECKING:
+    import pytorch_pretrained_biggan
+
+FOLDER = Path(__file__).parents[3] / "assets" / "pocket"       # weights, configuration, labels, notice
+WEIGHTS = FOLDER / "model.safetensors"
+
+
+def _labels() -> list[str]:
+    return json.loads((FOLDER / "labels.json").read_text(encoding="utf-8"))
+
+
+def model() -> pytorch_pretrained_biggan.BigGAN:
+    """The library's model with the weights of this package, in evaluation mode."""
+    from pytorch_pretrained_biggan import BigGANConfig
+
+    from musicvideo.vision.generators import weights
+
+    return weights.read(WEIGHTS, BigGANConfig.from_json_file(FOLDER / "config.json"))
+
+
+def _load(options: Options) -> Generator:
+    from musicvideo.vision.generators.pocket.generator import Pocket
+
+    return Pocket(
+        model(), _labels(), truncation=options.truncation, device=options.device, precision=options.precision
+    )
+
+
+def _checksum(options: Options) -> str:
+    from musicvideo.files import sha256
+
+    return sha256(WEIGHTS)
+
+
+RECORD = Record(
+    name="pocket",
+    help="96 things drawn in the style of emoji; comes with this package",
+    labels=_labels,
+    load=_load,
+    resolutions=(json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["output_dim"],),
+    weights_checksum=_checksum,
+    licence="learned from Microsoft's Fluent Emoji, MIT licence: keep musicvideo/assets/pocket/NOTICE with copies",
+)

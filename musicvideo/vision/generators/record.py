@@ -1,0 +1,105 @@
+"""What all generators have in common: how they draw, and what is known of each before it is loaded.
+
+Imports nothing heavy: every command that lists generators imports this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+SILENT = partial(tqdm, disable=True)           # makes progress bars that are not shown
+
+
+class Generator(Protocol):
+    """A class-conditional picture generator.
+
+    Attributes:
+        labels: class names; the index is the class id.
+        noise_dim: length of a noise vector.
+        resolution: height and width of a picture, in pixels.
+        runs_on: what computes where and how exactly, in a few words for people.
+        computed_by: what decides the bytes of pictures beside the vectors and the settings that the generator was
+            loaded with: backend, processor or GPU, threads where they matter, versions of the libraries that compute.
+            Where two of these mappings are equal, the same vectors give the same bytes. It may change while frames are
+            drawn: a GPU short of memory draws fewer pictures at a time.
+    """
+
+    labels: Sequence[str]
+    noise_dim: int
+    resolution: int
+
+    @property
+    def runs_on(self) -> str: ...
+
+    @property
+    def computed_by(self) -> Mapping[str, str]: ...
+
+    def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Draw one picture for each vector.
+
+        The same vectors give the same bytes, whatever the batch they arrive in.
+
+        Args:
+            noise: (B, noise_dim), about -2..2.
+            classes: (B, len(labels)), weights 0..1.
+
+        Returns:
+            uint8 (B, resolution, resolution, 3), RGB.
+        """
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a generator may be loaded with; each takes what concerns it.
+
+    Attributes:
+        resolution: height and width in pixels.
+        truncation: BigGAN's truncation, 0.1..1, at which its batch norms look their statistics up.
+        weights: folder with the weights; None for the cache, else a download.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "fp32", "fp16", "bf16", "auto" for the lowest that draws the same pictures, or "lowest" for one that
+            may draw them roughly.
+        progress: makes a bar of a download, as tqdm does.
+        notice: told, in one line, what a person should know.
+    """
+
+    resolution: int = 512
+    truncation: float = 1.0
+    weights: str | os.PathLike | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    progress: Callable[..., tqdm] = SILENT
+    notice: Callable[[str], object] = lambda line: None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the registry knows of a generator.
+
+    The module of a record is imported by every command, so it imports what the generator computes with inside `load`.
+
+    Attributes:
+        name: what a person types.
+        help: one line for `--help`: what it draws and what it needs.
+        labels: gives the class names; the index is the class id.
+        load: makes the generator ready to draw.
+        resolutions: of its pictures in pixels; None for any.
+        weights_checksum: gives the SHA-256 of the weights that `load` would take, and may download them; None for a
+            generator without weights.
+        licence: what a person who publishes its pictures should read; None if nothing beyond this project's own.
+    """
+
+    name: str
+    help: str
+    labels: Callable[[], Sequence[str]]
+    load: Callable[[Options], Generator]
+    resolutions: tuple[int, ...] | None = None
+    weights_checksum: Callable[[Options], str] | None = None
+    licence: str | None = None
