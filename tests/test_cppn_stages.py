@@ -1,6 +1,7 @@
 """The compiled stages of the pattern generator: the pictures they must draw, their arithmetic, their cache."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +51,17 @@ def test_compiled_stages_are_kept_and_damaged_ones_are_not_used(tmp_path):
         assert result.returncode == 0, result.stderr
         return result.stdout.split()
 
+    CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])          # compiles, unless this was done before
+    shutil.copytree(caches.folder("cppn"), tmp_path / "musicvideo" / "cppn")
     picture, misses = drawn()
-    assert int(misses) > 0
-    assert drawn() == [picture, "0"]
+    assert misses == "0"
     code = max(tmp_path.rglob("*.nbc"), key=lambda file: file.stat().st_size)
     content = bytearray(code.read_bytes())
     content[len(content) // 2:len(content) // 2 + 4096] = bytes(4096)
     code.write_bytes(content)
-    assert drawn() == [picture, misses]
     next(tmp_path.rglob("*.nbi")).write_bytes(b"")
-    assert drawn() == [picture, misses]
-    assert drawn() == [picture, "0"]
+    again, misses = drawn()
+    assert again == picture and int(misses) > 0
 
 
 def test_without_a_place_for_a_cache_all_goes_on(tmp_path):
