@@ -7,7 +7,9 @@ be written is done without.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +25,8 @@ def folder(kind: str) -> Path:
     """The user's cache folder for one kind of file, which need not exist yet.
 
     Args:
-        kind: "features" (analysed songs), "openvino" (compiled networks) or "biggan" (downloaded weights).
+        kind: "features" (analysed songs), "openvino" (compiled networks), "biggan" (downloaded weights) or "cppn"
+            (compiled stages).
     """
     return user_cache_path("musicvideo") / kind
 
@@ -46,6 +49,36 @@ def recall(file: Path) -> bytes | None:
                     os.utime(file)             # now the most recently used
                 return content
     return None
+
+
+def open_sealed(place: Path) -> bool:
+    """Make a folder in which a library keeps files by itself, and empty it unless they are those that `seal` recorded.
+
+    Returns:
+        Whether the folder can be used.
+    """
+    try:
+        if place.exists() and recall(_seal_of(place)) != _listing(place):
+            shutil.rmtree(place)
+        place.mkdir(parents=True, exist_ok=True)
+        return os.access(place, os.W_OK)
+    except OSError:
+        return False
+
+
+def seal(place: Path) -> None:
+    """Record the files of a folder and their checksums, for `open_sealed` of the next process."""
+    with suppress(OSError):                    # another process may write there
+        remember(_seal_of(place), _listing(place))
+
+
+def _seal_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}.seal")
+
+
+def _listing(place: Path) -> bytes:
+    listed = {str(file.relative_to(place)): files.sha256(file) for file in sorted(place.rglob("*")) if file.is_file()}
+    return json.dumps(listed).encode()
 
 
 def trim(place: Path, most: int) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+
+from llvmlite import binding
 
 
 @functools.cache
@@ -26,11 +29,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def cpu() -> dict[str, str]:
-    """The processor, and the instructions that torch computes with on it: other ones round otherwise."""
-    import torch
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    return {"processor": processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
+
+def cpu() -> dict[str, str]:
+    """The processor, and the widest vector instructions that code is compiled for on it: other ones round otherwise."""
+    features = binding.get_host_cpu_features()
+    widest = next((name for name in ("avx512f", "avx2", "avx", "neon") if features.get(name)), "scalar")
+    return {"processor": processor(), "instructions": widest}
 
 
 def versions(*packages: str) -> dict[str, str]:

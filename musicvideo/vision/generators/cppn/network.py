@@ -1,8 +1,7 @@
 """A class-conditional pattern network that needs no training and no download.
 
 A compositional pattern-producing network (Stanley, 2007) computes a picture from the coordinates of its pixels by
-composing smooth functions. This one composes eight stages, each a function below that is a handful of array
-operations. A class is a `Look`, a small record of what the stages are told. Class weights blend records, so every
+composing smooth functions. This one composes eight stages (`musicvideo.vision.generators.cppn.stages`). A class is a `Look`, a small record of what the stages are told. Class weights blend records, so every
 mixture of classes is drawn by the same network.
 
 1. *Plane.* Pixels are points of [-1, 1]², y upwards. A few plane waves bend the plane; the noise moves them.
@@ -28,16 +27,15 @@ lengths are parts of the picture, so that a resolution changes sharpness and not
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, fields
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from musicvideo.vision.generators import hardware
+from musicvideo.vision.generators.cppn import stages
 from musicvideo.vision.generators.cppn.looks import LOOKS, Look
 
 NOISE_DIM = 128                 # units of the noise vector, as many as BigGAN's
@@ -45,6 +43,7 @@ SHARPENING = 2.0                # power of a class weight: 12 pitches sound at o
 BACKSTOP = 1e-6                 # weight of the first class in every mixture: silence has a picture too
 FINENESS = 256                  # pixels a side at least, while drawing
 LAMP = 2.1                      # where the lamp hangs at zero noise: radians from the right, so upper left
+PLANES = 22                     # that a picture needs while it is drawn
 FIRST_LOOKS = 48                # whose identities are drawn before all else that is random; see `CPPN`
 
 _RGB_TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929],
@@ -89,73 +88,6 @@ _MOTION = {
 _IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.22, "tint": 0.4, "gaze_x": 0.09, "gaze_y": 0.08, "cap": 0.2}
 
 
-Complex = tuple[Tensor, Tensor]         # a picture of complex numbers: real and imaginary parts
-
-
-class _Scene(NamedTuple):
-    """What one picture is drawn from."""
-
-    look: dict[str, float]      # the blended record
-    move: dict[str, float]      # of `_MOTION`, by noise and classes
-    palette: np.ndarray         # (6, 3), OKLab
-    lamp: tuple[float, float, float]    # direction
-
-
-class _Caps(NamedTuple):
-    """The front-most cap at every pixel."""
-
-    x: Tensor                   # from its centre, in its radii
-    y: Tensor
-    lobe: Tensor                # how much nearer its rim is than a circle's
-    layer: Tensor               # 0 on the ground, counting towards the eye
-    shadow: Tensor              # what caps in front throw on it: 0..1
-    open: Tensor                # 0 on the line where two caps meet, 1 a pixel away
-
-
-class _Nest(NamedTuple):
-    """The conformal coordinates of a cap."""
-
-    ground: Tensor              # where there is no cap
-    size: Tensor                # squared distance from the centre, in radii
-    u: Tensor                   # constant on rings around the centre
-    outward: Complex            # direction away from the centre
-    e1: Complex                 # exp(iv), v constant on rays, and its powers 2, 4, 8
-    e2: Complex
-    e4: Complex
-    e8: Complex
-
-
-class _Shells(NamedTuple):
-    """Shells that overlap."""
-
-    depth: Tensor               # counts shells outwards; whole numbers are borders
-    slope: Complex              # of depth: shells a pixel to the right, and up
-    steep: Tensor               # length of the slope
-    number: Tensor              # whole part of depth
-    across: Tensor              # 0 at the inner border of a shell, 1 at the outer one
-    border: Tensor              # 1 within a pixel of any edge, 0 further away
-
-
-class _Relief(NamedTuple):
-    """Heights on the shells."""
-
-    folds: Tensor
-    warts: Tensor
-    veins: Tensor
-    rings: Tensor
-    bump: Complex               # slope of their sum
-
-
-class _Light(NamedTuple):
-    """What the lamp does."""
-
-    dome: Tensor                # 1 where shells are domes, -1 where they are bowls
-    lit: Tensor                 # diffuse light
-    gleam: Tensor               # highlights
-    foot: Tensor                # 0 at the foot of a shell, 1 at its rim
-    shadow: Tensor              # 0..1
-
-
 class CPPN:
     """Pictures from a class-conditional pattern network, as a `Generator`.
 
@@ -171,8 +103,7 @@ class CPPN:
 
     labels: Sequence[str] = tuple(LOOKS)
     noise_dim = NOISE_DIM
-    runs_on = "torch on the CPU, float32"
-    computed_by = {"backend": runs_on, **hardware.cpu(), **hardware.versions("torch", "numpy")}
+    runs_on = "numba on the CPU, float32"
 
     def __init__(self, resolution: int = 512):
         if not isinstance(resolution, (int, np.integer)) or resolution < 16:
@@ -182,9 +113,7 @@ class CPPN:
         self._finer = math.ceil(FINENESS / self.resolution)
         self._side = n = self.resolution * self._finer
         self._pixel = 2 / n
-        self._axis = (torch.arange(n, dtype=torch.float32) + 0.5) * self._pixel - 1
-        self._x = self._axis.repeat(n, 1)
-        self._y = -self._axis[:, None].repeat(1, n)
+        self._axis = ((np.arange(n) + 0.5) * self._pixel - 1).astype(np.float32)
 
         fixed = np.random.default_rng(20)
         directions, _ = np.linalg.qr(fixed.standard_normal((NOISE_DIM, len(_MOTION))))
@@ -200,15 +129,16 @@ class CPPN:
         self._fields = [field.name for field in fields(Look)][1:]
         self._records = np.array([astuple(look)[1:] for look in LOOKS.values()])
 
-        # A thread a picture, not threads within one: those wait for each other at every operation, and for
-        # ever when an encoder has taken a core.
-        self._painters = ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
+        # A thread a picture, not threads within one: those would wait for each other.
+        self._threads = ThreadPoolExecutor(hardware.cores())
+        self._spaces = threading.local()         # planes of each thread: new memory costs as much as what is written on it
 
         # Interleaved gradient noise (Jimenez, 2014): rounding with it leaves no bands, and being fixed
         # to the screen it does not flicker.
         rows = np.arange(self.resolution)
         dither = 52.9829189 * ((0.06711056 * rows + 0.00583715 * rows[:, None]) % 1) % 1
-        self._dither = torch.from_numpy(dither.astype(np.float32))
+        self._dither = dither.astype(np.float32)
+        self.computed_by = {"backend": self.runs_on, **hardware.cpu(), **hardware.versions("numba", "llvmlite", "numpy")}
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Draw one picture for each vector; see `Generator`.
@@ -232,7 +162,8 @@ class CPPN:
         if (classes < 0).any():
             raise ValueError(f"classes must not be negative, not {classes.min()}")
         pictures = np.empty((len(noise), self.resolution, self.resolution, 3), np.uint8)
-        list(self._painters.map(self._draw, noise, classes, map(torch.from_numpy, pictures)))
+        list(self._threads.map(self._draw, noise, classes, pictures))
+        stages.keep()
         return pictures
 
     def _mix(self, weights: np.ndarray) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
@@ -250,246 +181,98 @@ class CPPN:
         palette[:, 1:] *= np.minimum(wanted / (chroma + 1e-6), 3)[:, None]
         return dict(zip(self._fields, (shares @ self._records).tolist())), palette, shares @ self._identity
 
-    @torch.no_grad()
-    def _draw(self, noise: np.ndarray, weights: np.ndarray, picture: Tensor) -> None:
+    def _draw(self, noise: np.ndarray, weights: np.ndarray, picture: np.ndarray) -> None:
         """Draw one picture into uint8 (resolution, resolution, 3)."""
         look, palette, identity = self._mix(weights)
         move = dict(zip(_MOTION, (noise @ self._motion + identity).tolist()))
-        angle = LAMP + move["lamp"]
-        scene = _Scene(look, move, palette, (0.66 * math.cos(angle), 0.66 * math.sin(angle), 0.75))
+        scene = self._scene(look, move)
+        planes = self._planes()
+        x, y, cap_x, cap_y, lobe, layer, shadow, opened, u, e_x, e_y, first, second, third, depth = planes[:15]
+        slope_x, slope_y, across, border, bump, tone, accent = planes[15:]
 
-        x, y = self._plane(scene)
-        caps = self._colony(scene, x, y)
-        nest = _nest(scene, caps, x, y)
-        pigment = _pigment(scene, nest, x, y)
-        shells = _shells(scene, caps, nest, pigment)
-        relief = _relief(scene, nest, pigment, shells, x, y)
-        light = self._light(scene, caps, nest, shells, relief)
-        planes = self._colour(scene, caps, nest, pigment, shells, relief, light)
-        self._to_bytes(planes, picture)
+        stages.plane(scene, self._axis, self._bends(look, move), x, y)
+        stages.colony(
+            scene, self._axis, self._centres(look, move), x, y, cap_x, cap_y, lobe, layer, shadow, opened
+        )  # fmt: skip
+        stages.nest(scene, x, y, cap_x, cap_y, lobe, layer, u, e_x, e_y, first, second, third, depth)
+        stages.relief(
+            scene, x, y, layer, opened, u, e_x, e_y, first, second, third, depth,
+            slope_x, slope_y, across, border, bump, tone, accent,
+        )  # fmt: skip
+        colours, soft = (first, second, third), x            # planes that nothing reads any more
+        lamplight = _linear(0.5 * palette[3] + 0.5 * palette[4])
+        stages.light(
+            scene, _steps(palette), _singles(lamplight), *self._spore_light(move),
+            cap_x, cap_y, layer, shadow, opened, u, slope_x, slope_y, across, border, bump, tone, accent, *colours,
+        )  # fmt: skip
+        for channel, colour in enumerate(colours):
+            stages.soften(colour, border, soft)
+            stages.soften(soft, border, colour)
+            stages.to_bytes(colour, self._finer, self._dither, picture, channel)
 
-    def _plane(self, scene: _Scene) -> tuple[Tensor, Tensor]:
-        """Where each pixel is once the waves have bent the plane."""
-        look, move = scene.look, scene.move
-        zoom = math.exp(move["zoom"])
-        cosine, sine = zoom * math.cos(move["turn"]), zoom * math.sin(move["turn"])
-        x = cosine * self._x - sine * self._y
-        y = sine * self._x + cosine * self._y
-        bend_x, bend_y = torch.zeros_like(x), torch.zeros_like(y)
-        for j, ((kx, ky), phase) in enumerate(zip(*self._waves)):
-            wave = torch.sin(kx * x + ky * y + (phase + move[f"wave{j}"]))
-            k = math.hypot(kx, ky)
-            # Across the wave's direction: a bend without sources, which leaves areas as they are.
-            amount = (0.10 + 0.59 * look["warp"]) / (1 + k) / k
-            bend_x.add_(wave, alpha=-amount * ky)
-            bend_y.add_(wave, alpha=amount * kx)
-        return x + bend_x, y + bend_y
+    def _planes(self) -> np.ndarray:
+        """This thread's planes, float32 (22, n, n)."""
+        if not hasattr(self._spaces, "planes"):
+            self._spaces.planes = np.empty((PLANES, self._side, self._side), np.float32)
+        return self._spaces.planes
 
-    def _colony(self, scene: _Scene, x: Tensor, y: Tensor) -> _Caps:
-        """Put the caps on the ground, each over the ones before it."""
-        look, move, lamp = scene.look, scene.move, scene.lamp
+    def _scene(self, look: dict[str, float], move: dict[str, float]) -> stages.Scene:
+        """The numbers that the stages are told."""
+        zoom, angle = math.exp(move["zoom"]), LAMP + move["lamp"]
+        lamp = np.array([0.66 * math.cos(angle), 0.66 * math.sin(angle), 0.75])
+        half = lamp + (0, 0, 1)
+        half /= np.linalg.norm(half)
+        told = {
+            **look,
+            "cosine": zoom * math.cos(move["turn"]), "sine": zoom * math.sin(move["turn"]), "pixel": self._pixel,
+            "gaze_x": move["gaze_x"], "gaze_y": move["gaze_y"],
+            "lamp_x": lamp[0], "lamp_y": lamp[1], "lamp_z": lamp[2],
+            "half_x": half[0], "half_y": half[1], "half_z": half[2],
+            "twist": look["twist"] + move["whirl"], "spin": move["spin"], "phase": move["phase"], "tint": move["tint"],
+            **{f"pigment_{number}": number + move[f"pigment{number}"] for number in range(3)},
+            "dome": math.tanh(2.5 * look["dome"]),
+        }  # fmt: skip
+        return stages.Scene(**{name: np.float32(told[name]) for name in stages.Scene._fields})
+
+    def _bends(self, look: dict[str, float], move: dict[str, float]) -> np.ndarray:
+        """The waves that bend the plane, as `stages.plane` takes them: float32 (5, 6)."""
+        (across, up), phases = self._waves[0].T, self._waves[1]
+        k = np.hypot(across, up)
+        # Across the wave's direction: a bend without sources, which leaves areas as they are.
+        amount = (0.10 + 0.59 * look["warp"]) / (1 + k) / k
+        moved = phases + [move[f"wave{number}"] for number in range(len(phases))]
+        return np.stack([across, up, moved, -amount * up, amount * across]).astype(np.float32)
+
+    def _centres(self, look: dict[str, float], move: dict[str, float]) -> np.ndarray:
+        """Where caps stand and how large they are, as `stages.colony` takes them: float32 (caps, 4)."""
         gaze = complex(move["gaze_x"], move["gaze_y"])
         turn = complex(math.cos(move["orbit"]), math.sin(move["orbit"])) * (0.45 + 0.6 * look["spread"])
-        bends = [(float(low), float(high)) for low, high in ((x - self._x).aminmax(), (y - self._y).aminmax())]
-        top = _Caps(x - 0.3 * gaze.real, y - 0.3 * gaze.imag - 0.1, *(torch.zeros_like(x) for _ in range(3)),
-                    torch.ones_like(x))
-        for j, (cx, cy, radius) in enumerate(_COLONY):
-            centre = complex(cx, cy) * turn + (0.6 + 0.2 * j) * gaze    # parallax: what is in front moves further
-            radius *= 0.9 * look["colony"] * math.exp(move[f"cap{j}"])
-            window = self._window(centre, 2.4 * radius, bends)
-            below = _Caps(*(part[window] for part in top))
-            dx, dy = (x[window] - centre.real) / radius, (y[window] - centre.imag) / radius
-            size = dx * dx + dy * dy + 1e-4
-            scale = torch.rsqrt(size)
-            e1 = dx * scale, dy * scale
-            e2 = _multiply(e1, e1)
-            e5 = _multiply(_multiply(e2, e2), e1)
-            lobe = (0.12 * look["petals"] * e2[0] + 0.1 * look["scallop"] * e5[0]) * size.clamp(max=1)
-            beyond = size * scale * (1 + lobe) - 1                      # radii from the rim
-            lee = 1 + 0.9 * (e1[0] * lamp[0] + e1[1] * lamp[1])         # shadows are long away from the lamp
-            shade = (1 - 2.2 * lee * beyond).clamp_(0, 1)
-            line = (beyond.abs() * (radius / max(1.4 * self._pixel, 0.005)) - 0.75).clamp_(0, 1)
-            inside = beyond < 0
-            for part, covering, beside in zip(
-                below,
-                (dx, dy, lobe, torch.full_like(dx, j + 1), torch.zeros_like(dx), line),
-                (*below[:4], torch.maximum(below.shadow, shade * shade), torch.minimum(below.open, line)),
-            ):
-                part.copy_(torch.where(inside, covering, beside))
-        return top
+        rows = []
+        for number, (x, y, radius) in enumerate(_COLONY):
+            centre = complex(x, y) * turn + (0.6 + 0.2 * number) * gaze     # parallax: what is in front moves further
+            radius *= 0.9 * look["colony"] * math.exp(move[f"cap{number}"])
+            rows.append((centre.real, centre.imag, radius, radius / max(1.4 * self._pixel, 0.005)))
+        return np.array(rows, np.float32)
 
-    def _window(self, centre: complex, reach: float, bends: list) -> tuple[slice, slice]:
-        """Rows and columns that hold every pixel bent to within `reach` of a point."""
-        (left, right), (down, up) = bends
-        ends = np.array([[-centre.imag - reach + down, -centre.imag + reach + up],
-                         [centre.real - reach - right, centre.real + reach - left]])
-        ends = np.clip((ends + 1) / self._pixel + (0, 1), 0, self._side).astype(int)
-        return slice(*ends[0].tolist()), slice(*ends[1].tolist())
-
-    def _light(self, scene: _Scene, caps: _Caps, nest: _Nest, shells: _Shells, relief: _Relief) -> _Light:
-        """Light the surface of shells and relief."""
-        look, lamp = scene.look, scene.lamp
-        ground, size, outward = nest.ground, nest.size, nest.outward
-        across, steep, (slope_x, slope_y) = shells.across, shells.steep, shells.slope
-        # Between a dome and a bowl lies a plate, which is dull: mixtures lean to either side.
-        dome = torch.where(ground, -0.7, 1.0) * math.tanh(2.5 * look["dome"])
-        level = torch.where(ground, 1, size / (0.15 + size))
-        fall = dome * level * (0.55 - 0.3 * look["curl"] + 2.6 * look["curl"] * across ** 4)
-        width = 1 / (steep + 0.2 * self._pixel)                                  # pixels a shell
-        smooth = 1 - shells.border
-        swell = dome * size / (0.5 + size) * torch.where(ground, 0.22, 0.75)     # a cap is round as a whole, too
-        normal_x = (fall * slope_x - smooth * relief.bump[0]) * width + swell * outward[0]
-        normal_y = (fall * slope_y - smooth * relief.bump[1]) * width + swell * outward[1]
-        normal_z = torch.rsqrt(1 + normal_x * normal_x + normal_y * normal_y)
-        lit = ((normal_x * lamp[0] + normal_y * lamp[1] + lamp[2]) * normal_z).clamp_(min=0)
-        half = np.array(lamp) + (0, 0, 1)                                        # Blinn's half vector
-        half = (half / np.linalg.norm(half)).tolist()
-        gleam = ((normal_x * half[0] + normal_y * half[1] + half[2]) * normal_z).clamp_(min=0) ** 32
-
-        # Shadow at the foot of a shell, which is its inner border on a dome and its outer one in a bowl.
-        foot = 0.5 + dome * (across - 0.5)
-        facing = (slope_x * lamp[0] + slope_y * lamp[1]) / steep * dome
-        shadow = torch.exp(foot * -(7 + 5.5 * facing)) * torch.where(ground, 1.0, 0.8)
-        return _Light(dome, lit, gleam, foot, torch.maximum(shadow, caps.shadow))
-
-    def _colour(
-        self, scene: _Scene, caps: _Caps, nest: _Nest, pigment: tuple[Tensor, ...], shells: _Shells, relief: _Relief,
-        light: _Light,
-    ) -> list[Tensor]:  # fmt: skip
-        """Linear RGB planes, with spores before them and soft edges."""
-        look, move, palette = scene.look, scene.move, scene.palette
-        ground, u, (_, second, third) = nest.ground, nest.u, pigment
-        folds, warts, veins, rings, _ = relief
-        dome, foot, shadow = light.dome, light.foot, light.shadow
-        marble, glow = look["marble"], look["glow"]
-        tone = 0.02 + 0.66 * light.lit + 0.28 * folds + 0.25 * warts + 0.3 * veins + 0.07 * rings \
-            + 0.13 * marble * third \
-            + 0.05 * torch.sin(1.9 * (shells.depth - shells.across + 0.9 * caps.layer) + move["tint"]) \
-            + 0.025 * caps.layer - (0.42 + 0.1 * dome) * shadow - 0.07 * dome * (u + 0.3).clamp_(-1.5, 1.5)
-        accent = 0.8 * glow * foot ** 10 * torch.where(ground, 0.4, 1.0) + 0.3 * veins + 0.2 * marble * (1 + second) \
-            + 0.35 * glow * torch.exp(-3 * (u + 0.9).clamp_(min=0))
-        lamplight = _linear(0.5 * palette[3] + 0.5 * palette[4])
-        planes = _palette_colours(palette, tone * caps.open, accent * caps.open, ground)
-        gleam = light.gleam * caps.open * look["gloss"] * 0.35
-        spores = self._spore_light(move) * look["spores"]
-        for channel, plane in enumerate(planes):
-            plane.add_(gleam, alpha=0.3 + 0.7 * lamplight[channel]).add_(spores, alpha=lamplight[channel])
-            for _ in range(2):
-                plane.add_(shells.border * (_blur(plane) - plane))
-        return planes
-
-    def _to_bytes(self, planes: list[Tensor], picture: Tensor) -> None:
-        """Linear RGB planes -> sRGB with dither, uint8 (resolution, resolution, 3), averaged if drawn finer."""
-        for channel, plane in enumerate(planes):
-            if self._finer > 1:
-                plane = torch.nn.functional.avg_pool2d(plane[None].clamp_(0, 1), self._finer)[0]
-            root = torch.sqrt(plane.clamp_(0, 1))
-            fourth = torch.sqrt(root)
-            # sRGB's transfer curve to within half a level, without a power
-            srgb = 0.585122381 * root + 0.783140355 * fourth - 0.368262736 * torch.sqrt(fourth)
-            picture[..., channel] = (srgb.clamp_(0, 1) * 255 + self._dither).clamp_(max=255)
-
-    def _spore_light(self, move: dict) -> Tensor:
-        """Round glows of many sizes: each is a product of a row and a column, and their sum one of matrices."""
-        size = 0.010 * 1.12 ** np.arange(_SPORES)
+    def _spore_light(self, move: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Round glows of many sizes, each the product of a column and a row: twice float32 (spores, n)."""
+        size = 0.010 * 1.12 ** np.arange(_SPORES)[:, None]
         drift = np.outer([move["drift_x"], move["drift_y"]], np.linspace(0.6, 2, _SPORES))
-        across, along = torch.from_numpy((self._spores + drift).astype(np.float32))
-        size = torch.from_numpy(size.astype(np.float32))
-        column = torch.exp(-((self._axis[:, None] - along) / size) ** 2)
-        row = torch.exp(-((self._axis[:, None] - across) / size) ** 2) * 0.6 / (1 + 12 * size)
-        return column @ row.T
+        across, along = (self._spores + drift)[..., None]
+        column = np.exp(-(((self._axis - along) / size) ** 2))
+        row = np.exp(-(((self._axis - across) / size) ** 2)) * 0.6 / (1 + 12 * size)
+        return column.astype(np.float32), row.astype(np.float32)
 
 
-def _nest(scene: _Scene, caps: _Caps, x: Tensor, y: Tensor) -> _Nest:
-    """Conformal coordinates around the centre of each pixel's cap."""
-    look, move = scene.look, scene.move
-    ground = caps.layer == 0
-    # A cap is level at its top, so its rings end before the centre; those of the ground go on.
-    size = caps.x * caps.x + caps.y * caps.y
-    u = 0.5 * torch.log(size + torch.where(ground, 0.01, 0.2)) - 0.14
-    u = torch.where(ground, 1.5 * u + look["sway"] * x + look["rise"] * y, u + caps.lobe)
-    v = look["sway"] * y - look["rise"] * x + (look["twist"] + move["whirl"]) * u + move["spin"]
-    scale = torch.rsqrt(size + torch.where(ground, 0.003, 0.02))
-    outward = caps.x * scale, caps.y * scale
-    e1 = _multiply(outward, _phasor(v))
-    e2 = _multiply(e1, e1)
-    e4 = _multiply(e2, e2)
-    e8 = _multiply(e4, e4)
-    return _Nest(ground, size, u, outward, e1, e2, e4, e8)
+def _steps(palette: np.ndarray) -> tuple[tuple[np.float32, ...], ...]:
+    """A palette (6, 3) as `stages.light` takes it: for each coordinate, steps from one colour to the next."""
+    deep, shade, body, light, accent, ground = palette
+    rows = np.stack([deep, shade - deep, body - shade, light - body, accent, ground - body], axis=1)
+    return tuple(map(_singles, rows))
 
 
-def _pigment(scene: _Scene, nest: _Nest, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three sine neurons, -1..1, each fed by the one before."""
-    move, u, e1, e2 = scene.move, nest.u, nest.e1, nest.e2
-    first = torch.sin(1.3 * u + 1.7 * e1[0] + 1.1 * e2[1] + move["pigment0"])
-    second = torch.sin(2.1 * first + 1.5 * e1[1] - 0.9 * u + 2 * x + (1 + move["pigment1"]))
-    third = torch.sin(1.8 * second + 2.2 * y - 1.3 * first + (2 + move["pigment2"]))
-    return first, second, third
-
-
-def _shells(scene: _Scene, caps: _Caps, nest: _Nest, pigment: tuple[Tensor, ...]) -> _Shells:
-    """Cut u into shells.
-
-    Towards the rim of a cap nothing modulates `depth`, so that the cap ends with a whole shell. `across` runs from 0 at
-    the inner border of a shell to 1 at the outer one and back within two pixels, so that the border is not jagged.
-    """
-    look, move, size = scene.look, scene.move, nest.size
-    held = torch.where(nest.ground, 1, (1 - size * size).clamp_(0, 1))
-    depth = look["caps"] * nest.u + held * (0.2 * look["scallop"] * nest.e8[0] + 0.3 * look["petals"] * nest.e2[0]
-                                            + 0.12 * look["marble"] * pigment[1] + move["phase"])
-    slope_x, slope_y = _slope(depth)
-    steep = torch.sqrt(slope_x * slope_x + slope_y * slope_y).add_(1e-6)
-    number = torch.floor(depth)
-    across = depth - number
-    border = (1.9 - torch.minimum(across, 1 - across) / steep).clamp_(0, 1)
-    border = torch.maximum(border, 1 - caps.open)
-    back = (1.5 * steep).clamp_(max=0.5)
-    across = torch.minimum(across / (1 - back), (1 - across) / back)
-    return _Shells(depth, (slope_x, slope_y), steep, number, across, border)
-
-
-def _relief(
-    scene: _Scene, nest: _Nest, pigment: tuple[Tensor, ...], shells: _Shells, x: Tensor, y: Tensor
-) -> _Relief:  # fmt: skip
-    """Heights on the shells.
-
-    Each shell turns its folds against the one above: straight on, a rim would look like glass.
-    """
-    look, (first, second, third) = scene.look, pigment
-    u, e1, depth = nest.u, nest.e1, shells.depth
-    turning = torch.sqrt(sum(slope * slope for part in e1 for slope in _slope(part)))    # radians of v a pixel
-    rib = _multiply(nest.e4, _phasor(0.9 * shells.number))
-    gill = _multiply(_multiply(rib, rib), rib)
-    folds = 1.2 * look["ribs"] * _fold(rib, 8 * turning) + 0.7 * look["gills"] * _fold(gill, 24 * turning)
-    warts = torch.sin(3 * math.pi * depth).mul_(nest.e8[0]).add_(first, alpha=0.35)
-    warts = (3 * warts - 1.35).clamp_(0, 1) * (1.6 - 12 * turning).clamp_(0, 1)
-    warts = warts * (1 - u).clamp_(0, 1) * look["spots"]
-    net = second + 0.6 * torch.sin(5 * x + 3 * third + 4 * e1[0]) + 0.5 * torch.sin(6 * y - 3 * first + 2.5 * u)
-    veins = torch.exp(net * net * -18) * look["veins"]
-    rings = torch.sin(10 * math.pi * (depth + 0.12 * third)) * (1.3 - 10 * shells.steep).clamp_(0, 1) * look["rings"]
-    bump = _slope(0.3 * folds + 0.1 * warts + 0.1 * veins + 0.012 * rings + 0.035 * first)
-    return _Relief(folds, warts, veins, rings, bump)
-
-
-def _palette_colours(palette: np.ndarray, tone: Tensor, accent: Tensor, ground: Tensor) -> list[Tensor]:
-    """Linear RGB planes of tones (0 deep shadow, 1 light), each drawn towards the accent by 0..1."""
-    step = tone.clamp_(0, 1) * 3
-    accent = accent.clamp_(0, 0.85)
-    ramps = [step.clamp(0, 1), (step - 1).clamp_(0, 1), (step - 2).clamp_(0, 1)]
-    # The ground has its own body; its shade shares the hue and less of the lightness.
-    ground_light = (0.25 * ramps[0] + 0.75 * ramps[1] - 0.7 * ramps[2]) * ground
-    ground_hue = (0.75 * ramps[0] + 0.25 * ramps[1] - 0.7 * ramps[2]) * ground
-    lab = []
-    for axis in range(3):
-        deep, shade, body, light, glow, floor = palette[:, axis].tolist()
-        value = deep + (shade - deep) * ramps[0]
-        value.add_(ramps[1], alpha=body - shade).add_(ramps[2], alpha=light - body)
-        value.add_(ground_hue if axis else ground_light, alpha=floor - body)
-        # In lightness the accent follows the tone, so that what glows keeps its relief.
-        goal = glow if axis else 0.4 * value + 0.6 * glow * (0.35 + 0.65 * tone)
-        lab.append(value + (goal - value) * accent)
-    lms = [_weighted(row, lab) ** 3 for row in _LAB_TO_LMS.tolist()]
-    return [_weighted(row, lms) for row in _LMS_TO_RGB.tolist()]
+def _singles(numbers: Sequence[float]) -> tuple[np.float32, ...]:
+    return tuple(map(np.float32, numbers))
 
 
 def _checked(name: str, rows: np.ndarray, width: int) -> np.ndarray:
@@ -500,45 +283,3 @@ def _checked(name: str, rows: np.ndarray, width: int) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise ValueError(f"{name} must be finite, not {rows[~np.isfinite(rows)][0]}")
     return rows
-
-
-def _multiply(a: Complex, b: Complex) -> Complex:
-    """Product of two complex pictures, each (real, imaginary)."""
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
-
-
-def _phasor(angle: Tensor) -> Complex:
-    """exp(i angle) as a complex picture."""
-    return torch.cos(angle), torch.sin(angle)
-
-
-def _weighted(weights: Sequence[float], pictures: Sequence[Tensor]) -> Tensor:
-    """Sum of pictures, each times its weight."""
-    total = weights[0] * pictures[0]
-    for weight, picture in zip(weights[1:], pictures[1:]):
-        total.add_(picture, alpha=weight)
-    return total
-
-
-def _slope(height: Tensor) -> Complex:
-    """Central differences a pixel to the right and up; at the edges, the neighbour's."""
-    right, up = torch.empty_like(height), torch.empty_like(height)
-    torch.sub(height[:, 2:], height[:, :-2], out=right[:, 1:-1])
-    torch.sub(height[:-2], height[2:], out=up[1:-1])
-    right[:, 0], right[:, -1] = right[:, 1], right[:, -2]
-    up[0], up[-1] = up[1], up[-2]
-    return right.mul_(0.5), up.mul_(0.5)
-
-
-def _fold(power: Complex, turning: Tensor) -> Tensor:
-    """Rounded folds with sharp valleys around zero, from exp(ikv); none where they get finer than pixels."""
-    return (torch.sqrt(power[0] * power[0] + 0.05) - 0.66) * (1.4 - turning).clamp_(0, 1)
-
-
-def _blur(picture: Tensor) -> Tensor:
-    """Means over 3x3 pixels weighted 1 2 1: what softens the stairs of an edge."""
-    across = picture.clone()
-    across[:, 1:-1].mul_(2).add_(picture[:, 2:]).add_(picture[:, :-2]).mul_(0.25)
-    down = across.clone()
-    down[1:-1].mul_(2).add_(across[2:]).add_(across[:-2]).mul_(0.25)
-    return down
