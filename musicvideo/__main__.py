@@ -12,26 +12,40 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
+from pathlib import Path
 
-from musicvideo import cli, errors, probe, system
+from musicvideo import cli, errors, files, system
 
-# Everything else is imported where it is used: `setup` runs before any package is installed.
+# Everything else is imported where it is used: `setup` runs before any package is installed, and a make that has
+# nothing to do should say so at once.
 
 
 def parser() -> argparse.ArgumentParser:
-    root = cli.Parser(prog="musicvideo", description=__doc__,
-                        formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = cli.Parser(prog="musicvideo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    setup = commands.add_parser("setup", help="install the programs that are missing")
-    setup.add_argument("--check", action="store_true", help="only say what is missing")
-    setup.add_argument("--packages", action="store_true", help="check Python packages instead")
+    setup = commands.add_parser("setup", help="install what is missing: programs, or Python packages of a checkout")
+    setup.add_argument("names", nargs="*", metavar="PROGRAM", help="only these programs, as `doctor` names them")
+    setup.add_argument("--check", action="store_true", help="install nothing, only say which programs are missing")
+    setup.add_argument("--environment", metavar="DIR", help="install the locked Python packages into this environment")
+    setup.add_argument("--torch-index", metavar="URL", default="", help="index or folder to take torch from")
+    setup.add_argument("--packages", action="store_true", help="check the Python packages of this environment")
 
     commands.add_parser("doctor", help="print which programs were found")
 
     score = commands.add_parser("score", help="export a score: parts, full mix, MIDI clock, into media/")
-    score.add_argument("score", help="a .mscz file")
+    score.add_argument("scores", nargs="+", metavar="SCORE", help="a .mscz file")
+    score.add_argument("--check", action="store_true", help="install no program that is missing")
+
+    # The Makefile's own.
+    claim = commands.add_parser("claim")
+    claim.add_argument("title")
+    claim.add_argument("process", type=int)
+    words = commands.add_parser("words")
+    words.add_argument("text")
 
     song = commands.add_parser("song", help="decode a song")
     song.add_argument("song", help="any audio file")
@@ -90,12 +104,19 @@ def main() -> None:
     globals()[f"run_{arguments.command}"](**options)
 
 
-def run_setup(check: bool, packages: bool) -> None:
+def run_setup(names: list[str], check: bool, environment: str | None, torch_index: str, packages: bool) -> None:
+    from musicvideo.packages import install_packages, require_packages
+
+    unknown = set(names) - {need.name for need in system.NEEDS}
+    if unknown:
+        raise errors.MediaError(f"{', '.join(sorted(unknown))}: nothing the pipeline needs (see `musicvideo doctor`)")
     try:
-        if packages:
-            system.require_packages()
+        if environment:
+            install_packages(Path(environment), torch_index)
+        elif packages:
+            require_packages()
         else:
-            system.ensure(may_install=not check)
+            system.ensure(may_install=not check, names=names)
     except system.MissingProgram as error:
         raise errors.MediaError(str(error)) from None
 
@@ -104,11 +125,38 @@ def run_doctor() -> None:
     print(system.report())
 
 
-def run_score(score: str) -> None:
-    from musicvideo.sound import score as scores
+def run_claim(title: str, process: int) -> None:
+    Path("media").mkdir(exist_ok=True)
+    other = files.claim(Path("media", f".{title}.make"), process)
+    if other:
+        print(other)
 
-    for path in scores.export(score):
-        print(path)
+
+def run_words(text: str) -> None:
+    """Print the words of a text, quoted for a shell. A quote within a word, as in jack-o'-lantern, is a letter."""
+    quoted = re.findall(r"'([^']*)'(?!\S)|\"([^\"]*)\"(?!\S)|(\S+)", text)
+    print(shlex.join("".join(word) for word in quoted))
+
+
+def run_score(scores: list[str], check: bool) -> None:
+    from musicvideo.sound import score as exports
+
+    for score in scores:
+        if _exported(score):
+            continue
+        try:
+            system.ensure(may_install=not check, names=["musescore"])
+        except system.MissingProgram as error:
+            raise errors.MediaError(str(error)) from None
+        for path in exports.export(score):
+            print(path)
+
+
+def _exported(score: str) -> bool:
+    """Whether what `score` exports is there and newer than it; files exported by hand count."""
+    made = [Path("media", Path(score).stem + suffix) for suffix in (".mid", ".wav")]
+    when = files.require_file(score).stat().st_mtime
+    return all(path.exists() and path.stat().st_mtime > when for path in made)
 
 
 def run_song(song: str, output: str) -> None:
@@ -129,6 +177,7 @@ def run_check(table: str, name: str, intro: float, outro: float, **settings) -> 
 def run_video(video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, **options) -> None:
     from tqdm import tqdm
 
+    from musicvideo import probe
     from musicvideo.vision import film
     from musicvideo.vision.onsets import onsets
 
@@ -176,6 +225,11 @@ def run_weights(resolution: int) -> None:
     print(weights.fetch(resolution))
 
 
+def command() -> None:
+    """The console command `musicvideo`."""
+    cli.entry_point(main)
+
+
 if __name__ == "__main__":
     sys.argv[0] = "musicvideo"
-    cli.entry_point(main)
+    command()
