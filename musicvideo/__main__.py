@@ -15,6 +15,7 @@ import argparse
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from musicvideo import cli, errors, files, system
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("output", help="the picture, .mkv or .mp4")
     video.add_argument("--song", help="what the video was drawn from, for its beats")
 
-    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right, before hours of drawing")
+    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right")
     check.add_argument("table", help="mix table")
     check.add_argument("name", help="of the piece, for {title} in the table")
     for command in (video, check):
@@ -65,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
         command.add_argument("--title", default="", help="words of the title card")
         command.add_argument("--font", default="", help="font family of the title card")
-        command.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
+        command.add_argument("--outro", type=seconds, default=4.0,
+                             help="seconds of back and forth at the end (%(default)s)")
         command.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
         command.add_argument("--pulse", type=float, default=0.0,
                              help="0..1, jump towards the viewer on each beat (%(default)s)")
@@ -179,11 +181,14 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
 
     from musicvideo import probe
     from musicvideo.vision import film
-    from musicvideo.vision.onsets import onsets
 
-    if pulse and not song:
-        raise errors.MediaError("--pulse follows the beats of a song: give --song")
-    beats = onsets(song) if pulse else ()
+    beats: Sequence[float] = ()
+    if pulse:
+        from musicvideo.vision.onsets import onsets  # takes a second, and few films have a pulse
+
+        if not song:
+            raise errors.MediaError("--pulse follows the beats of a song: give --song")
+        beats = onsets(song)
 
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
     with tqdm(desc=output, bar_format=scale, delay=0.1, disable=None) as bar:
@@ -194,9 +199,12 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
         longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
 
     if longer >= 0.02:
-        meanwhile = ("whose last frame stands" if not outro else
-                     "which, shorter than the outro, all runs back and forth" if probe.probe(video).duration < outro else
-                     "whose end runs back and forth")
+        if not outro:
+            meanwhile = "whose last frame stands"
+        elif probe.probe(video).duration < outro:
+            meanwhile = "which, shorter than the outro, all runs back and forth"
+        else:
+            meanwhile = "whose end runs back and forth"
         print(f"{sound} is {longer:.2f} s longer than {video}, {meanwhile} meanwhile")
     elif longer <= -0.02:
         print(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", file=sys.stderr)

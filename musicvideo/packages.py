@@ -59,8 +59,8 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
         MissingProgram: pip failed.
     """
     if (platform.system(), platform.machine()) == ("Darwin", "x86_64"):
-        raise MissingProgram("torch has no packages for Macs with an Intel processor; Macs with Apple silicon and Linux "
-                             "have them")
+        raise MissingProgram("torch has no packages for Macs with an Intel processor: use one with Apple silicon, or "
+                             "Linux")
     entries = locked()
     torch = entries["torch"].split()[0]           # torch==1.2.3
     installed, python = environment / INSTALLED, environment / "bin" / "python"
@@ -69,7 +69,7 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
             return                                # another make has done it meanwhile
         if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
             _run([sys.executable, "-m", "venv", environment])
-        pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+        pip: list[str | os.PathLike] = [python, "-m", "pip", "install", "--disable-pip-version-check"]
         sources = [torch_index] if torch_index else os.environ.get("PIP_FIND_LINKS", "").split()
         place = next((place for place in map(_place, sources) if _try([*pip, "--no-deps", *place, torch])), None)
         if torch_index and not place:
@@ -117,7 +117,7 @@ def require_packages() -> None:
             import tomli as tomllib
         from packaging.requirements import Requirement
     except ImportError as error:
-        absent = [error.name]
+        absent = [str(error.name)]
     else:
         project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
         requirements = map(Requirement, project["dependencies"])

@@ -57,7 +57,7 @@ class Need:
 
     def too_old(self, version: str) -> bool:
         """Whether a version is known to be older than `minimum`; builds without a number are taken for new."""
-        return bool(self.minimum) and version != "?" and _numbers(version) < _numbers(self.minimum)
+        return bool(self.minimum) and version not in ("", "?") and _numbers(version) < _numbers(self.minimum)
 
 
 def _numbers(version: str) -> list[int]:
