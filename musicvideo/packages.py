@@ -71,7 +71,7 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
             _run([sys.executable, "-m", "venv", environment])
         pip: list[str | os.PathLike] = [python, "-m", "pip", "install", "--disable-pip-version-check"]
         sources = [torch_index] if torch_index else os.environ.get("PIP_FIND_LINKS", "").split()
-        place = next((place for place in map(_place, sources) if _try([*pip, "--no-deps", *place, torch])), None)
+        place = next((place for place in map(_place, sources) if _install([*pip, "--no-deps", *place, torch])), None)
         if torch_index and not place:
             raise MissingProgram(f"TORCH_INDEX={torch_index}: has no {torch} for this machine and this Python")
         wanted = [entry for name, entry in entries.items() if not place or (name != "torch" and not CUDA.match(name))]
@@ -90,8 +90,10 @@ def _place(source: str) -> list[str]:
     return ["--no-index", "--find-links", source] if Path(source).is_dir() else ["--index-url", source]
 
 
-def _try(command: Sequence[str | os.PathLike]) -> bool:
-    return not subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+def _install(command: Sequence[str | os.PathLike]) -> bool:
+    """Whether pip could install something from the place that the command names, and no other folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
+    return not subprocess.run(command, stdin=subprocess.DEVNULL, env=environment).returncode
 
 
 def _run(command: Sequence[str | os.PathLike]) -> None:
@@ -100,7 +102,7 @@ def _run(command: Sequence[str | os.PathLike]) -> None:
     Raises:
         MissingProgram: it failed.
     """
-    if not _try(command):
+    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
         raise MissingProgram(f"`{' '.join(map(str, command))}` failed; what it said stands above")
 
 

@@ -200,9 +200,10 @@ def small_checkout(tmp_path, monkeypatch, wheels):
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     (site,) = environment.glob("lib/python*/site-packages")
-    # The real lock brings setuptools, which builds the checkout; so does Python itself before 3.12.
-    for folder in folders_of("setuptools") if not (site / "setuptools").exists() else ():
-        shutil.copytree(folder, site / folder.name)
+    # The real lock brings setuptools, which builds the checkout.
+    for folder in folders_of("setuptools"):
+        shutil.rmtree(site / folder.name, ignore_errors=True)
+        shutil.copytree(folder, site / folder.name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     return environment
 
 
