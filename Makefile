@@ -242,7 +242,7 @@ DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$cl
 	$${FPS:+--fps="$$FPS"} $${SEED:+--seed="$$SEED"} $${WEIGHTS:+--weights="$$WEIGHTS"} $(GAN_FLAGS)
 
 # What draws remembers its settings, each for itself; `make build` needs none of them.
-media/$(TITLE).gan media/$(TITLE).board: FORCE
+media/$(TITLE).gan media/$(TITLE).board: FORCE | $(first)
 	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$DRAW_FLAGS" | { $(remember); }
 
 # Embedded weights may change with this repository.

@@ -207,6 +207,7 @@ def small_checkout(tmp_path, monkeypatch, wheels):
     return environment
 
 
+@pytest.mark.slow
 def test_set_up_checks_hashes(small_checkout, wheels, capfd):
     """A package that is not the locked one is refused; a second make that has waited for the first does nothing."""
     folder, _ = wheels
@@ -227,6 +228,7 @@ def test_set_up_checks_hashes(small_checkout, wheels, capfd):
     assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_torch_comes_from_where_it_is_asked_for(small_checkout, wheels, tmp_path):
     """Its packages for CUDA are left out then; an index without it is named."""
     folder, lock = wheels
