@@ -16,8 +16,10 @@ ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
 # Files whose tests render, export, train or install, left out by `make test-fast`; others mark single tests `slow`.
-SLOW = {"test_biggan", "test_eightd", "test_film", "test_mixing", "test_package", "test_pipeline", "test_pocket_training",
-        "test_render", "test_score", "test_visualize"}
+SLOW = {
+    "test_biggan", "test_eightd", "test_film", "test_mixing", "test_package", "test_pipeline", "test_pocket_training",
+    "test_render", "test_score", "test_visualize",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
