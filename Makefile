@@ -58,8 +58,8 @@ endif
 # environment, never through make's own lists. Only GAN_FLAGS is for the shell to read.
 typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT INTRO OUTRO \
 	LOOK PULSE ENCODER TORCH_INDEX
-$(foreach name,$(typed),$(eval override $(name) := $$(if $$(filter file default,$$(origin $(name))),$$($(name)),$$(value \
-	$(name)))))
+as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
+$(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
 ifeq ($(MIX),)
   override MIX := $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
 endif
@@ -118,7 +118,7 @@ endif
 setup: $(READY) $(WITH_SOX) $(if $(SONG),,$(WITH_MUSESCORE)) ## set up Python packages and programs (every target sets up what it needs by itself)
 
 doctor: ## print which programs were found, their versions, and what each is for
-	@$(any_python) -m musicvideo doctor
+	@$(or $(any_python),python3) -m musicvideo doctor
 
 # One make at a time works on a title; the other one says so.
 ifneq ($(filter-out help setup doctor weights lint test test-fast bench,$(or $(MAKECMDGOALS),help)),)
@@ -135,7 +135,7 @@ endif
 .PHONY: help demo scores gan audio video merge build amerge storyboard strip weights lint test test-fast bench clean \
 	distclean checked FORCE
 
-installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program))))
+installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
 hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
 , := ,
 
@@ -147,7 +147,7 @@ help: ## this list
 	"  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$$GENERATOR; demo: pocket]" \
 	"  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$$RESOLUTION]" \
 	"  FPS          frames a second: 30, 25, 30000/1001 ...   [$$FPS]" \
-	"  SEED         another seed, another film   [$${SEED:-chosen by visualize.py}]" \
+	"  SEED         another seed, another film   [$${SEED:-from the song}]" \
 	"  CLASSES      what may appear, names or numbers: CLASSES=\"mushroom 'grand piano'\"   [$${CLASSES:-drawn by SEED}]" \
 	"  WEIGHTS      folder with BigGAN weights   [$${WEIGHTS:-cache, else download}]" \
 	"  GAN_FLAGS    more for visualize.py, read by the shell: GAN_FLAGS=\"--jitter 0.8 --depth 0.7\"" \
