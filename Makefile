@@ -6,9 +6,10 @@
 #
 # GNU make 3.81 (macOS) is enough.
 
+# Every command writes to a temporary name and renames, so there is no .DELETE_ON_ERROR: a command that fails because
+# another one is at work must not take that one's output away.
 SHELL := /bin/sh
 .SUFFIXES:
-.DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := help
 
@@ -19,13 +20,14 @@ SONG ?=
 GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),pocket,biggan)
 RESOLUTION ?= 512
 FPS ?= 30
-SEED ?= 7
-# What the piece is about: the first is seen most, for it belongs to the pitch that sounds most.
+SEED ?= $(if $(filter Impassive,$(TITLE)),7)
+# What the piece is about: the first is seen most, since it belongs to the pitch that sounds most.
 CLASSES ?= $(if $(filter Impassive-pocket,$(TITLE)-$(GENERATOR)),mushroom eye hourglass butterfly moon 'spider web' \
 	jellyfish snowflake candle brain skull bell)
 WEIGHTS ?=
 GAN_FLAGS ?=
 OVERWRITE ?=
+MIX ?=
 TITLE_TEXT ?= $(TITLE)
 FONT ?=
 WIDTH ?= 1920
@@ -36,6 +38,7 @@ LOOK ?= none
 PULSE ?= 0
 ENCODER ?= h264
 SYSTEM_DEPS ?= install
+TORCH_INDEX ?=
 
 safe := A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z \
         0 1 2 3 4 5 6 7 8 9 - _
@@ -51,12 +54,18 @@ ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
 endif
 
-# A path may hold what make would expand or split: it goes through the environment, never through make's own lists.
-override SONG := $(value SONG)
-override FONT := $(value FONT)
-override WEIGHTS := $(value WEIGHTS)
-override TITLE_TEXT := $(if $(filter file default,$(origin TITLE_TEXT)),$(TITLE),$(value TITLE_TEXT))
-export SONG TITLE_TEXT FONT WEIGHTS
+# What a person types may hold what make would expand or split and what a shell would run: it goes through the
+# environment, never through make's own lists. Only GAN_FLAGS is for the shell to read.
+typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT INTRO OUTRO \
+	LOOK PULSE ENCODER TORCH_INDEX
+as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
+$(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
+ifeq ($(MIX),)
+  override MIX := $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
+endif
+export MIX_TABLE := $(MIX)
+export DRAW_FLAGS := $(value GAN_FLAGS)
+export TITLE SYSTEM_DEPS $(typed)
 
 SCORES := $(wildcard scores/$(TITLE).mscz scores/$(TITLE)-8d.mscz)
 ifneq ($(SONG),)
@@ -65,7 +74,11 @@ ifneq ($(SONG),)
   endif
 endif
 
-# -- The Python environment and the programs: set up once, by whatever comes first -------------------------
+# A mix made by hand needs neither score nor song; it is mixed anew only where the song beside it is newer.
+BY_HAND := $(if $(SONG)$(SCORES)$(wildcard media/.stems/$(TITLE).made),,$(wildcard media/$(TITLE)-Wet.wav))
+MIXES := media/$(TITLE)-Wet.wav $(if $(BY_HAND),,media/$(TITLE)-Dry.wav)
+
+# -- The Python environment and the programs: set up once, each by the first target that needs it ------------
 
 # An active conda environment is used as it is; `base` is nobody's project environment.
 ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
@@ -75,59 +88,81 @@ else
 endif
 PY := $(ENV)/bin/python
 READY := $(ENV)/.musicvideo-packages
-python3 := $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+WITH_SOX := $(ENV)/.musicvideo-sox
+WITH_MUSESCORE := $(ENV)/.musicvideo-musescore
+python3 = $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
+any_python = $(if $(wildcard $(PY)),$(PY),$(python3))
+only_say := $(if $(filter check,$(SYSTEM_DEPS)),--check)
 
-$(ENV)/.musicvideo-programs: musicvideo/system.py
-	@test -n "$(python3)" || { echo "error: Python 3.10 to 3.13 is needed: install python3" >&2; exit 1; }
-	@$(python3) -m musicvideo setup $(if $(filter check,$(SYSTEM_DEPS)),--check)
+$(ENV)/.musicvideo-programs: needs = python ffmpeg ffprobe libsndfile
+$(WITH_SOX): needs = sox
+$(WITH_MUSESCORE): needs = musescore
+$(ENV)/.musicvideo-programs $(WITH_SOX) $(WITH_MUSESCORE): musicvideo/system.py
+	@python=$(python3); test -n "$$python" || { echo "error: Python 3.10 to 3.13 is needed: install python3" >&2; \
+	exit 1; }; $$python -m musicvideo setup $(only_say) $(needs)
 	@mkdir -p $(dir $@)
 	@touch $@
 
 $(READY): pyproject.toml requirements.lock $(ENV)/.musicvideo-programs
 ifeq ($(ENV),.venv)
 	@echo "Installing Python packages into .venv (torch is large: some minutes)"
-	@$(PY) -m pip --version >/dev/null 2>&1 || $(python3) -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'
+	@$(python3) -m musicvideo setup --environment .venv --torch-index "$$TORCH_INDEX"
 else
 	@$(PY) -m musicvideo setup --packages
 endif
 	@touch $@
 
 .PHONY: setup doctor
-setup: $(READY) ## set up Python packages and programs (every other target does this by itself)
+setup: $(READY) $(WITH_SOX) $(if $(SONG),,$(WITH_MUSESCORE)) ## set up Python packages and programs (every target sets up what it needs by itself)
 
-doctor: ## print which programs were found, where, and what each is for
-	@$(if $(wildcard $(PY)),$(PY),$(python3)) -m musicvideo doctor
+doctor: ## print which programs were found, their versions, and what each is for
+	@$(or $(any_python),python3) -m musicvideo doctor
+
+# One make at a time works on a title; the other one says so.
+ifneq ($(filter-out help setup doctor weights lint test test-fast bench,$(or $(MAKECMDGOALS),help)),)
+ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
+  other := $(if $(any_python),$(shell $(any_python) -m musicvideo claim -- $(TITLE) $$PPID))
+  ifneq ($(other),)
+    $(error another make (process $(other)) works on TITLE=$(TITLE): wait until it has finished, or give another TITLE)
+  endif
+endif
+endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores gan audio video merge build amerge storyboard weights test bench clean distclean checked FORCE
+.PHONY: help demo scores gan audio video merge build amerge storyboard strip weights lint test test-fast bench clean \
+	distclean checked FORCE
+
+installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
+hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
+, := ,
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@printf '%s\n' '' 'Variables (make demo TITLE_TEXT="My title" FPS=25):' \
-	'  TITLE        name of score and film: scores/TITLE.mscz -> TITLE.mkv   [$(TITLE)]' \
-	'  SONG         a song of yours, any audio file, instead of a score; needs a TITLE of its own' \
-	'  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$(GENERATOR)]' \
-	'  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$(RESOLUTION)]' \
-	'  FPS          frames a second: 30, 25, 30000/1001 ...   [$(FPS)]' \
-	'  SEED         another seed, another film   [$(SEED)]' \
-	'  CLASSES      what may appear, names or numbers: CLASSES="mushroom castle"   [drawn by SEED]' \
-	'  WEIGHTS      folder with BigGAN weights   [cache, else download]' \
-	'  GAN_FLAGS    more for visualize.py: GAN_FLAGS="--jitter 0.8 --depth 0.7"' \
-	'  MIX          mix table   [$(MIX)]' \
-	'  OVERWRITE    1: start over where an interrupted drawing had other settings' \
-	'  TITLE_TEXT   words of the title card; empty for none   [$$TITLE]' \
-	'  FONT         font family of the title card' \
-	'  WIDTH HEIGHT size of the film   [$(WIDTH) $(HEIGHT)]' \
-	'  INTRO OUTRO  seconds of slow opening, and of back and forth at the end; 0 for none   [$(INTRO) $(OUTRO)]' \
-	'  LOOK         none, vintage, noir or dream   [$(LOOK)]' \
-	'  PULSE        0..1, how far the picture jumps on each beat   [$(PULSE)]' \
-	'  ENCODER      of the film: h264, hevc, h264_nvenc, h264_videotoolbox ...   [$(ENCODER)]' \
-	'  SYSTEM_DEPS  check: never install programs, only say which are missing   [$(SYSTEM_DEPS)]' \
-	'  FFMPEG FFPROBE SOX MUSESCORE   programs elsewhere than on PATH'
+	"  TITLE        name of score and film: scores/TITLE.mscz -> TITLE.mkv   [$$TITLE]" \
+	"  SONG         a song of yours, any audio file, instead of a score; needs a TITLE of its own" \
+	"  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$$GENERATOR; demo: pocket]" \
+	"  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$$RESOLUTION]" \
+	"  FPS          frames a second: 30, 25, 30000/1001 ...   [$$FPS]" \
+	"  SEED         another seed, another film   [$${SEED:-from the song}]" \
+	"  CLASSES      what may appear, names or numbers: CLASSES=\"mushroom 'grand piano'\"   [$${CLASSES:-drawn by SEED}]" \
+	"  WEIGHTS      folder with BigGAN weights   [$${WEIGHTS:-cache, else download}]" \
+	"  GAN_FLAGS    more for visualize.py, read by the shell: GAN_FLAGS=\"--jitter 0.8 --depth 0.7\"" \
+	"  MIX          mix table   [$$MIX_TABLE]" \
+	"  OVERWRITE    1: start over where an interrupted drawing had other settings" \
+	"  TITLE_TEXT   words of the title card; empty for none   [$$TITLE_TEXT]" \
+	"  FONT         font family of the title card" \
+	"  WIDTH HEIGHT size of the film   [$$WIDTH $$HEIGHT]" \
+	"  INTRO OUTRO  seconds of slow opening, and of back and forth at the end; 0 for none   [$$INTRO $$OUTRO]" \
+	"  LOOK         none, vintage, noir or dream   [$$LOOK]" \
+	"  PULSE        0..1, how far the picture jumps on each beat   [$$PULSE]" \
+	"  ENCODER      of the film: h264 or hevc, or this machine's own, such as $(hardware)   [$$ENCODER]" \
+	$(if $(installer),"  SYSTEM_DEPS  check: never install programs$(,) only say which are missing   [$$SYSTEM_DEPS]") \
+	$(if $(filter .venv,$(ENV)),"  TORCH_INDEX  where set-up takes torch from$(,) instead of PyPI: an index or a folder") \
+	"  FFMPEG FFPROBE SOX MUSESCORE   programs elsewhere than on PATH"
 
 # Sound first: it takes seconds, and what is wrong with a part or a motion shows before the drawing.
 demo: checked audio gan build ## the whole film with the embedded generator: runs anywhere
@@ -138,7 +173,7 @@ gan: checked media/$(TITLE).mp4 ## draw the square video of the unaltered song (
 
 storyboard: media/$(TITLE)-storyboard.png ## what a drawing would look like, and how long it would take
 
-audio: media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav ## mix the parts, without (Dry) and with (Wet) 8D and reverb
+audio: $(MIXES) ## mix the parts, without (Dry) and with (Wet) 8D and reverb
 
 video: media/$(TITLE)-1080p.mkv merge ## mirror, widen, title and scale the square video, then merge
 
@@ -148,11 +183,21 @@ build: audio video ## audio and video, on the square video that is there
 
 amerge: audio merge ## audio and merge: after a change that only touches the sound
 
-weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
-	$(PY) -m musicvideo weights --resolution $(RESOLUTION)
+strip: media/$(TITLE)-strip.jpg ## the film at a glance: frames at even times, on one page
 
-test: $(READY) ## run the tests
-	$(PY) -m pytest
+weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
+	@$(PY) -m musicvideo weights --resolution="$$RESOLUTION"
+
+lint: $(READY) ## check style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests
+	$(PY) -m pytest -n 2 --dist loadfile
+
+test-fast: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the tests for before each commit: a minute
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 
 bench: $(READY) ## measure speed, beside what there was before (some minutes each)
 	$(PY) -m benchmarks.biggan
@@ -164,7 +209,7 @@ clean: ## delete every intermediate file (everything in media/, the square video
 	find media -mindepth 1 ! -name .gitkeep -delete
 
 distclean: clean ## delete the film and the Python environment as well
-	rm -rf $(TITLE).mkv $(TITLE).mp4 .venv *.egg-info .pytest_cache
+	rm -rf $(TITLE).mkv $(TITLE).mp4 .venv build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 FORCE:
 
@@ -173,11 +218,17 @@ remember = cat > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@;
 
 # -- scores/ or a song -> media/ -----------------------------------------------------------------------------
 
-media/%.wav media/%.mid: scores/%.mscz | $(READY)
-	$(PY) -m musicvideo score $<
+# What `video` and `audio` would refuse is refused before hours of drawing, and before anything else is made.
+first := $(if $(filter gan demo,$(MAKECMDGOALS)),checked)
+checked: | $(READY)
+	@$(PY) -m musicvideo check $(FILM) -- "$$MIX_TABLE" $(TITLE)
+
+# Which exports are missing or old is for Python to see: a score's parts are files that make does not know.
+media/%.wav media/%.mid: scores/%.mscz FORCE | $(READY) $(first)
+	@$(PY) -m musicvideo score $(only_say) $<
 
 ifneq ($(SONG),)
-media/$(TITLE).wav: FORCE | $(READY)
+media/$(TITLE).wav: FORCE | $(READY) $(first)
 	@$(PY) -m musicvideo song -- "$$SONG" $@
 else ifeq ($(SCORES),)
 media/$(TITLE).wav:
@@ -186,59 +237,61 @@ endif
 
 # -- song -> square video ------------------------------------------------------------------------------------
 
-DRAW = $(PY) visualize.py --song $< --generator $(GENERATOR) --resolution $(RESOLUTION) --fps $(FPS) --seed $(SEED) \
-	$(if $(CLASSES),--classes $(CLASSES)) $(if $(WEIGHTS),--weights "$$WEIGHTS") $(GAN_FLAGS)
+DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$classes" && \
+	$(PY) visualize.py --song $< $${1+--classes} "$$@" --generator="$$GENERATOR" --resolution="$$RESOLUTION" \
+	$${FPS:+--fps="$$FPS"} $${SEED:+--seed="$$SEED"} $${WEIGHTS:+--weights="$$WEIGHTS"} $(GAN_FLAGS)
 
 # What draws remembers its settings, each for itself; `make build` needs none of them.
-export GAN_SETTINGS = $(GENERATOR) $(RESOLUTION) $(FPS) $(SEED) $(CLASSES) $(WEIGHTS) $(GAN_FLAGS)
-media/$(TITLE).gan media/$(TITLE).board: FORCE
-	@printf '%s\n' "$$GAN_SETTINGS" | { $(remember); }
+media/$(TITLE).gan media/$(TITLE).board: FORCE | $(first)
+	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$DRAW_FLAGS" | { $(remember); }
 
-media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board | $(READY)
-	$(DRAW) --storyboard $@
+# Embedded weights may change with this repository.
+WEIGHTS_HERE := $(wildcard musicvideo/assets/$(firstword $(GENERATOR))/*.safetensors)
 
-# What `video` and `audio` would refuse is refused before hours of drawing.
-checked: | $(READY)
-	@$(PY) -m musicvideo check "$$MIX_TABLE" $(TITLE) $(FILM)
+media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS_HERE) | $(READY)
+	@$(DRAW) --storyboard $@
 
 # It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
-media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan | $(READY) checked
-	$(DRAW) --output_file $@ $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
+media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan $(WEIGHTS_HERE) | $(READY) checked
+	@$(DRAW) --output_file $@ $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
 else
 media/$(TITLE).mp4:
 	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=pocket\`," \
 	"which needs no weights), with the same TITLE" >&2; exit 1
 endif
+ifneq ($(filter demo audio video merge build amerge,$(MAKECMDGOALS)),)
+media/$(TITLE).mp4: | $(MIXES)
+endif
 
 # -- parts -> mix ----------------------------------------------------------------------------------------------
 
-MIX ?= $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
-override MIX := $(if $(filter file default,$(origin MIX)),$(MIX),$(value MIX))
-export MIX_TABLE := $(MIX)
-
 # Which table it is and which parts it names is for mix.py to see, which leaves both mixes alone where nothing changed.
-media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: media/$(TITLE).wav $(SCORES:scores/%.mscz=media/%.mid) FORCE
+media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(if $(BY_HAND),$(wildcard media/$(TITLE).wav),media/$(TITLE).wav \
+	$(SCORES:scores/%.mscz=media/%.mid) FORCE)
 
-media/%-Wet.wav media/%-Dry.wav: | $(READY)
+media/%-Wet.wav media/%-Dry.wav: | $(READY) $(WITH_SOX)
 	@$(PY) mix.py "$$MIX_TABLE" --title $*
 
 # -- square video -> film --------------------------------------------------------------------------------------
 
-FILM = --width $(WIDTH) --height $(HEIGHT) --intro $(INTRO) --outro $(OUTRO) --title="$$TITLE_TEXT" --font="$$FONT" \
-	--look $(LOOK) --pulse $(PULSE) --codec $(ENCODER)
+FILM = --width="$$WIDTH" --height="$$HEIGHT" --intro="$$INTRO" --outro="$$OUTRO" --title="$$TITLE_TEXT" \
+	--font="$$FONT" --look="$$LOOK" --pulse="$$PULSE" --codec="$$ENCODER"
 
 # The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
-export FILM_SETTINGS = $(WIDTH) $(HEIGHT) $(INTRO) $(OUTRO) $(LOOK) $(PULSE) $(ENCODER) $(FONT) $(TITLE_TEXT)
 media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
-	@{ printf '%s\n' "$$FILM_SETTINGS"; wc -c < $<; } | { $(remember); }
+	@{ printf '%s\n' "$$WIDTH" "$$HEIGHT" "$$INTRO" "$$OUTRO" "$$LOOK" "$$PULSE" "$$ENCODER" "$$FONT" "$$TITLE_TEXT"; \
+	wc -c < $<; } | { $(remember); }
 
 media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
-	$(PY) -m musicvideo video $< media/$(TITLE)-Wet.wav $@ $(FILM) --song media/$(TITLE).wav
+	@$(PY) -m musicvideo video $(FILM) --song media/$(TITLE).wav $< media/$(TITLE)-Wet.wav $@
 
 # The name says what it is: `make Impassive.mp4` makes one for devices that do not take FLAC in Matroska.
 $(TITLE).mkv $(TITLE).mp4: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
 	@test ! media/$(TITLE).wav -nt media/$(TITLE).mp4 || echo "note: media/$(TITLE).mp4 was drawn from an earlier" \
 	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2
-	$(PY) -m musicvideo merge $^ $@ --intro $(INTRO) --title="$$TITLE_TEXT" \
+	@$(PY) -m musicvideo merge $^ $@ --intro="$$INTRO" --title="$$TITLE_TEXT" \
 	$(if $(SCORES),--score $(firstword $(SCORES)) --clock media/$(TITLE).mid)
+
+media/$(TITLE)-strip.jpg: $(TITLE).mkv | $(READY)
+	@$(PY) -m musicvideo strip $< $@

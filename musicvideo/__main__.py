@@ -12,26 +12,41 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from musicvideo import cli, errors, probe, system
+from musicvideo import cli, errors, files, system
 
-# Everything else is imported where it is used: `setup` runs before any package is installed.
+# Everything else is imported where it is used: `setup` runs before any package is installed, and a make that has
+# nothing to do should say so at once.
 
 
 def parser() -> argparse.ArgumentParser:
-    root = cli.Parser(prog="musicvideo", description=__doc__,
-                        formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = cli.Parser(prog="musicvideo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    setup = commands.add_parser("setup", help="install the programs that are missing")
-    setup.add_argument("--check", action="store_true", help="only say what is missing")
-    setup.add_argument("--packages", action="store_true", help="check Python packages instead")
+    setup = commands.add_parser("setup", help="install what is missing: programs, or Python packages of a checkout")
+    setup.add_argument("names", nargs="*", metavar="PROGRAM", help="only these programs, as `doctor` names them")
+    setup.add_argument("--check", action="store_true", help="install nothing, only say which programs are missing")
+    setup.add_argument("--environment", metavar="DIR", help="install the locked Python packages into this environment")
+    setup.add_argument("--torch-index", metavar="URL", default="", help="index or folder to take torch from")
+    setup.add_argument("--packages", action="store_true", help="check the Python packages of this environment")
 
     commands.add_parser("doctor", help="print which programs were found")
 
     score = commands.add_parser("score", help="export a score: parts, full mix, MIDI clock, into media/")
-    score.add_argument("score", help="a .mscz file")
+    score.add_argument("scores", nargs="+", metavar="SCORE", help="a .mscz file")
+    score.add_argument("--check", action="store_true", help="install no program that is missing")
+
+    # The Makefile's own.
+    claim = commands.add_parser("claim")
+    claim.add_argument("title")
+    claim.add_argument("process", type=int)
+    words = commands.add_parser("words")
+    words.add_argument("text")
 
     song = commands.add_parser("song", help="decode a song")
     song.add_argument("song", help="any audio file")
@@ -43,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("output", help="the picture, .mkv or .mp4")
     video.add_argument("--song", help="what the video was drawn from, for its beats")
 
-    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right, before hours of drawing")
+    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right")
     check.add_argument("table", help="mix table")
     check.add_argument("name", help="of the piece, for {title} in the table")
     for command in (video, check):
@@ -51,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
         command.add_argument("--title", default="", help="words of the title card")
         command.add_argument("--font", default="", help="font family of the title card")
-        command.add_argument("--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)")
+        command.add_argument("--outro", type=seconds, default=4.0,
+                             help="seconds of back and forth at the end (%(default)s)")
         command.add_argument("--mirror", default="",
                              help="pair: the whole square beside its mirror image; half: a kaleidoscope of its left half "
                                   "(default: pair for landscape films)")
@@ -93,12 +109,19 @@ def main() -> None:
     globals()[f"run_{arguments.command}"](**options)
 
 
-def run_setup(check: bool, packages: bool) -> None:
+def run_setup(names: list[str], check: bool, environment: str | None, torch_index: str, packages: bool) -> None:
+    from musicvideo.packages import install_packages, require_packages
+
+    unknown = set(names) - {need.name for need in system.NEEDS}
+    if unknown:
+        raise errors.MediaError(f"{', '.join(sorted(unknown))}: nothing the pipeline needs (see `musicvideo doctor`)")
     try:
-        if packages:
-            system.require_packages()
+        if environment:
+            install_packages(Path(environment), torch_index)
+        elif packages:
+            require_packages()
         else:
-            system.ensure(may_install=not check)
+            system.ensure(may_install=not check, names=names)
     except system.MissingProgram as error:
         raise errors.MediaError(str(error)) from None
 
@@ -107,11 +130,38 @@ def run_doctor() -> None:
     print(system.report())
 
 
-def run_score(score: str) -> None:
-    from musicvideo.sound import score as scores
+def run_claim(title: str, process: int) -> None:
+    Path("media").mkdir(exist_ok=True)
+    other = files.claim(Path("media", f".{title}.make"), process)
+    if other:
+        print(other)
 
-    for path in scores.export(score):
-        print(path)
+
+def run_words(text: str) -> None:
+    """Print the words of a text, quoted for a shell. A quote within a word, as in jack-o'-lantern, is a letter."""
+    quoted = re.findall(r"'([^']*)'(?!\S)|\"([^\"]*)\"(?!\S)|(\S+)", text)
+    print(shlex.join("".join(word) for word in quoted))
+
+
+def run_score(scores: list[str], check: bool) -> None:
+    from musicvideo.sound import score as exports
+
+    for score in scores:
+        if _exported(score):
+            continue
+        try:
+            system.ensure(may_install=not check, names=["musescore"])
+        except system.MissingProgram as error:
+            raise errors.MediaError(str(error)) from None
+        for path in exports.export(score):
+            print(path)
+
+
+def _exported(score: str) -> bool:
+    """Whether what `score` exports is there and newer than it; files exported by hand count."""
+    made = [Path("media", Path(score).stem + suffix) for suffix in (".mid", ".wav")]
+    when = files.require_file(score).stat().st_mtime
+    return all(path.exists() and path.stat().st_mtime > when for path in made)
 
 
 def run_song(song: str, output: str) -> None:
@@ -132,12 +182,16 @@ def run_check(table: str, name: str, intro: float, outro: float, **settings) -> 
 def run_video(video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, **options) -> None:
     from tqdm import tqdm
 
+    from musicvideo import probe
     from musicvideo.vision import film
-    from musicvideo.vision.onsets import onsets
 
-    if pulse and not song:
-        raise errors.MediaError("--pulse follows the beats of a song: give --song")
-    beats = onsets(song) if pulse else ()
+    beats: Sequence[float] = ()
+    if pulse:
+        from musicvideo.vision.onsets import onsets  # takes a second, and few films have a pulse
+
+        if not song:
+            raise errors.MediaError("--pulse follows the beats of a song: give --song")
+        beats = onsets(song)
 
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
     with tqdm(desc=output, bar_format=scale, delay=0.1, disable=None) as bar:
@@ -148,9 +202,12 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
         longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
 
     if longer >= 0.02:
-        meanwhile = ("whose last frame stands" if not outro else
-                     "which, shorter than the outro, all runs back and forth" if probe.probe(video).duration < outro else
-                     "whose end runs back and forth")
+        if not outro:
+            meanwhile = "whose last frame stands"
+        elif probe.probe(video).duration < outro:
+            meanwhile = "which, shorter than the outro, all runs back and forth"
+        else:
+            meanwhile = "whose end runs back and forth"
         print(f"{sound} is {longer:.2f} s longer than {video}, {meanwhile} meanwhile")
     elif longer <= -0.02:
         print(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", file=sys.stderr)
@@ -179,6 +236,11 @@ def run_weights(resolution: int) -> None:
     print(weights.fetch(resolution, notice=lambda line: print(line, file=sys.stderr)))
 
 
+def command() -> None:
+    """The console command `musicvideo`."""
+    cli.entry_point(main)
+
+
 if __name__ == "__main__":
     sys.argv[0] = "musicvideo"
-    cli.entry_point(main)
+    command()

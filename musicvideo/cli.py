@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from musicvideo import programs
+from musicvideo import __version__, programs
 from musicvideo.errors import MediaError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -26,10 +26,11 @@ REMEDIES = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a usage mistake in one line, with exit code 2; knows -v, which shows every external command."""
+    """Reports a usage mistake in one line, with exit code 2; knows --version, and -v, which shows external commands."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
+        self.add_argument("--version", action="version", version=f"musicvideo {__version__}")
         self.add_argument("-v", "--verbose", action=_Verbose, help="print each external command and how long it took")
 
     def error(self, message: str):

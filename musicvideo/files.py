@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -128,3 +129,31 @@ def flush(path: str | os.PathLike) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def claim(path: str | os.PathLike, process: int) -> int | None:
+    """Note in a file that a process works on something, unless another process that is alive does.
+
+    Returns:
+        The other process, or None.
+    """
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        owner = re.match(r"(\d{1,9}) (.*)", file.read())
+        if owner and int(owner[1]) != process and owner[2] == _beginning(int(owner[1])):
+            return int(owner[1])
+        file.truncate(0)
+        file.write(f"{process} {_beginning(process)}\n")
+    return None
+
+
+def _beginning(process: int) -> str | None:
+    """When a process began, in any notation, since numbers of processes are used again; None if it is gone."""
+    if not _runs(process):
+        return None
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:                                      # macOS has no /proc
+        ps = subprocess.run(["ps", "-o", "lstart=", "-p", str(process)], capture_output=True, text=True)
+        return ps.stdout.strip()

@@ -6,7 +6,7 @@ Standard library only: this runs before any package is installed.
 from __future__ import annotations
 
 import ctypes.util
-import importlib.metadata
+import fcntl
 import importlib.util
 import os
 import platform
@@ -14,24 +14,25 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 
 class MissingProgram(Exception):
-    """A program that is not on this machine, and the command that installs it."""
+    """Something that is not on this machine, and how to install it."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Something outside Python that the pipeline stands on."""
+    """Something outside Python packages that the pipeline needs."""
 
     name: str
     purpose: str
     executables: tuple[str, ...] = ()       # names on PATH, or absolute paths, best first
     variable: str | None = None             # environment variable that names the executable
     version_flag: str = "-version"
+    minimum: str = ""                       # oldest version that will do
     apt: tuple[str, ...] = ()
     brew: tuple[str, ...] = ()
     required: bool = True
@@ -43,12 +44,24 @@ class Need:
         return next(filter(None, map(shutil.which, candidates)), None)
 
     def version(self, path: str) -> str:
-        """The first version number it prints, or '?'."""
+        """The first version number on the first line that it prints, or '?'."""
         environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-        printed = subprocess.run([path, self.version_flag], capture_output=True, text=True, env=environment,
-                                 stdin=subprocess.DEVNULL, errors="replace")
-        found = re.search(r"\d+(\.\d+)+", printed.stdout + printed.stderr)
+        try:
+            printed = subprocess.run([path, self.version_flag], capture_output=True, text=True, env=environment,
+                                     stdin=subprocess.DEVNULL, errors="replace", timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            return "?"
+        lines = (printed.stdout + printed.stderr).strip().splitlines()
+        found = re.search(r"\d+(\.\d+)+", lines[0] if lines else "")
         return found.group() if found else "?"
+
+    def too_old(self, version: str) -> bool:
+        """Whether a version is known to be older than `minimum`; builds without a number are taken for new."""
+        return bool(self.minimum) and version not in ("", "?") and _numbers(version) < _numbers(self.minimum)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
 
 
 class PythonVenv(Need):
@@ -65,7 +78,7 @@ class PythonVenv(Need):
 class SharedLibrary(Need):
     """libsndfile: in soundfile's wheel on common machines, the system's own elsewhere."""
 
-    WHEELS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "x86_64"), ("Darwin", "arm64")}
+    WHEELS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 
     def path(self) -> str | None:
         glibc = platform.system() != "Linux" or platform.libc_ver()[0] == "glibc"
@@ -78,10 +91,10 @@ class SharedLibrary(Need):
 
 
 NEEDS = (
-    PythonVenv("python3-venv", "makes the Python environment in .venv", apt=("python3-venv",)),
-    Need("ffmpeg", "mixes sound, filters and encodes pictures", ("ffmpeg",), "FFMPEG",
+    PythonVenv("python", "runs everything, with venv", apt=("python3-venv",)),
+    Need("ffmpeg", "mixes sound, filters and encodes pictures", ("ffmpeg",), "FFMPEG", minimum="5.1",
          apt=("ffmpeg",), brew=("ffmpeg",)),
-    Need("ffprobe", "looks into media files (comes with ffmpeg)", ("ffprobe",), "FFPROBE",
+    Need("ffprobe", "looks into media files (comes with ffmpeg)", ("ffprobe",), "FFPROBE", minimum="5.1",
          apt=("ffmpeg",), brew=("ffmpeg",)),
     Need("sox", "tremolo and reverb", ("sox",), "SOX", "--version",
          apt=("sox", "libsox-fmt-base"), brew=("sox",)),
@@ -113,9 +126,9 @@ def find_program(name: str) -> str:
                          f"{name} is not installed: install it, or name it with {need.variable}=/path/to/{name}")
 
 
-def missing() -> list[Need]:
-    """What the pipeline needs and this machine lacks."""
-    return [need for need in NEEDS if not need.path()]
+def missing(names: Sequence[str] = ()) -> list[Need]:
+    """What of the needs called `names` (default: of all) this machine lacks."""
+    return [need for need in NEEDS if (not names or need.name in names) and not need.path()]
 
 
 def install_commands(needs: Sequence[Need]) -> list[list[str]]:
@@ -150,76 +163,69 @@ def install(needs: Sequence[Need]) -> None:
             raise MissingProgram(f"`{' '.join(command)}` failed ({result.returncode}); install {names} by hand")
 
 
-def ensure(may_install: bool) -> None:
-    """Make sure that everything needed is here.
+def ensure(may_install: bool, names: Sequence[str] = ()) -> None:
+    """Make sure that the needs called `names` (default: all) are on this machine.
 
     An optional program that cannot be installed is left out: the stage that calls for it will say so.
 
     Raises:
         MissingProgram: a required program is missing and may not, or could not, be installed.
     """
-    lacking = missing()
+    lacking = missing(names)
     if not lacking:
         return
     required = [need for need in lacking if need.required]
     if not may_install:
-        commands = " && ".join(map(" ".join, install_commands(lacking)))
-        names = ", ".join(need.name for need in lacking)
-        message = f"missing: {names}; install with: {commands}" if commands else f"missing: {names}"
+        message = remedy(lacking)
         if required:
             raise MissingProgram(message)
         print(message, file=sys.stderr)
         return
-    optional = [need for need in lacking if not need.required]
-    try:
-        install(lacking)
-    except MissingProgram as error:
-        if not optional:
-            raise
-        print(error, file=sys.stderr)
-        if required:
-            install(required)
+    with one_at_a_time("installing programs"):
+        lacking = missing(names)                # another make may have installed them meanwhile
+        required = [need for need in lacking if need.required]
+        try:
+            if lacking:
+                install(lacking)
+        except MissingProgram as error:
+            if len(required) == len(lacking):
+                raise
+            print(error, file=sys.stderr)
+            if required:
+                install(required)
 
 
-def require_packages() -> None:
-    """Check this Python environment against pyproject.toml, for one that somebody else set up (conda).
-
-    Raises:
-        MissingProgram: names what is not there.
-    """
-    try:
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-        from packaging.requirements import Requirement
-    except ImportError as error:
-        absent = [error.name]
-    else:
-        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
-        requirements = map(Requirement, project["dependencies"])
-        absent = [str(requirement) for requirement in requirements if not _satisfied(requirement)]
-    if absent:
-        raise MissingProgram(
-            f"the conda environment {os.environ.get('CONDA_DEFAULT_ENV')} lacks {', '.join(absent)}: run `conda env "
-            f"create -f environment.yml` and activate musicvideo, or deactivate conda and make builds .venv"
-        )
+def remedy(needs: Sequence[Need]) -> str:
+    """One line that says what is missing and how to install it here."""
+    commands = " && ".join(map(" ".join, install_commands(needs)))
+    names = ", ".join(need.name for need in needs)
+    return f"missing: {names}; install with: {commands}" if commands else f"missing: {names}"
 
 
-def _satisfied(requirement) -> bool:
-    if requirement.marker and not requirement.marker.evaluate():
-        return True
-    try:
-        return requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
-    except importlib.metadata.PackageNotFoundError:
-        return False
+@contextmanager
+def one_at_a_time(doing: str) -> Iterator[None]:
+    """Wait for another process of this user's that sets up from the same checkout."""
+    with open(__file__) as file:                  # any file of the checkout: a lock needs no file of its own
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another make that is {doing}", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def report() -> str:
-    """A table of what is here: name, version, path, purpose."""
-    rows = []
+    """A table of what is here (name, version, path, purpose), then what is wrong and how to mend it."""
+    rows, faults = [], []
     for need in NEEDS:
         path = need.path()
-        rows.append((need.name, need.version(path) if path else "", path or "MISSING", need.purpose))
+        version = need.version(path) if path else ""
+        rows.append((need.name, version, path or "MISSING", need.purpose))
+        if need.too_old(version):
+            faults.append(f"{need.name} {version} is too old: {need.minimum} or newer is needed; name another one with "
+                          f"{need.variable}=/path/to/it")
+    if missing():
+        faults.append(remedy(missing()))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]) for row in rows)
+    table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]) for row in rows]
+    return "\n".join([*table, *faults])

@@ -15,6 +15,18 @@ from musicvideo import cli, ffmpeg, probe, programs
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
+# Files whose tests render, export, train or install, left out by `make test-fast`; others mark single tests `slow`.
+SLOW = {
+    "test_biggan", "test_eightd", "test_film", "test_mixing", "test_package", "test_pipeline", "test_pocket_training",
+    "test_render", "test_score", "test_visualize",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
     """Run one of the project's commands with this Python, as a person would."""
@@ -35,8 +47,10 @@ def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code
 def read_frames(path, pixel_format="gray") -> np.ndarray:
     """Every decoded frame of a video: uint8 (frames, height, width), or (…, 3) for rgb24."""
     found = probe.probe(path)
-    raw = programs.run(["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
-                    doing=f"decoding {path}")
+    raw = programs.run(
+        ["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
+        doing=f"decoding {path}",
+    )
     depth = (3,) if pixel_format == "rgb24" else ()
     return np.frombuffer(raw, np.uint8).reshape(-1, found.height, found.width, *depth)
 

@@ -9,22 +9,29 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pyloudnorm
 import pytest
+import safetensors.numpy
 import soundfile
-import tiny_score
-from conftest import ROOT, make_media, read_frames
+from PIL import Image
 from scipy.signal import resample_poly
 
-from musicvideo import probe
+import musicvideo.__main__
+import tiny_score
+from conftest import ROOT, assert_one_line_error, make_media, read_frames
+from musicvideo import files, probe
 from musicvideo.vision import generators
 from musicvideo.vision.labels import resolve
+from musicvideo.vision.render import settings_of
 
-SMALL = ["RESOLUTION=64", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]
+RATE = 12                      # frames a second
+SMALL = ["RESOLUTION=32", f"FPS={RATE}", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]
 TINY = ["TITLE=Tiny", *SMALL]
 TABLE = """
 [panning]
@@ -49,15 +56,16 @@ PANNING = {"vibes": [
     {"effect": "straight", "m1": 1, "b1": 1, "m2": 2, "b2": 1, "ear_i": -0.9},
     {"effect": "straight", "m1": 2, "b1": 1, "m2": "end", "ear_i": 0.9},
 ]}
-
-
 def checkout(folder: Path) -> Path:
-    """A copy of what the pipeline is made of, that uses this test's Python environment."""
+    """A copy of what the pipeline consists of, set up with this test's Python environment."""
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "*.mkv", "*.mp4", "media", "scores", "tests"))
-    (folder / "media").mkdir()
-    (folder / "scores").mkdir()
+    for name in ("media", "scores", ".venv"):
+        (folder / name).mkdir()
     shutil.copy2(ROOT / "scores" / "song.mix.toml", folder / "scores")
-    (folder / ".venv").symlink_to(sys.prefix)
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    for name in ("programs", "sox", "packages"):
+        (folder / ".venv" / f".musicvideo-{name}").touch()
     return folder
 
 
@@ -71,10 +79,25 @@ def make(folder: Path, *arguments: str, code: int = 0) -> str:
     return result.stdout + result.stderr
 
 
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start make in a process group of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.Popen(["make", *arguments], cwd=folder, env=environment, start_new_session=True, text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_for(happened: Callable[[], object], process: subprocess.Popen) -> None:
+    """Wait until something has happened that a process does; it must not end before."""
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
 def times(folder: Path) -> dict[str, int]:
     """When each product was last written; what ends in a setting's name is not a product."""
-    files = [*folder.glob("*.mkv"), *folder.glob("media/[!.]*"), *folder.glob("media/parts/*/*")]
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in files if p.suffix in (".wav", ".mid", ".mp4", ".mkv")}
+    found = [*folder.glob("*.mkv"), *folder.glob("media/[!.]*"), *folder.glob("media/parts/*/*")]
+    products = [path for path in found if path.suffix in (".wav", ".mid", ".mp4", ".mkv")]
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in products}
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +117,24 @@ def built(tmp_path_factory):
 
 def test_film(built):
     film = probe.probe(built / "Tiny.mkv")
-    assert (film.width, film.height, film.frame_rate) == (320, 180, Fraction(30))
+    assert (film.width, film.height, film.frame_rate) == (320, 180, Fraction(RATE))
     wet = probe.probe(built / "media" / "Tiny-Wet.wav").duration
-    assert film.duration == pytest.approx(1 + wet, abs=1 / 30)
+    assert film.duration == pytest.approx(1 + wet, abs=1 / RATE)
     frames = read_frames(built / "Tiny.mkv").astype(float)
-    assert len(frames) == pytest.approx(30 * (1 + wet), abs=1)
-    untitled = frames[4 * 30 + 5:]
+    assert len(frames) == pytest.approx(RATE * (1 + wet), abs=1)
+    untitled = frames[4 * RATE + 5:]
     error = np.mean((untitled - untitled[:, :, ::-1]) ** 2)
     assert 10 * np.log10(255**2 / error) > 40                        # mirrored, but for codec noise on a tiny picture
-    assert frames[45:120].std() > 10                                 # and there is something to see,
-    assert np.abs(np.diff(frames[45:120], axis=0)).mean() > 0.05     # that moves
+    seen = frames[RATE * 3 // 2:RATE * 4]
+    assert seen.std() > 10                                           # and there is something to see,
+    assert np.abs(np.diff(seen, axis=0)).mean() > 0.05               # that moves
 
 
 def test_square_video_shows_the_whole_song(built):
     square, song = probe.probe(built / "media" / "Tiny.mp4"), probe.probe(built / "media" / "Tiny.wav")
-    assert (square.width, square.height, square.frame_rate) == (64, 64, Fraction(30))
+    assert (square.width, square.height, square.frame_rate) == (32, 32, Fraction(RATE))
     assert square.audio_codec
-    assert len(read_frames(built / "media" / "Tiny.mp4")) == pytest.approx(song.duration * 30, abs=1)
+    assert len(read_frames(built / "media" / "Tiny.mp4")) == pytest.approx(song.duration * RATE, abs=1)
 
 
 @pytest.mark.parametrize("mix", ["Dry", "Wet"])
@@ -122,7 +146,8 @@ def test_mix_is_loud_as_asked_and_unclipped(built, mix):
     assert pyloudnorm.Meter(rate).integrated_loudness(samples) == pytest.approx(-14, abs=0.5)
     upsampled = np.abs(resample_poly(samples, 4, 1, axis=0)).max()
     assert 20 * np.log10(upsampled) <= -1
-    longest = max(probe.probe(p).duration for p in (built / "media" / "parts").glob("*/*.wav") if p.stem in ("Vibes", "Marimba"))
+    parts = [*built.glob("media/parts/*/Vibes.wav"), *built.glob("media/parts/*/Marimba.wav")]
+    longest = max(probe.probe(part).duration for part in parts)
     assert info.duration == pytest.approx(longest + 2, abs=0.05)     # the tail is there
 
 
@@ -154,8 +179,6 @@ def test_second_make_does_nothing(built):
     printed = make(built, "gan", "build", *TINY, "GENERATOR=cppn")
     assert times(built) == before
     assert "python" not in printed
-
-
 def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
     def rebuilt(*goals):
         before = times(built)
@@ -164,61 +187,124 @@ def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
         return {name for name in after if after[name] != before.get(name)}
 
     (built / "scores" / "Tiny.panning.json").touch()
-    mixes = {"media/Tiny-Dry.wav", "media/Tiny-Wet.wav"}
-    assert rebuilt("build") == mixes | {"Tiny.mkv"}                  # the same length: the picture stays
     (built / "scores" / "Tiny-8d.mscz").touch()
-    layer = {f"media/parts/Tiny-8d/{part}.wav" for part in tiny_score.PARTS} | {"media/Tiny-8d.wav", "media/Tiny-8d.mid"}
-    assert rebuilt("amerge") == layer | mixes | {"Tiny.mkv"}
+    mixes = {"media/Tiny-Dry.wav", "media/Tiny-Wet.wav"}
+    layer = {"media/Tiny-8d.wav", "media/Tiny-8d.mid"}
+    layer |= {f"media/parts/Tiny-8d/{part}.wav" for part in tiny_score.PARTS}
+    assert rebuilt("build") == layer | mixes | {"Tiny.mkv"}          # the same length: the picture stays
     (built / "media" / "Tiny.mp4").touch()
-    assert rebuilt("build") == {"media/Tiny-1080p.mkv", "Tiny.mkv"}
     assert rebuilt("build", "TITLE_TEXT=Other words") == {"media/Tiny-1080p.mkv", "Tiny.mkv"}
     assert rebuilt("gan", "SEED=8") == {"media/Tiny.mp4"}
 
 
+def test_a_film_at_a_glance(built):
+    make(built, "strip", *TINY)
+    page = Image.open(built / "media" / "Tiny-strip.jpg")
+    assert page.width == 1600
+    assert page.height == pytest.approx(1600 * 9 / 16, abs=20)       # four by four, each 16:9
 def test_a_stage_killed_in_the_middle_leaves_no_file_that_looks_done(built):
-    film = built / "Tiny.mkv"
+    film, picture = built / "Tiny.mkv", built / "media" / "Tiny-1080p.mkv"
     old = film.read_bytes()
-    (built / "media" / "Tiny-1080p.mkv").unlink()
-    process = subprocess.Popen(["make", "build", *TINY, "WIDTH=3840", "HEIGHT=2160"], cwd=built, start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=4)
+    picture.unlink()
+    process = start(built, "build", *TINY, "WIDTH=3840", "HEIGHT=2160")
+    wait_for(lambda: list(built.glob("media/.Tiny-1080p.*partial*")), process)
     os.killpg(process.pid, 9)
     process.wait()
-    assert not (built / "media" / "Tiny-1080p.mkv").exists()
+    assert not picture.exists()
     assert film.read_bytes() == old
     make(built, "build", *TINY)
     assert probe.probe(film).width == 320
 
 
+def test_a_second_make_of_a_title_says_so(built):
+    """And disturbs neither the first one nor what is there; another title is free."""
+    process = start(built, "gan", *TINY, "GENERATOR=cppn", "RESOLUTION=64", "SEED=5")
+    try:
+        wait_for(lambda: list(built.glob("media/.Tiny.mp4*")) or list(built.glob("media/.*mp4*/*")), process)
+        before = times(built)
+        printed = make(built, "gan", "build", *TINY, "GENERATOR=cppn", "SEED=6", code=2)
+        assert f"another make (process {process.pid}) works on TITLE=Tiny" in printed
+        assert times(built).keys() == before.keys()
+        assert "no scores/Other.mscz" in make(built, "gan", "TITLE=Other", code=2)
+        make(built, "help", *TINY)
+    finally:
+        out, _ = process.communicate()
+    assert process.returncode == 0, out
+    assert settings_of(built / "media" / "Tiny.mp4")["seed"] == 5
+    assert settings_of(built / "media" / "Tiny.mp4")["resolution"] == 64
+
+
+def test_what_another_process_has_finished_stays_when_a_command_fails(built):
+    """make itself would delete a target that its failing command has changed."""
+    fails = built / "fails"
+    fails.write_text(f"#!/bin/sh\ncase $* in *visualize.py*) echo new > media/Tiny.mp4; exit 1;; esac\n"
+                     f'exec "{built}/.venv/bin/python" "$@"\n')
+    fails.chmod(0o755)
+    make(built, "gan", *TINY, "GENERATOR=cppn", "SEED=4", f"PY={fails}", code=2)
+    assert (built / "media" / "Tiny.mp4").read_text() == "new\n"
 def test_someone_elses_song(tmp_path):
-    """Any path: spaces, quotes, dollar signs, letters beyond ASCII."""
+    """Any path: spaces, quotes, dollar signs, letters beyond ASCII. MuseScore is not asked for."""
     folder = checkout(tmp_path / "project")
+    for name in ("programs", "sox"):
+        (folder / ".venv" / f".musicvideo-{name}").unlink()
     song = make_media(tmp_path / "Björk's \"$HOME\" #1 (live).mp3", "-f", "lavfi", "-i",
-                      "aevalsrc='0.3*sin(660*t)*sin(9*t)|0.3*sin(880*t)*sin(7*t)':d=3")
-    variables = [f"SONG={song}", "TITLE=My-Song_1", "GENERATOR=cppn", *SMALL]
-    make(folder, "gan", *variables)
-    make(folder, "build", *variables)
-    film = probe.probe(folder / "My-Song_1.mkv")
-    assert film.duration == pytest.approx(1 + probe.probe(folder / "media" / "My-Song_1-Wet.wav").duration, abs=1 / 30)
+                      "aevalsrc='0.3*sin(660*t)*sin(9*t)|0.3*sin(880*t)*sin(7*t)':d=2")
+    variables = [f"SONG={song}", "TITLE=My-Song_1", "GENERATOR=pocket", *SMALL, "FPS=5", "INTRO=0", "SEED=3",
+                 "CLASSES=mushroom 'spider web' jack-o'-lantern 7", "SYSTEM_DEPS=check", "MUSESCORE=/nowhere"]
+    assert "musescore" not in make(folder, "gan", "build", *variables)
+    film, square = probe.probe(folder / "My-Song_1.mkv"), folder / "media" / "My-Song_1.mp4"
+    assert film.duration == pytest.approx(probe.probe(folder / "media" / "My-Song_1-Wet.wav").duration, abs=1 / 5)
+    assert settings_of(square)["class_names"] == ["mushroom", "spider web", "jack o lantern", "wave"]
     before = times(folder)
     make(folder, "gan", "build", *variables)
     assert times(folder) == before
-    make_media(song, "-f", "lavfi", "-i", "sine=f=300:d=2")
+
+    # Embedded weights that changed are drawn with, though nothing else has changed.
+    weights = folder / "musicvideo" / "assets" / "pocket" / "model.safetensors"
+    safetensors.numpy.save_file(safetensors.numpy.load_file(weights), weights, metadata={"note": "other bytes"})
+    make(folder, "gan", *variables)
+    assert times(folder)["media/My-Song_1.mp4"] > before["media/My-Song_1.mp4"]
+    assert settings_of(square)["weights_sha256"] == files.sha256(weights)
+
+    make_media(song, "-f", "lavfi", "-i", "sine=f=300:d=1")
     make(folder, "gan", "build", *variables)
     after = times(folder)
     assert not [name for name in before if after[name] == before[name]]
-    assert probe.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(2, abs=0.1)
+    assert probe.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(1, abs=0.1)
 
 
+def test_a_video_and_a_mix_made_by_hand_are_finished(empty):
+    """Without a score, without a song: what is there is used, and stays."""
+    mine = [make_media(empty / "media" / "X.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=12:d=2"),
+            make_media(empty / "media" / "X-Wet.wav", "-f", "lavfi", "-i", "sine=f=300:d=2:r=48000", "-ac", "2")]
+    before = [path.read_bytes() for path in mine]
+    make(empty, "video", "merge", "TITLE=X", *SMALL)
+    film = probe.probe(empty / "X.mkv")
+    assert (film.width, film.duration) == (320, pytest.approx(3, abs=1 / RATE))
+    (empty / "X.mkv").unlink()
+    make(empty, "build", "TITLE=X", *SMALL)
+    assert (empty / "X.mkv").exists()
+    assert [path.read_bytes() for path in mine] == before
+    assert not (empty / "media" / "X-Dry.wav").exists()
 def test_the_demo_draws_things_by_name(empty):
-    (drawing,) = [line for line in make(empty, "-n", "demo").splitlines() if "visualize.py" in line]
-    arguments = shlex.split(drawing)
-    assert arguments[arguments.index("--generator") + 1] == "pocket"
-    first = arguments.index("--classes") + 1
-    named = arguments[first:next(i for i in range(first, len(arguments)) if arguments[i].startswith("--"))]
+    printed = make(empty, "help", "GENERATOR=pocket")
+    named = shlex.split(re.search(r"^  CLASSES .* \[(.*)\]$", printed, re.MULTILINE)[1])
     assert named[0] == "mushroom"
     assert len(set(resolve(named, generators.labels("pocket")))) == 12
+    assert re.search(r"^GENERATOR := pocket$", make(empty, "demo", "-np"), re.MULTILINE)
+
+
+def test_no_variable_reaches_a_shell(empty):
+    """Each holds a command; none is run, whichever command gets it."""
+    make_media(empty / "media" / "Evil.wav", "-f", "lavfi", "-i", "sine=f=300:d=1")
+    film = "TITLE_TEXT FONT WIDTH HEIGHT INTRO OUTRO LOOK PULSE ENCODER MIX".split()
+    drawing = "GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS".split()
+    names = ["SONG", "OVERWRITE", *film, *drawing]
+    evil = {name: f"`touch pwned-{name}`$$(touch pwned-{name}-2)';touch pwned-{name}-3;'\"" for name in names}
+    for goal, given in (("gan", film), ("storyboard", drawing), ("help", names), ("weights", ["RESOLUTION"])):
+        make(empty, goal, "TITLE=Evil", *(f"{name}={evil[name]}" for name in given), code=0 if goal == "help" else 2)
+    make(empty, "gan", "TITLE=Evil2", f"SONG={evil['SONG']}", code=2)
+    assert not [path.name for path in empty.rglob("pwned*")]
 
 
 def test_settings_reach_the_scripts_as_they_were_given(empty):
@@ -232,16 +318,16 @@ def test_settings_reach_the_scripts_as_they_were_given(empty):
 
 
 @pytest.mark.parametrize("title", ["a b", "a/b", "../x", "a;b", "$(shell touch pwned)", "ä", ""])
-def test_titles_that_cannot_be(tmp_path, title):
-    folder = checkout(tmp_path / "project")
-    printed = make(folder, "audio", f"TITLE={title}", code=2)
+def test_titles_that_cannot_be(empty, title):
+    printed = make(empty, "audio", f"TITLE={title}", code=2)
     assert "letters, digits, - and _" in printed
-    assert not (folder / "pwned").exists()
+    assert not (empty / "pwned").exists()
 
 
 def test_make_says_what_is_wrong(tmp_path):
     folder = checkout(tmp_path / "project")
-    assert "no scores/Mine.mscz; write that score, or give a song with SONG=path" in make(folder, "gan", "TITLE=Mine", code=2)
+    said = make(folder, "gan", "TITLE=Mine", code=2)
+    assert "no scores/Mine.mscz; write that score, or give a song with SONG=path" in said
     assert "nowhere.mp3: no such file" in make(folder, "gan", "TITLE=Mine", "SONG=nowhere.mp3", code=2)
     (folder / "scores" / "Mine.mscz").write_text("no score")
     assert "Mine.mscz: is not a MuseScore score" in make(folder, "scores", "TITLE=Mine", code=2)
@@ -259,52 +345,69 @@ def empty(tmp_path_factory):
 
 @pytest.mark.parametrize("goal, setting, words", [
     ("gan", "LOOK=sepia", "LOOK=sepia: unknown (choose none, vintage"),
-    ("demo", "FONT=No Such Font", "FONT=No Such Font: is not installed"),
-    ("gan", "HEIGHT=0", "1920x0: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to 8192"),
-    ("demo", "WIDTH=wide", "--width: invalid int value: 'wide'"),
-    ("gan", "INTRO=-1", "--intro: -1 is not within 0..60 seconds"),
-    ("demo", "PULSE=2", "PULSE=2.0: is not within 0..1"),
-    ("gan", "ENCODER=h264_videotoolbox" if sys.platform != "darwin" else "ENCODER=h264_qsv", "choose another"),
     ("demo", "MIX=scores/wrong.mix.toml", "[parts.a]: unknown key 'gian', did you mean 'gain'?"),
 ])
 def test_what_the_film_would_refuse_is_refused_before_anything_is_made(empty, goal, setting, words):
     """Before even the song is looked at, which is not there."""
-    printed = make(empty, goal, "TITLE=Mine", "SONG=nowhere.mp3", "GENERATOR=cppn", setting, code=2)
+    printed = make(empty, goal, "-j2", "TITLE=Mine", "SONG=nowhere.mp3", "GENERATOR=cppn", setting, code=2)
     assert words in printed and "nowhere.mp3" not in printed
     assert len([line for line in printed.splitlines() if not line.startswith("make")]) == 1
-    assert not list(empty.glob("media/*.*"))
+    assert not list(empty.glob("media/Mine*"))
 
 
-def test_mixes_follow_the_table_and_its_parts_wherever_they_are(tmp_path):
-    """Another table by MIX, though its file is older; a part that is not in media/. Else the mixes stay as they are."""
+@pytest.mark.parametrize("option, value, words", [
+    ("--font", "No Such Font", "FONT=No Such Font: is not installed"),
+    ("--height", "0", "1920x0: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to 8192"),
+    ("--width", "wide", "--width: invalid int value: 'wide'"),
+    ("--intro", "-1", "--intro: -1 is not within 0..60 seconds"),
+    ("--pulse", "2", "PULSE=2.0: is not within 0..1"),
+    ("--codec", "h264_videotoolbox" if sys.platform != "darwin" else "h264_qsv", "choose another"),
+])
+def test_settings_of_the_film_are_checked(run_script, option, value, words):
+    code = 2 if option in ("--width", "--intro") else 1
+    result = run_script(musicvideo.__main__, "check", ROOT / "scores" / "song.mix.toml", "Mine", "--title", "Mine",
+                        f"{option}={value}")
+    assert_one_line_error(result, words, code=code)
+
+
+def test_the_demo_does_not_draw_while_a_part_is_wrong(tmp_path):
+    """Not even with make -j: what is wrong with the sound shows first. An empty MIX is the default."""
     folder = checkout(tmp_path / "project")
-    (folder / "stems").mkdir()
-    make_media(folder / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
-    make_media(folder / "media" / "Mine.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
-    for name, tail in (("Mine", 1), ("other", 2)):
-        (folder / "scores" / f"{name}.mix.toml").write_text(f'[parts.a]\nfile = "stems/a part.wav"\n[master]\ntail = {tail}\n')
-        os.utime(folder / "scores" / f"{name}.mix.toml", (0, 0))
-    wet = folder / "media" / "Mine-Wet.wav"
+    make_media(folder / "media" / "Mine.wav", "-f", "lavfi", "-i", "sine=f=300:d=1")
+    (folder / "scores" / "Mine.mix.toml").write_text('[parts.a]\nfile = "media/no.wav"\n')
+    assert "media/no.wav" in make(folder, "-j2", "demo", "TITLE=Mine", "MIX=", "GENERATOR=cppn", *SMALL, code=2)
+    assert not list(folder.glob("media/*.mp4"))
+def test_mixes_follow_the_table_and_its_parts_wherever_they_are(empty):
+    """Another table by MIX, though its file is older; a part that is not in media/. Else the mixes stay as they are."""
+    (empty / "stems").mkdir()
+    make_media(empty / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
+    make_media(empty / "media" / "Part.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
+    for name, tail in (("Part", 1), ("other", 2)):
+        table = empty / "scores" / f"{name}.mix.toml"
+        table.write_text(f'[parts.a]\nfile = "stems/a part.wav"\n[master]\ntail = {tail}\n')
+        os.utime(table, (0, 0))
+    wet = empty / "media" / "Part-Wet.wav"
 
     def mixed(*variables: str) -> bool:
         before = wet.stat().st_mtime_ns if wet.exists() else 0
-        make(folder, "audio", "TITLE=Mine", *variables)
+        make(empty, "audio", "TITLE=Part", *variables)
         return wet.stat().st_mtime_ns > before
 
     assert mixed() and not mixed()
     assert mixed("MIX=scores/other.mix.toml") and probe.probe(wet).duration == pytest.approx(4)
-    make_media(folder / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=5")
+    make_media(empty / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=5")
     assert mixed() and probe.probe(wet).duration == pytest.approx(6)
-
-
-def test_help_lists_every_target(tmp_path):
-    printed = make(checkout(tmp_path / "project"), "help")
-    targets = set(" ".join(re.findall(r"^\.PHONY:(.*)", (ROOT / "Makefile").read_text(), re.M)).split())
-    assert {"gan", "audio", "video", "merge", "build", "amerge"} < targets
+def test_help_lists_every_target(empty):
+    printed = make(empty, "help", "MIX=it's $HOME `x`.toml")
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    targets = set(" ".join(re.findall(r"^\.PHONY:(.*)", makefile, re.MULTILINE)).split())
+    assert {"gan", "audio", "video", "merge", "build", "amerge", "strip", "lint", "test-fast"} < targets
     for target in targets - {"help", "checked", "FORCE"}:
         assert f"make {target} " in printed, target
-    for variable in "TITLE SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS SYSTEM_DEPS".split():
+    for variable in "TITLE SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS SYSTEM_DEPS TORCH_INDEX".split():
         assert f"  {variable} " in printed
+    assert "[it's $HOME `x`.toml]" in printed
+    assert ("videotoolbox" in printed) == (sys.platform == "darwin")
 
 
 def test_clean(built):
