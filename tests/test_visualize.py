@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,11 +25,15 @@ from stub import Stub
 from musicvideo import files, probe, programs
 from musicvideo.cli import entry_point
 from musicvideo.errors import MediaError
-from musicvideo.vision import generators
+from musicvideo.vision import arguments, generators, job
+from musicvideo.vision import record as records
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.generators.weights import configuration
 from musicvideo.vision.latents import Trajectory
-from musicvideo.vision.render import SEGMENT_FRAMES, Work, settings_of
+from musicvideo.vision.record import read as settings_of
+from musicvideo.vision.segments import SEGMENT_FRAMES
+from musicvideo.vision.settings import RULES, Settings
+from musicvideo.vision.work import Work
 from tests.random_biggan import save
 
 SONG = GOLDEN / "arpeggio.flac"
@@ -37,29 +43,65 @@ PUBLISHED = {
     "truncation": 1, "smooth_factor": 20, "batch_size": 30, "use_previous_classes": 0, "use_previous_vectors": 0,
     "output_file": "output.mp4",
 }
+BASE = ("--generator", "cppn", "--duration", "1", "--resolution", "32")
+FIVE_SECONDS = ("--fps", "30", "--duration", "5")
+
+
+def visualize_here(*words) -> subprocess.CompletedProcess:
+    """Run visualize.py within this process, on these words and no others."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["visualize.py", *map(str, words)])
+        patch.delenv("MAKELEVEL", raising=False)
+        try:
+            entry_point(visualize.main)
+        except SystemExit as stop:
+            code = stop.code
+    printed = []
+    for stream in (out, err):
+        stream.flush()
+        printed.append(stream.buffer.getvalue().decode())
+    return subprocess.CompletedProcess(words, code, *printed)
+
+
+def door_run(*words, song=SONG) -> subprocess.CompletedProcess:
+    return visualize_here("--song", song, *BASE, "--fps", "10", *words)
+
+
+def use_stub(patch, generator=Stub) -> None:
+    patch.setattr(generators, "labels", lambda name: generator.labels)
+    patch.setattr(generators, "load", lambda name, resolution, **options: generator(resolution))
 
 
 @pytest.fixture
-def door(monkeypatch, tmp_path, capsys):
+def door(monkeypatch, tmp_path):
     """A function that runs visualize.py here and now, on a generator that costs nothing.
 
-    Returns its exit code, what it printed and the output's path.
+    Returns its exit code and what it printed.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(generators, "labels", lambda name: Stub.labels)
-    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Stub(resolution))
+    use_stub(monkeypatch)
+    return door_run
 
-    def run(*arguments, song=SONG):
-        monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(song), "--generator", "cppn", "--duration", "2",
-                                          "--resolution", "32", "--fps", "10", *map(str, arguments)])
-        try:
-            entry_point(visualize.main)
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
-    return run
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory):
+    """A folder with a video, a.mp4, that has its vectors beside it, f.npz."""
+    folder = tmp_path_factory.mktemp("drawn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_stub(patch)
+        result = door_run("--output_file", "a.mp4", "--save_vectors", "f.npz")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def drawn(door, drawn_once, tmp_path):
+    """`door`, in a folder of one's own that holds a.mp4 and f.npz already."""
+    shutil.copytree(drawn_once, tmp_path, dirs_exist_ok=True)
+    return door
 
 
 def same(one, other) -> bool:
@@ -70,21 +112,26 @@ def same(one, other) -> bool:
 
 
 def test_published_options_have_their_names_and_defaults():
-    args = vars(visualize.parse(visualize.parser(), ["--song", "x.wav"]))
-    assert {name: args[name] for name in PUBLISHED} == PUBLISHED
-    assert args["generator"] == "biggan"
+    settings = job.requested(arguments.given(visualize.parser(), ["--song", "x.wav"]))
+    assert {name: getattr(settings, name) for name in PUBLISHED} == PUBLISHED
+    assert settings.generator == "biggan"
+    printed = " ".join(visualize.parser().format_help().split())
+    for name in RULES:
+        assert f"--{name}" in printed
+    for sentence in ("(default biggan)", "(default 220)", "(default 0.25)", "make gan` draws 30 frames a second"):
+        assert sentence in printed
 
 
 def test_hyphens_do_as_well_as_underscores():
-    args = visualize.parse(visualize.parser(), ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file",
-                                                "my-song.mp4", "--classes", "well-known"])
-    assert (args.song, args.pitch_sensitivity, args.output_file) == ("a-b.wav", 250, "my-song.mp4")
-    assert args.classes == ["well-known"]
+    given = arguments.given(visualize.parser(), ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file",
+                                                 "my-song.mp4", "--classes", "well-known"])
+    assert given == {"song": "a-b.wav", "pitch_sensitivity": 250, "output_file": "my-song.mp4",
+                     "classes": ["well-known"]}
 
 
 @pytest.mark.parametrize("text, rate", [("30", "30"), ("29.97", "2997/100"), ("30000/1001", "30000/1001")])
 def test_frame_rates_are_numbers_or_fractions(text, rate):
-    assert str(visualize.parse(visualize.parser(), ["--song", "x", "--fps", text]).fps) == rate
+    assert str(arguments.given(visualize.parser(), ["--fps", text])["fps"]) == rate
 
 
 def test_help_shows_a_command_to_copy():
@@ -94,18 +141,14 @@ def test_help_shows_a_command_to_copy():
         in result.stdout
 
 
-def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
-                                      "--resolution", "32", "--frame_length", "1024"])
-    visualize.main()
+def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path):
+    visualize_here("--song", SONG, *BASE, "--frame_length", "1024")
     assert str(probe.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
 
 
 @pytest.mark.parametrize("arguments", [["--frame_length", "64"], ["--frame_length", "1322944", "--fps", "30"]])
-def test_the_finest_and_the_coarsest_analysis(door, tmp_path, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
-                                      "--resolution", "32", *arguments])
-    visualize.main()
+def test_the_finest_and_the_coarsest_analysis(door, tmp_path, arguments):
+    assert visualize_here("--song", SONG, *BASE, *arguments).returncode == 0
     assert abs(probe.probe(tmp_path / "output.mp4").duration - 1) < 0.05
 
 
@@ -123,16 +166,15 @@ def test_mappings_move_differently(door):
 
 def test_list_classes(door):
     listed = door("--list_classes", "19")
-    assert listed.stdout == "  19  colour 19\n"
+    assert listed.stdout == "  19  colour 19\n" and "1 of the 20 classes of cppn" in listed.stderr
     assert len(door("--list-classes").stdout.splitlines()) == 20
     assert_one_line_error(door("--list_classes", "kettle"), "kettle", code=2)
 
 
 @pytest.mark.parametrize("generator", generators.NAMES)
-def test_every_generator_lists_its_classes(generator, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--generator", generator, "--list_classes"])
-    visualize.main()
-    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
+def test_every_generator_lists_its_classes(generator):
+    listed = visualize_here("--generator", generator, "--list_classes").stdout
+    assert [line.split(maxsplit=1) for line in listed.splitlines()] == [
         [str(index), name] for index, name in enumerate(generators.labels(generator))
     ]
 
@@ -141,7 +183,7 @@ def test_video_is_as_long_as_the_song(door, tmp_path):
     assert door("--fps", "24000/1001").returncode == 0
     found = probe.probe(tmp_path / "output.mp4")
     assert (found.width, found.height, found.audio_codec) == (32, 32, "aac")
-    assert abs(found.duration - 2) < 1001 / 24000
+    assert abs(found.duration - 1) < 1001 / 24000
 
 
 @pytest.mark.parametrize("asked, given", [
@@ -165,35 +207,58 @@ def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
 
 def test_two_runs_of_the_real_command_are_the_same(tmp_path):
     for output in ("a.mp4", "b.mp4"):
-        result = command("visualize.py", "--song", SONG, "--generator", "cppn", "--fps", "25", "--classes", "mushroom",
-                         "bells", "--seed", "7", "--resolution", "64", "--duration", "4", "--output_file",
+        result = command("visualize.py", "--song", SONG, "--generator", "cppn", "--fps", "10", "--classes", "mushroom",
+                         "bells", "--seed", "7", "--resolution", "32", "--duration", "1", "--output_file",
                          tmp_path / output)
         assert result.returncode == 0, result.stderr
         assert "seed 7, classes: mushroom, bells" in result.stdout
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     frames = read_frames(tmp_path / "a.mp4")
-    assert frames.shape == (100, 64, 64)
+    assert frames.shape == (10, 32, 32)
     assert frames.std() > 10 and np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.1
 
 
-def test_a_video_that_is_there_is_not_made_again(door, tmp_path):
-    door("--output_file", "a.mp4", "--seed", "1")
+def test_a_video_that_is_there_is_not_made_again(drawn, tmp_path):
     first = (tmp_path / "a.mp4").stat()
-    again = door("--output_file", "a.mp4", "--seed", "1")
+    again = drawn("--output_file", "a.mp4")
     second = (tmp_path / "a.mp4").stat()
     assert "is this video already" in again.stdout
     assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns      # make takes it for new
-    door("--output_file", "a.mp4", "--seed", "2")
-    assert (tmp_path / "a.mp4").stat().st_ino != first.st_ino
 
 
-def test_a_seed_is_drawn_and_reported(door, tmp_path):
-    first = door("--output_file", "a.mp4")
-    seed = first.stdout.split()[1].rstrip(",")
-    door("--output_file", "b.mp4")
-    door("--output_file", "c.mp4", "--seed", seed)
-    assert same("a.mp4", "c.mp4")
-    assert not same("a.mp4", "b.mp4")
+def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatch):
+    before = (tmp_path / "a.mp4").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.delattr(generators, "load")                 # found before anything is loaded
+        refused = drawn("--output_file", "a.mp4", "--jitter", "0.9")
+        assert_one_line_error(refused, "a.mp4: is there already", "jitter 0.5 is now 0.9", "--overwrite")
+        (tmp_path / "holiday.mp4").write_bytes(b"precious")
+        assert_one_line_error(drawn("--output_file", "holiday.mp4"), "holiday.mp4", "no settings", "--overwrite")
+    assert (tmp_path / "a.mp4").read_bytes() == before and (tmp_path / "holiday.mp4").read_bytes() == b"precious"
+    for option in ("--overwrite", "--replace"):
+        assert drawn("--output_file", "a.mp4", "--jitter", "0.9", option).returncode == 0
+        assert settings_of("a.mp4")["jitter"] == 0.9
+        (tmp_path / "a.mp4").write_bytes(b"another")
+
+
+def test_make_replaces_a_video_that_is_out_of_date(drawn, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), *BASE, "--output_file", "a.mp4", "--seed", "1"])
+    monkeypatch.setenv("MAKELEVEL", "1")
+    visualize.main()
+    assert settings_of("a.mp4")["seed"] == 1
+
+
+def test_the_song_s_content_is_the_default_seed(drawn, tmp_path):
+    seed = int(files.sha256(SONG)[:8], 16)
+    shutil.copy(SONG, tmp_path / "renamed.flac")
+    again = drawn("--output_file", "b.mp4", song="renamed.flac")
+    assert f"seed {seed} (from the song's content), classes: " in again.stdout
+    assert same("a.mp4", "b.mp4")
+    explicit = drawn("--output_file", "c.mp4", "--seed", seed)
+    assert f"seed {seed}, classes: " in explicit.stdout and same("a.mp4", "c.mp4")
+    other = make_media(tmp_path / "other.flac", "-i", SONG, "-af", "volume=0.9")
+    drawn("--output_file", "d.mp4", song=other)
+    assert settings_of("d.mp4")["classes"] != settings_of("a.mp4")["classes"]
 
 
 def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
@@ -202,44 +267,46 @@ def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
     assert found == json.loads((tmp_path / "output.mp4.json").read_text())
     assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
     assert found["song_sha256"] == files.sha256(SONG)
+    assert found["computed_by"] == {"runs_on": "numpy"}
     assert set(found["versions"]) >= {"python", "torch", "numpy", "scipy", "librosa", "soxr", "llvmlite", "ffmpeg"}
     for name in ("openvino", "pytorch-pretrained-biggan"):
         assert (name in found["versions"]) == any(importlib.metadata.distributions(name=name))
 
 
 @pytest.mark.parametrize("earlier", ["a.mp4", "a.mp4.json"])
-def test_like_takes_all_settings_and_the_command_line_wins(door, earlier, monkeypatch):
+def test_like_takes_all_settings_and_the_command_line_wins(door, earlier):
     door("--output_file", "a.mp4", "--jitter", "0.8", "--num_classes", "4", "--crf", "10")
     made = settings_of("a.mp4")
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", earlier, "--output_file", "b.mp4"])
-    visualize.main()
+    again = visualize_here("--like", earlier, "--output_file", "b.mp4")
+    assert f"song {SONG}, named by {earlier}" in again.stdout
     assert settings_of("b.mp4") == made
     assert same("a.mp4", "b.mp4")
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", earlier, "--output_file", "c.mp4", "--jitter", "0",
-                                      "--classes", "3", "4"])
-    visualize.main()
+    visualize_here("--like", earlier, "--output_file", "c.mp4", "--jitter", "0", "--classes", "3", "4")
     again = settings_of("c.mp4")
     assert again["jitter"] == 0 and again["classes"] == [3, 4]
-    assert {name for name in made if made[name] != again[name]} == {"jitter", "classes", "class_names"}
+    assert {name for name in made if made[name] != again[name]} == {"jitter", "classes", "class_names", "path_sha256"}
 
 
-def test_vectors_are_saved_and_used(door):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
+def test_vectors_are_saved_and_used(drawn, monkeypatch):
     with np.load("f.npz") as file:
         assert {"noise_vectors", "class_vectors", "labels", "grid_rate", "params"} <= set(file)
         assert file["labels"].tolist() == settings_of("a.mp4")["class_names"]
         assert json.loads(str(file["params"]))["seed"] == settings_of("a.mp4")["seed"]
-    door("--output_file", "b.mp4", "--vectors", "f.npz")
+    drawn("--output_file", "b.mp4", "--vectors", "f.npz")
     assert same("a.mp4", "b.mp4")
-    door("--output_file", "c.mp4", "--vectors", "f.npz", "--duration", "1")
-    np.testing.assert_array_equal(read_frames("a.mp4")[:9] > 128, read_frames("c.mp4")[:9] > 128)
-    assert door("--output_file", "b2.mp4", "--like", "b.mp4").returncode == 0
+    drawn("--output_file", "c.mp4", "--vectors", "f.npz", "--duration", "0.5")
+    np.testing.assert_array_equal(read_frames("a.mp4")[:5] > 128, read_frames("c.mp4")[:5] > 128)
+    assert drawn("--output_file", "b2.mp4", "--like", "b.mp4").returncode == 0
     assert same("b.mp4", "b2.mp4")
-    assert_one_line_error(door("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"),
-                          "f.npz", "2.0 of 10.0")
-    assert_one_line_error(door("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--seed", "1")
-    assert_one_line_error(door("--output_file", "b2.mp4", "--like", "b.mp4"), "f.npz", "has changed")
+    noted = drawn("--output_file", "b3.mp4", "--vectors", "f.npz", "--seed", "5")
+    assert "--seed has no effect" in noted.stdout and same("b.mp4", "b3.mp4")
+    with monkeypatch.context() as patch:
+        patch.delattr(generators, "load")                 # found before anything is loaded
+        assert_one_line_error(drawn("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"),
+                              "f.npz", "1.0 of 10.0")
+    assert_one_line_error(drawn("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
+    drawn("--output_file", "a2.mp4", "--save_vectors", "f.npz", "--seed", "1")
+    assert "f.npz: has changed" in drawn("--output_file", "b4.mp4", "--like", "b.mp4").stderr
 
 
 def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(door):
@@ -249,7 +316,7 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     door("--output_file", "v.mp4", "--vectors", "a.npz")
 
     def like(video, *arguments):
-        result = door("--like", video, "--output_file", "out.mp4", *arguments)
+        result = door("--like", video, "--output_file", "out.mp4", "--overwrite", *arguments)
         assert result.returncode == 0, result.stderr
         return settings_of("out.mp4")
 
@@ -273,44 +340,35 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     assert not same("out.mp4", "a.mp4")
 
 
-def test_like_says_that_the_song_has_changed(door, tmp_path, monkeypatch):
-    song = make_media(tmp_path / "song.wav", "-i", SONG)
+def test_like_says_that_the_song_has_changed(door, tmp_path):
+    song = make_media(tmp_path / "song.wav", "-t", "1", "-i", SONG)
     door("--output_file", "a.mp4", song=song)
-    make_media(song, "-y", "-i", SONG, "-af", "volume=0.5")
+    make_media(song, "-y", "-t", "1", "-i", SONG, "-af", "volume=0.5")
     assert door("--like", "a.mp4", "--output_file", "b.mp4", song=song).returncode == 0
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", "a.mp4", "--output_file", "c.mp4"])
-    with pytest.raises(MediaError, match="song.wav: has changed since a.mp4 was made of it"):
-        visualize.main()
+    result = visualize_here("--like", "a.mp4", "--output_file", "c.mp4")
+    assert_one_line_error(result, "song.wav: has changed since a.mp4 was made of it")
 
 
 def test_like_says_that_the_weights_have_changed(door, monkeypatch):
-    monkeypatch.setattr(visualize, "weights_checksum", lambda args: "1")
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments: "1")
     door("--output_file", "a.mp4")
-    monkeypatch.setattr(visualize, "weights_checksum", lambda args: "2")
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments: "2")
     assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
     assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
-def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path, capsys, monkeypatch):
+def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path):
     model, weights = BigGAN(configuration(128)), tmp_path / "weights"       # it draws nothing to be looked at
     save(model, weights)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["visualize.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            entry_point(visualize.main)
-            sys.exit(0)
-        return subprocess.CompletedProcess(arguments, stop.value.code, *capsys.readouterr())
-
-    first = run("--song", SONG, "--duration", "0.3", "--fps", "5", "--generator", "biggan", "--resolution", "128",
-                "--weights", weights, "--device", "cpu", "--output_file", tmp_path / "a.mp4")
+    first = visualize_here("--song", SONG, "--duration", "0.3", "--fps", "5", "--generator", "biggan", "--resolution",
+                           "128", "--weights", weights, "--device", "cpu", "--output_file", tmp_path / "a.mp4")
     assert first.returncode == 0, first.stderr
     made = settings_of(tmp_path / "a.mp4")
     assert made["weights_sha256"] == files.sha256(weights / "pytorch_model.bin")
     assert made == settings_of(tmp_path / "a.mp4.json")
     model.generator.conv_to_rgb.bias.data += 0.5
     save(model, weights)
-    again = run("--like", tmp_path / "a.mp4", "--output_file", tmp_path / "b.mp4")
+    again = visualize_here("--like", tmp_path / "a.mp4", "--output_file", tmp_path / "b.mp4")
     assert_one_line_error(again, str(weights), "other weights", "a.mp4")
     assert not (tmp_path / "b.mp4").exists()
 
@@ -330,34 +388,33 @@ def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path
                           "num_classes", "4", "3", code=2)
 
 
-def test_vectors_bring_their_own_rate(door, tmp_path, monkeypatch):
+def test_vectors_bring_their_own_rate(door, tmp_path):
     door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--frame_length", "1408")
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "2",
-                                      "--resolution", "32", "--vectors", "f.npz"])
-    visualize.main()
+    visualize_here("--song", SONG, *BASE, "--vectors", "f.npz")
     assert probe.probe(tmp_path / "output.mp4").frame_rate == Fraction(22050, 1408)
 
 
-def test_vectors_and_a_song_that_does_not_say_how_long_it_is(door, tmp_path):
+def test_vectors_and_a_song_that_does_not_say_how_long_it_is(drawn, tmp_path):
     """The mp3 seems to last longer than it does, as it begins quietly; the FLAC says nothing."""
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
-    guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", "aevalsrc='0.5*random(0)*gt(t,1)':d=2", "-q:a", "0",
-                         "-write_xing", "0")
-    assert probe.probe(guessed).duration > 2.5
+    guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", "aevalsrc='0.5*random(0)*gt(t,0.5)':d=1",
+                         "-q:a", "0", "-write_xing", "0")
+    assert probe.probe(guessed).duration > 1.5
     unknown = tmp_path / "unknown.flac"
-    subprocess.run(f"{programs.program('ffmpeg')} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
-    for song in (guessed, unknown):
-        result = door("--vectors", "f.npz", "--output_file", "b.mp4", song=song)
+    subprocess.run(f"{programs.program('ffmpeg')} -v error -t 1 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True,
+                   check=True)
+    for song, output in ((guessed, "b.mp4"), (unknown, "c.mp4")):
+        result = drawn("--vectors", "f.npz", "--output_file", output, song=song)
         assert result.returncode == 0, result.stderr
-        assert probe.probe("b.mp4").duration == pytest.approx(2, abs=0.11)
+        assert probe.probe(output).duration == pytest.approx(1, abs=0.11)
 
 
 def test_a_song_written_to_a_pipe(door, tmp_path):
     piped = tmp_path / "piped.wav"
-    subprocess.run(f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 1.5 2>/dev/null | cat > {piped}", shell=True, check=True)
+    subprocess.run(f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 0.7 2>/dev/null | cat > {piped}", shell=True,
+                   check=True)
     result = door(song=piped)
     assert result.returncode == 0, result.stderr
-    assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(1.5, abs=0.01)
+    assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(0.7, abs=0.01)
 
 
 def test_vectors_of_another_generator_are_refused(door, tmp_path):
