@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from conftest import ROOT, command, make_media, read_frames
@@ -19,12 +24,14 @@ from PIL import Image
 from stub import Stub, drifting, flashing
 
 from musicvideo import probe, programs
-from musicvideo.errors import MediaError
+from musicvideo.errors import DiskFull, MediaError
 from musicvideo.vision import codecs
-from musicvideo.vision import render as rendering
-from musicvideo.vision.render import (
-    QUALITIES, SEGMENT_FRAMES, Work, draw, draw_frames, encoding, frame_count, render, segments, settings_of,
-)  # fmt: skip
+from musicvideo.vision.containers import Soundtrack, encoding, soundtrack
+from musicvideo.vision.record import read as settings_of
+from musicvideo.vision.render import draw, draw_frames, render, render_segments
+from musicvideo.vision.segments import SEGMENT_FRAMES, frame_count, segments
+from musicvideo.vision.settings import QUALITIES
+from musicvideo.vision.work import Work
 
 CD = 44100
 RATES = ["30", "25", "30000/1001", "11025/256", "2997/125"]
@@ -32,8 +39,8 @@ RATES = ["30", "25", "30000/1001", "11025/256", "2997/125"]
 
 @pytest.fixture(scope="session")
 def song(tmp_path_factory):
-    """Twenty-two seconds of tone."""
-    return make_media(tmp_path_factory.mktemp("song") / "tone.wav", "-f", "lavfi", "-i", "sine=440:d=22:r=44100")
+    """Twelve seconds of tone."""
+    return make_media(tmp_path_factory.mktemp("song") / "tone.wav", "-f", "lavfi", "-i", "sine=440:d=12:r=44100")
 
 
 def make(song, output, path=None, *, generator=None, settings=None, overwrite=False, batch_size=30, every=1,
@@ -41,9 +48,10 @@ def make(song, output, path=None, *, generator=None, settings=None, overwrite=Fa
     """Render a path and return the video's path."""
     generator = generator or Stub()
     how = encoding(output, **{"fps": Fraction(30), "size": generator.resolution, **options})
+    sound = song if isinstance(song, Soundtrack) else soundtrack(song, output)
     work = Work(output)
     with work.open(settings or {"seed": 7}, overwrite=overwrite):
-        render(generator, path or drifting(2), song, work, encoding=how, batch_size=batch_size, every=every)
+        render(generator, path or drifting(2), sound, work, encoding=how, batch_size=batch_size, every=every)
     return Path(output)
 
 
@@ -75,12 +83,12 @@ def samples(file, rate=CD) -> np.ndarray:
 @pytest.mark.parametrize("rate", RATES)
 def test_frame_n_is_shown_at_exactly_n_over_fps_across_segments(song, tmp_path, rate):
     fps = Fraction(rate)
-    video = make(song, tmp_path / "a.mp4", drifting(20), fps=fps)
+    video = make(song, tmp_path / "a.mp4", drifting(5.5), fps=fps)
     ticks, tick = packets(video)
-    assert len(ticks) == frame_count(20, fps) > SEGMENT_FRAMES
+    assert len(ticks) == frame_count(5.5, fps) > 2 * SEGMENT_FRAMES
     assert [n * tick for n in ticks] == [n / fps for n in range(len(ticks))]
     assert Fraction(stream(video, "r_frame_rate")["r_frame_rate"]) == fps
-    assert abs(probe.probe(video).duration - 20) <= 1 / fps
+    assert abs(probe.probe(video).duration - 5.5) <= 1 / fps
 
 
 @pytest.mark.parametrize("duration", [0.01, 1, 1.009, 7.77, 8, 8.001])
@@ -98,7 +106,7 @@ def test_segments_are_whole_and_of_fixed_length():
 
 
 def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
-    hour, rate, fps = 3600, 8000, Fraction(8000, 1001)
+    hour, rate, fps = 3600, 8000, Fraction(4000, 1001)
     moments = np.array([1, 61.25, 1800.5, 3000.1, 3590.9])
     clicks = np.zeros(hour * rate, np.int16)
     for moment in moments:
@@ -149,6 +157,9 @@ def test_sound_of_a_film_that_begins_late_begins_with_the_picture(tmp_path):
 # -- Interruptions ------------------------------------------------------------------------------------------
 
 
+FIVE = drifting(5)                     # 150 frames, so two whole segments and a half
+
+
 class Fails(Stub):
     """Fails from a moment on; the moment is in the third number of the noise."""
 
@@ -168,14 +179,19 @@ class Interrupted(Fails):
     error = KeyboardInterrupt()
 
 
+@pytest.fixture(scope="module")
+def undisturbed(song, tmp_path_factory):
+    """The video of `FIVE`, made in one go."""
+    return make(song, tmp_path_factory.mktemp("undisturbed") / "a.mp4", FIVE)
+
+
 @pytest.mark.parametrize("failing", [Fails, Interrupted])
-def test_a_run_that_stopped_goes_on_at_the_last_whole_segment(song, tmp_path, failing):
-    undisturbed = make(song, tmp_path / "undisturbed.mp4", drifting(20))
+def test_a_run_that_stopped_goes_on_at_the_last_whole_segment(song, undisturbed, tmp_path, failing):
     stopped = tmp_path / "stopped.mp4"
     with pytest.raises(type(failing.error)):
-        make(song, stopped, drifting(20), generator=failing(at=13))
+        make(song, stopped, FIVE, generator=failing(at=3.5))
     assert not stopped.exists()
-    assert len(list(Work(stopped).folder.glob("*.nut"))) == 1
+    assert len(Work(stopped).segments()) == 1
 
     drawn = []
 
@@ -184,73 +200,68 @@ def test_a_run_that_stopped_goes_on_at_the_last_whole_segment(song, tmp_path, fa
             drawn.append(len(noise))
             return super().frames(noise, classes)
 
-    make(song, stopped, drifting(20), generator=Counts())
-    assert sum(drawn) == 600 - SEGMENT_FRAMES
+    make(song, stopped, FIVE, generator=Counts())
+    assert sum(drawn) == 150 - SEGMENT_FRAMES
     assert stopped.read_bytes() == undisturbed.read_bytes()
     assert not Work(stopped).folder.exists()
 
 
-def test_a_run_killed_in_mid_segment_gives_the_same_video(song, tmp_path, monkeypatch):
+def test_a_run_killed_in_mid_segment_gives_the_same_video(song, undisturbed, tmp_path):
     script = """
 import sys, time
-from test_render import make, drifting, Stub
-class Slow(Stub):
+from test_render import FIVE, make, Stub
+class Stalls(Stub):
     def frames(self, noise, classes):
-        time.sleep(0.05)
+        if noise[:, 2].max() > 3:                 # in the second segment
+            time.sleep(600)
         return super().frames(noise, classes)
-make(sys.argv[1], sys.argv[2], drifting(20), generator=Slow(), batch_size=6)
+make(sys.argv[1], sys.argv[2], FIVE, generator=Stalls(), batch_size=6)
 """
     output = tmp_path / "killed.mp4"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     work, deadline = Work(output), time.monotonic() + 120
     with subprocess.Popen([sys.executable, "-c", script, song, output], env=environment) as process:
         try:
-            while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
+            while not (work.segments() and list(work.folder.glob(".*.nut"))):      # the second is on its way
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.01)
             with pytest.raises(MediaError, match="another run"):
-                make(song, output, drifting(20))
+                make(song, output, FIVE)
         finally:
             process.send_signal(signal.SIGKILL)
-    kept = work.segment(0).stat().st_mtime_ns
-    assert not output.exists() and not work.segment(1).exists()
-
-    joined = []
-    monkeypatch.setattr(rendering, "join", lambda parts, *rest, join=rendering.join, **options: (
-        joined.append(parts[0].stat().st_mtime_ns), join(parts, *rest, **options)))
-    make(song, output, drifting(20))
-    assert joined == [kept]
-    np.testing.assert_array_equal(read_frames(output), read_frames(make(song, tmp_path / "b.mp4", drifting(20))))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.mp4", "b.mp4.json", "killed.mp4", "killed.mp4.json"]
+    assert not output.exists() and len(work.segments()) == 1
+    make(song, output, FIVE)
+    assert output.read_bytes() == undisturbed.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.mp4", "killed.mp4.json"]
 
 
 def test_other_settings_start_over_only_when_told_to(song, tmp_path):
     output = tmp_path / "a.mp4"
     with pytest.raises(RuntimeError):
-        make(song, output, drifting(20), generator=Fails(at=9), settings={"seed": 7, "jitter": 0.5})
+        make(song, output, FIVE, generator=Fails(at=3.5), settings={"seed": 7, "jitter": 0.5})
     with pytest.raises(MediaError, match="jitter 0.5 is now 0.6.*--overwrite"):
-        make(song, output, drifting(20), settings={"seed": 7, "jitter": 0.6})
-    assert Work(output).unfinished() == {"seed": 7, "jitter": 0.5}
-    make(song, output, drifting(20), settings={"seed": 7, "jitter": 0.6}, overwrite=True)
+        make(song, output, FIVE, settings={"seed": 7, "jitter": 0.6})
+    assert Work(output).segments() and Work(output).record() == {"seed": 7, "jitter": 0.5}
+    make(song, output, FIVE, settings={"seed": 7, "jitter": 0.6}, overwrite=True)
     assert settings_of(output) == {"seed": 7, "jitter": 0.6}
 
 
-def test_a_segment_cut_off_by_a_power_failure_is_made_again(song, tmp_path):
+def test_a_segment_that_lost_its_bytes_is_made_again(song, undisturbed, tmp_path):
     output = tmp_path / "a.mp4"
     with pytest.raises(RuntimeError):
-        make(song, output, drifting(20), generator=Fails(at=17))
-    first, second = Work(output).segment(0), Work(output).segment(1)
+        make(song, output, FIVE, generator=Fails(at=4.5))
+    first, second = Work(output).segments()
     os.truncate(first, 0)
     os.truncate(second, second.stat().st_size // 2)
-    make(song, output, drifting(20))
-    assert output.read_bytes() == make(song, tmp_path / "b.mp4", drifting(20)).read_bytes()
+    make(song, output, FIVE)
+    assert output.read_bytes() == undisturbed.read_bytes()
 
 
 def test_a_failure_leaves_an_earlier_video_and_nothing_else(song, tmp_path):
     output = tmp_path / "a.mp4"
     output.write_bytes(b"precious")
     with pytest.raises(RuntimeError):
-        make(song, output, drifting(5), generator=Fails(at=1))
+        make(song, output, FIVE, generator=Fails(at=1))
     assert output.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [output]
 
@@ -260,61 +271,105 @@ def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(MediaError, match="codec: libx264 does not work .*64x64.*choose another"):
         patch.setitem(codecs.CODECS, "h264", broken)
         encoding("a.mp4", fps=Fraction(30), size=64)
-    how, work = encoding("a.mp4", fps=Fraction(30), size=64), Work(tmp_path / "a.mp4")
+    how, work, sound = encoding("a.mp4", fps=Fraction(30), size=64), Work(tmp_path / "a.mp4"), soundtrack(song, "a.mp4")
     monkeypatch.setitem(codecs.CODECS, "h264", broken)
     with pytest.raises(MediaError, match="encoding.*ffmpeg failed"), work.open({}):
-        render(Stub(), drifting(10), song, work, encoding=how)
+        render(Stub(), drifting(10), sound, work, encoding=how)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_hangs_is_ended(song, tmp_path, monkeypatch):
+    """This one takes a little of its input and then nothing more."""
+    output, sound = tmp_path / "a.mp4", soundtrack(song, "a.mp4")
+    how = encoding(output, fps=Fraction(30), size=256)
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\nhead -c 100000 > /dev/null\nexec sleep 1000\n")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("FFMPEG", str(fake))
+    monkeypatch.setattr(programs, "STALL", 1)
+    work = Work(output)
+    with pytest.raises(MediaError, match="encoding .*: ffmpeg hangs: it has taken nothing for 1 s"), work.open({}):
+        render(Stub(256), drifting(2), sound, work, encoding=how)
+    assert list(tmp_path.iterdir()) == [fake]
+
+
+def test_segments_of_two_releases_of_ffmpeg_make_one_video(song, tmp_path, monkeypatch):
+    """As after an upgrade in the middle: moviepy's own FFmpeg is another release than the system's."""
+    output = tmp_path / "a.mkv"
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
+        make(song, output, FIVE, generator=Fails(at=3.5))
+    assert len(Work(output).segments()) == 1
+    seen = read_frames(make(song, output, FIVE), "rgb24")
+    wanted = draw(Stub(), FIVE, np.arange(150) / 30)
+    assert seen.shape == wanted.shape and np.abs(seen.astype(int) - wanted).max() <= 12
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_the_video_has_reached_the_disk_before_its_segments_go(song, tmp_path):
+    script = "import sys; from test_render import make, drifting; make(sys.argv[1], sys.argv[2], drifting(2.5))"
+    output, log = tmp_path / "out.mp4", tmp_path / "calls.txt"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    traced = subprocess.run(
+        ["strace", "-f", "-y", "-s", "300", "-e", "trace=fsync,/rename.*,/unlink.*", "-o", log, sys.executable, "-c",
+         script, song, output], env=environment, capture_output=True, text=True)
+    if "ptrace" in traced.stderr and not output.exists():
+        pytest.skip("strace may not trace here")
+    assert traced.returncode == 0, traced.stderr
+    calls = [line.split(maxsplit=1)[1] for line in log.read_text().splitlines() if " = 0" in line]
+
+    def first(pattern: str, after: int = -1) -> int:
+        return next(n for n, call in enumerate(calls) if n > after and re.match(pattern, call))
+
+    folder = re.escape(str(tmp_path))
+    for whole, place in ((rf"{folder}/\.out\.mp4\.render/000000-\w+\.nut", rf"{folder}/\.out\.mp4\.render"),
+                         (rf"{folder}/out\.mp4", folder)):
+        renamed = first(rf'rename\w*\(.*, "{whole}"')
+        partial_file = re.search(r'"([^"]*\.partial\.\w+)"', calls[renamed])[1]
+        written = first(rf"fsync\(\d+<{re.escape(partial_file)}>\)")
+        kept = first(rf"fsync\(\d+<{place}>\)", after=renamed)
+        deleted = first(r'unlink\w*\(.*\.nut"')
+        assert written < renamed < kept < deleted
 
 
 # -- Side by side -------------------------------------------------------------------------------------------
 
 
-class Timed(programs.Feed):
-    """Notes how long the encoder takes."""
-
-    busy = latest = 0.0
-    niceness = ()
-
-    def write(self, data):
-        start = time.perf_counter()
-        super().write(data)
-        Timed.latest = time.perf_counter() - start
-        Timed.busy += Timed.latest
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        threads = [int(task.name) for task in tasks.iterdir()] if tasks.exists() else [self._process.pid]
-        Timed.niceness = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
-
-    def __exit__(self, *exception):
-        start = time.perf_counter()
-        super().__exit__(*exception)
-        Timed.busy += time.perf_counter() - start
-
-
-class AsSlow(Stub):
-    """Takes as long for some frames as the encoder did for the ones before, without working."""
-
-    busy = 0.0
-    noise = np.random.default_rng(0).integers(0, 256, (6, 512, 512, 3), np.uint8)
-
-    def frames(self, noise, classes):
-        start = time.perf_counter()
-        time.sleep(Timed.latest or 0.2)
-        self.busy += time.perf_counter() - start
-        return self.noise[:len(noise)]
-
-
 def test_drawing_and_encoding_overlap_and_drawing_comes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "Feed", Timed)
-    generator = AsSlow(512)
-    how = encoding(tmp_path / "a.mkv", fps=Fraction(30), size=512, codec="ffv1")
-    start = time.perf_counter()
-    rendering.render_segment(generator, drifting(2), range(60), tmp_path / "a.nut", encoding=how, batch_size=6)
-    whole = time.perf_counter() - start
-    assert generator.busy > 0.3 and Timed.busy > 0.3
-    assert whole < 0.8 * (generator.busy + Timed.busy)
+    """Whatever the encoder does for a batch, its end included, waits here until the next batch is being drawn."""
+    begun = [threading.Event() for _ in range(4)]         # of the batches, the last of which has none behind it
+    begun[3].set()
+    niceness = set()
+    written = []
+
+    class Waits(programs.Feed):
+        def write(self, data):
+            written.append(len(data))
+            assert begun[len(written)].wait(60), "nothing is drawn while pictures are encoded"
+            super().write(data)
+            tasks = Path(f"/proc/{self._process.pid}/task")
+            threads = [int(task.name) for task in tasks.iterdir()] if tasks.exists() else [self._process.pid]
+            niceness.update(os.getpriority(os.PRIO_PROCESS, thread) for thread in threads)
+
+        def __exit__(self, *exception):
+            assert begun[len(written)].wait(60), "nothing is drawn while a segment ends"
+            super().__exit__(*exception)
+
+    class Begins(Stub):
+        calls = 0
+
+        def frames(self, noise, classes):
+            begun[self.calls].set()
+            self.calls += 1
+            return super().frames(noise, classes)
+
+    monkeypatch.setattr(programs, "Feed", Waits)
+    how = encoding(tmp_path / "a.mkv", fps=Fraction(30), size=64, codec="ffv1")
+    plan = {tmp_path / "0.nut": range(12), tmp_path / "1.nut": range(12, 18)}
+    render_segments(Begins(64), drifting(2), plan, encoding=how, batch_size=6)
+    assert all(path.exists() for path in plan) and written == [6, 6, 6]
     # Of two busy processes on one core, one ten steps nicer gets a tenth.
-    assert set(Timed.niceness) == {min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)}
+    assert niceness == {min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)}
 
 
 # -- What is in the file ------------------------------------------------------------------------------------
@@ -373,6 +428,24 @@ def test_sound_that_the_container_refuses_after_all_is_encoded(song, tmp_path, s
     video = make(make_media(tmp_path / f"song{suffix}", "-i", song, *options), tmp_path / f"a{container}", drifting(2))
     assert stream(video, "codec_name", "a")["codec_name"] == "aac"
     assert abs(len(samples(video)) / CD - 2) < 0.1
+
+
+def test_a_very_small_offset_of_the_sound(song, tmp_path):
+    """Python writes 2.3e-05 with an exponent, which FFmpeg refuses."""
+    sound = soundtrack(song, "a.mp4")
+    video = make(Soundtrack(sound.song, 2.3e-05, sound.options), tmp_path / "a.mp4", drifting(1))
+    assert abs(probe.probe(video).audio_duration - 1) < 0.05
+
+
+def test_a_full_disk_is_no_reason_to_encode_the_sound(song, monkeypatch):
+    """Here the place of temporary files is full, where the sound is tried."""
+    def full(command, *, doing):
+        raise DiskFull(f"{doing}: no space left")
+
+    original = make_media(song.with_name("tone.mp3"), "-i", song)
+    monkeypatch.setattr(programs, "run", full)                # FFprobe is run by another name
+    with pytest.raises(DiskFull):
+        soundtrack(original, "a.mkv")
 
 
 @pytest.mark.parametrize("layout", ["5.1", "7.1", "quad"])

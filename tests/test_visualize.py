@@ -378,7 +378,7 @@ def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path
     door("--output_file", "out/a.mp4")
     door("--output_file", "out/b.mp4", "--use_previous_vectors", "1")
     assert same("out/a.mp4", "out/b.mp4")
-    door("--output_file", "out/c.mp4", "--use_previous_classes", "1")
+    door("--output_file", "out/c.mp4", "--use_previous_classes", "1", "--seed", "1")
     assert settings_of("out/c.mp4")["classes"] == settings_of("out/a.mp4")["classes"]
     assert not same("out/a.mp4", "out/c.mp4")
     assert_one_line_error(door("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
@@ -429,36 +429,68 @@ def test_vectors_of_another_generator_are_refused(door, tmp_path):
 # -- Interruptions ------------------------------------------------------------------------------------------
 
 
-def test_a_killed_command_goes_on_and_gives_the_same_video(door, tmp_path):
-    arguments = ["--fps", "30", "--duration", "12"]
-    script = """
+STALL_IN_THE_SECOND_SEGMENT = f"""
 import time, visualize
 from stub import Stub
-class Slow(Stub):
+class Stalls(Stub):
+    drawn = 0
     def frames(self, noise, classes):
-        time.sleep(0.2)
+        self.drawn += len(noise)
+        if self.drawn > {SEGMENT_FRAMES} + 40:
+            time.sleep(600)
         return super().frames(noise, classes)
 visualize.generators.labels = lambda name: Stub.labels
-visualize.generators.load = lambda name, resolution, **options: Slow(resolution)
-visualize.main()
+visualize.generators.load = lambda name, resolution, **options: Stalls(resolution)
+visualize.entry_point(visualize.main)
 """
-    command = [sys.executable, "-c", script, "--song", SONG, "--generator", "cppn", "--resolution", "32", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    work, deadline = Work("output.mp4"), time.monotonic() + 120
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.01)
-        finally:
-            process.send_signal(signal.SIGKILL)
-    seed = work.unfinished()["seed"]
 
-    assert_one_line_error(door(*arguments, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
-    assert f"seed {seed}," in door(*arguments).stdout       # no seed given: that of the killed run
-    door(*arguments, "--seed", seed, "--output_file", "undisturbed.mp4")
+
+@pytest.fixture
+def stalled_run(door):
+    """A function that starts visualize.py in a process of its own, and returns once its second segment is on its way."""
+    processes = []
+
+    def start(*words) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STALL_IN_THE_SECOND_SEGMENT, "--song", SONG, *BASE[:2], "--resolution", "32", *FIVE_SECONDS, *words],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        processes.append(process)
+        work, deadline = Work("output.mp4"), time.monotonic() + 120
+        while not (work.segments() and list(work.folder.glob(".*.nut"))):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_command_goes_on_and_gives_the_same_video(door, stalled_run, tmp_path):
+    process = stalled_run()
+    process.kill()
+    process.wait()
+    work = Work("output.mp4")
+    assert_one_line_error(door(*FIVE_SECONDS, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
+    assert door(*FIVE_SECONDS).returncode == 0
+    door(*FIVE_SECONDS, "--output_file", "undisturbed.mp4")
     assert (tmp_path / "output.mp4").read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
     assert not work.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_command_alone_ends_it_in_good_order(stalled_run, tmp_path, number):
+    process = stalled_run()
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, printed
+    assert "interrupted: what is done is kept; run the same command again to go on" in printed.splitlines()[-1]
+    assert "Traceback" not in printed and "FATAL" not in printed and "terminate" not in printed
+    assert Work("output.mp4").segments()
+    assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
@@ -466,21 +498,22 @@ def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
         def frames(self, noise, classes):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Interrupted(resolution))
-    early = door("--seed", "5")
+    with monkeypatch.context() as patch:
+        use_stub(patch, Interrupted)
+        early = door("--seed", "5")
     assert early.returncode == 130 and not Work("output.mp4").folder.exists()
     assert "--seed 5 draws the same" in early.stderr.splitlines()[-1]
     late = interrupted()
-    assert late.returncode == 130 and Work("output.mp4").unfinished()
+    assert late.returncode == 130 and len(Work("output.mp4").segments()) == 1
     assert "run the same command again" in late.stderr.splitlines()[-1]
 
 
 @pytest.fixture
 def interrupted(door, monkeypatch):
-    """A function that runs visualize.py as `door` does, for 12 seconds, and stops it behind the first segment."""
+    """A function that runs visualize.py as `door` does, for 5 seconds, and stops it behind the first segment."""
     def run(*arguments):
         class Stops(Stub):
-            drawn = 0
+            drawn = -1                       # one picture is drawn ahead of the first segment
 
             def frames(self, noise, classes):
                 Stops.drawn += len(noise)
@@ -489,50 +522,145 @@ def interrupted(door, monkeypatch):
                 return super().frames(noise, classes)
 
         with monkeypatch.context() as patch:
-            patch.setattr(generators, "load", lambda name, resolution, **options: Stops(resolution))
-            return door(*LONG, *arguments)
+            use_stub(patch, Stops)
+            return door(*FIVE_SECONDS, *arguments)
 
     return run
 
 
-LONG = ("--fps", "30", "--duration", "12")
-
-
 def test_a_run_with_the_previous_vectors_goes_on(door, interrupted):
-    door(*LONG, "--output_file", "a.mp4")
+    door(*FIVE_SECONDS, "--output_file", "a.mp4")
     again = ("--output_file", "b.mp4", "--use_previous_vectors", "1")
-    assert interrupted(*again).returncode == 130 and Work("b.mp4").unfinished()
-    result = door(*LONG, *again)
+    assert interrupted(*again).returncode == 130 and Work("b.mp4").segments()
+    result = door(*FIVE_SECONDS, *again)
     assert result.returncode == 0, result.stderr
     assert same("a.mp4", "b.mp4")
-    assert door(*LONG, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
+    assert door(*FIVE_SECONDS, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
     assert same("a.mp4", "c.mp4")
 
 
 def test_a_run_with_the_previous_classes_sorted_goes_on(door, interrupted):
-    door(*LONG, "--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
+    door("--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
     again = ("--output_file", "b.mp4", "--use_previous_classes", "1", "--sort_classes_by_power", "1")
-    assert interrupted(*again).returncode == 130 and Work("b.mp4").unfinished()
-    result = door(*LONG, *again)
+    assert interrupted(*again).returncode == 130 and Work("b.mp4").segments()
+    result = door(*FIVE_SECONDS, *again)
     assert result.returncode == 0, result.stderr
     assert settings_of("b.mp4")["classes"] == settings_of("a.mp4")["classes"]
 
 
 def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_over(door, interrupted):
     assert interrupted("--overwrite").returncode == 130
-    seed = Work("output.mp4").unfinished()["seed"]
+    assert_one_line_error(interrupted("--replace", "--jitter", "0.9"), "jitter 0.5 is now 0.9")     # as make does
     again = interrupted("--overwrite", "--jitter", "0.9")
     assert "output.mp4: starting over" in again.stdout and "jitter 0.5 is now 0.9" in again.stdout
+    assert len(Work("output.mp4").segments()) == 1
     result = interrupted("--overwrite", "--jitter", "0.9")
-    assert result.returncode == 0                    # had it drawn the first segment again, it had been stopped again
-    assert f"seed {seed}," in result.stdout and "starting over" not in result.stdout
+    assert result.returncode == 130                  # had it drawn the first segment again, there would be no second
+    assert len(Work("output.mp4").segments()) == 2 and "starting over" not in result.stdout
 
 
-def test_vectors_are_not_written_onto_themselves(door):
-    door("--save_vectors", "f.npz")
+def test_other_versions_are_told_and_other_arithmetic_is_refused(door, interrupted, monkeypatch):
+    assert interrupted().returncode == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(Stub, "runs_on", "another GPU")
+        assert_one_line_error(door(*FIVE_SECONDS), "another GPU", "--overwrite")
+    monkeypatch.setattr(records, "versions", lambda: {"ffmpeg": "99.1"})
+    result = door(*FIVE_SECONDS)
+    assert result.returncode == 0, result.stderr
+    assert "going on" in result.stdout and "is now 99.1" in result.stdout
+    assert "is this video already" in door(*FIVE_SECONDS).stdout
+
+
+def damage(note: Path, content: bytes | None) -> None:
+    """Put something in the place of an interrupted render's settings: nothing, or a folder for None."""
+    note.unlink()
+    if content is None:
+        (note / "folder").mkdir(parents=True)
+    elif content:
+        note.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"", b" ", b"{\"seed\": 7", b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
+def test_settings_beside_segments_that_cannot_be_read(door, interrupted, tmp_path, content):
+    """A run with the same settings goes on; another one says what to do, and does it with --overwrite."""
+    assert interrupted().returncode == 130
+    work = Work("output.mp4")
+    (kept,) = work.segments()
+    damage(work.folder / "settings.json", content)
+    refused = door(*FIVE_SECONDS, "--jitter", "0.9")
+    assert_one_line_error(refused, "output.mp4: an interrupted render", "cannot be read", "--overwrite")
+    again = interrupted("--overwrite")
+    assert again.returncode == 130 and kept in work.segments() and len(work.segments()) == 2
+    damage(work.folder / "settings.json", content)
+    result = door(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
+    assert result.returncode == 0 and "starting over" in result.stdout
+    assert settings_of("output.mp4")["jitter"] == 0.9 and not work.folder.exists()
+
+
+def test_vectors_are_not_written_onto_themselves(drawn):
     before = files.sha256("f.npz")
-    assert door("--vectors", "f.npz", "--save_vectors", "f.npz", "--duration", "1").returncode == 0
+    assert drawn("--vectors", "f.npz", "--save_vectors", "f.npz", "--duration", "0.5").returncode == 0
     assert files.sha256("f.npz") == before
+
+
+# -- Files of strangers -------------------------------------------------------------------------------------
+
+
+def forged(folder: Path, **changes) -> Path:
+    """A record as a.mp4.json, changed."""
+    record = json.loads((folder / "a.mp4.json").read_text()) | changes
+    (folder / "b.json").write_text(json.dumps(record))
+    return folder / "b.json"
+
+
+def test_only_what_describes_the_picture_is_taken_from_a_video(drawn, tmp_path):
+    victims = [tmp_path / name for name in ("victim.npz", "victim.mp4", "victim.png")]
+    for victim in victims:
+        victim.write_bytes(b"precious")
+    like = forged(tmp_path, save_vectors=str(victims[0]), output_file=str(victims[1]), storyboard=str(victims[2]),
+                  overwrite=True, replace=True, use_previous_vectors=1, list_classes="", batch_size=10**9, jitter=0.25)
+    result = drawn("--like", like, "--output_file", "c.mp4")
+    assert result.returncode == 0, result.stderr
+    assert settings_of("c.mp4")["jitter"] == 0.25
+    assert [victim.read_bytes() for victim in victims] == [b"precious"] * 3
+    assert_one_line_error(drawn("--like", like, "--output_file", victims[1]), "victim.mp4: is there already")
+
+
+@pytest.mark.parametrize("name", ["song", "vectors", "weights"])
+@pytest.mark.parametrize("checksum", [None, 5, "0" * 64])
+def test_no_file_that_a_stranger_names_is_used_without_proof(drawn, tmp_path, name, checksum):
+    like = forged(tmp_path, **{name: str(SONG if name == "song" else tmp_path), f"{name}_sha256": checksum})
+    result = visualize_here("--like", like, "--output_file", "c.mp4")
+    assert_one_line_error(result, f"--{name}" if name != "vectors" or checksum != "0" * 64 else "is a folder")
+    assert not (tmp_path / "c.mp4").exists()
+    like = forged(tmp_path, **{name: "\x1b]0;title\x07", f"{name}_sha256": "0" * 64})
+    assert "\x1b" not in (printed := visualize_here("--like", like, "--output_file", "c.mp4")).stderr + printed.stdout
+
+
+ODD = [None, True, -1, 0.5, 10**400, "", "x" * 100_000, "\0", [], [[]], [1] * 100_000, {}, {"a": 1}, float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.recorded])
+def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_path, monkeypatch):
+    """None of them is a traceback. The generator refuses to draw, so that values that are right end as early."""
+    class Refuses(Stub):
+        def frames(self, noise, classes):
+            raise MediaError("drawing begins")
+
+    use_stub(monkeypatch, Refuses)
+    for value in ODD:
+        result = visualize_here("--like", forged(tmp_path, **{name: value}), "--output_file", "c.mp4")
+        assert result.returncode in (1, 2), (value, result.stderr)
+        assert len(result.stderr.splitlines()) == 1 and "Traceback" not in result.stderr, (value, result.stderr)
+        assert len(result.stderr) < 2000
+        assert "drawing begins" in result.stderr or name in result.stderr, (value, result.stderr)
+    assert not (tmp_path / "c.mp4").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{\"a\": " * 50_000, " " * (records.LARGEST + 1), "\ud800", "[1]"])
+def test_records_that_are_none_are_one_line(door, tmp_path, text):
+    (tmp_path / "b.json").write_text(text, errors="surrogatepass")
+    assert_one_line_error(door("--like", "b.json"), "b.json", "no settings")
 
 
 # -- Memory -------------------------------------------------------------------------------------------------
@@ -552,14 +680,18 @@ visualize.main()
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    peak = {}
-    for minutes in (1, 10):
+    runs = {}
+    for minutes in (1, 6):                           # five minutes of samples are 26 MB, and of noise vectors 13
         song = make_media(tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"anoisesrc=a=0.3:d={60 * minutes}:r=22050")
-        result = command("-c", script, "--song", song, "--generator", "cppn", "--resolution", "16", "--fps", "1",
-                         "--seed", "1", "--output_file", tmp_path / f"{minutes}.mp4", env=environment)
-        assert result.returncode == 0, result.stderr
-        peak[minutes] = int(result.stdout.splitlines()[-1])
-    assert peak[10] <= 1.05 * peak[1], peak
+        words = ["--song", song, *BASE[:2], "--resolution", "16", "--fps", "1", "--output_file", tmp_path / f"{minutes}.mp4"]
+        runs[minutes] = subprocess.Popen([sys.executable, "-c", script, *map(str, words)], env=environment, text=True,
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    peak = {}
+    for minutes, process in runs.items():
+        printed, complaint = process.communicate()
+        assert process.returncode == 0, complaint
+        peak[minutes] = int(printed.splitlines()[-1])
+    assert peak[6] <= 1.05 * peak[1], peak
 
 
 # -- Mistakes -----------------------------------------------------------------------------------------------
@@ -581,6 +713,11 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     (["--fps", "1000"], ["fps", "1000", "1..345"]),
     (["--fps", "0"], ["fps", "0", "1..345"]),
     (["--fps", "1e400"], ["fps", "1e400", "1..345"]),
+    (["--fps", "1e99999999"], ["fps", "1e99999999", "1..345"]),
+    (["--fps", "1/1e-99999999"], ["fps", "not a number or a fraction"]),
+    (["--duration", "inf"], ["duration", "inf", "0.01..1000000"]),
+    (["--duration", "nan"], ["duration", "nan", "0.01..1000000"]),
+    (["--output_file", "."], ["output_file", "folder"]),
     (["--output_size", "0"], ["output_size", "0", "16..8192"]),
     (["--resolution", "100000"], ["resolution", "100000", "16..8192"]),
     (["--duration", "0"], ["duration", "0"]),
@@ -610,7 +747,6 @@ def test_hardware_that_is_not_there_is_named_before_anything_is_loaded(door, tmp
 
 
 def test_what_vectors_hold_already_is_refused_beside_them(door):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
     for option in (["--jitter", "0.1"], ["--pitch_sensitivity", "250"], ["--tempo_sensitivity", "0.3"], ["--depth", "0.5"],
                    ["--smooth_factor", "10"], ["--sort_classes_by_power", "1"], ["--mapping", "pulse"],
                    ["--frame_length", "1024"], ["--num_classes", "3"]):
@@ -619,7 +755,6 @@ def test_what_vectors_hold_already_is_refused_beside_them(door):
 
 
 def test_two_sources_of_the_same_are_refused(door):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
     assert_one_line_error(door("--vectors", "f.npz", "--use_previous_vectors", "1"), "--vectors", "leave out", code=2)
     assert_one_line_error(door("--classes", "1", "--use_previous_classes", "1"), "--classes", "leave out", code=2)
 
@@ -629,12 +764,19 @@ def test_vectors_that_are_not_finite_are_one_line(door):
     assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "not finite")
 
 
-def test_settings_changed_by_hand_are_checked_as_the_command_line_is(door, tmp_path):
-    door("--output_file", "a.mp4")
-    made = (tmp_path / "a.mp4.json").read_text()
+def test_settings_changed_by_hand_are_checked_as_the_command_line_is(drawn, tmp_path):
     for name, value in (("jitter", 5), ("depth", "much"), ("crf", 99), ("classes", [1, 1, 2000]), ("frame_length", 100)):
-        (tmp_path / "b.json").write_text(json.dumps(json.loads(made) | {name: value}))
-        assert_one_line_error(door("--like", "b.json", "--output_file", "b.mp4"), name, code=2)
+        assert_one_line_error(drawn("--like", forged(tmp_path, **{name: value}), "--output_file", "b.mp4"), name, code=2)
+
+
+@pytest.mark.parametrize("channels", [9, 17])
+def test_more_channels_than_a_container_holds_are_refused_before_anything_is_drawn(door, write_wav, monkeypatch, channels):
+    song = write_wav("many.wav", np.zeros((48000, channels)))
+    with monkeypatch.context() as patch:
+        patch.delattr(generators, "load")
+        for output in ("a.mp4", "a.webm"):
+            assert_one_line_error(door("--output_file", output, song=song), "many.wav", f"{channels} channels")
+    assert door("--output_file", "a.mkv", song=song).returncode == 0
 
 
 def test_what_a_generator_cannot_draw_is_one_line(door, monkeypatch):
@@ -665,12 +807,12 @@ def test_a_failure_keeps_the_earlier_video(door, tmp_path):
     door("--seed", "1")
     before = (tmp_path / "output.mp4").read_bytes()
 
-    assert_one_line_error(door("--seed", "2", song="missing.wav"), "missing.wav")
+    assert_one_line_error(door("--seed", "2", "--overwrite", song="missing.wav"), "missing.wav")
     assert (tmp_path / "output.mp4").read_bytes() == before
-    assert door("--seed", "2").returncode == 0
+    assert door("--seed", "2", "--overwrite").returncode == 0
     assert (tmp_path / "output.mp4").read_bytes() != before
 
 
 def test_biggan_without_weights_says_what_to_do(tmp_path):
-    result = command("visualize.py", "--song", SONG, "--weights", tmp_path, "--output_file", tmp_path / "a.mp4")
+    result = visualize_here("--song", SONG, "--weights", tmp_path, "--output_file", tmp_path / "a.mp4")
     assert_one_line_error(result, str(tmp_path), "weights")
