@@ -38,7 +38,7 @@ def main() -> None:
     p = parser()
     given = arguments.given(p, sys.argv[1:])
     if "MAKELEVEL" in os.environ:
-        given["replace"] = True                      # make draws only what is out of date
+        given["replace"] = True  # make draws only what is out of date
     try:
         settings = requested(given, notice=print)
         if settings.list_classes is not None:
@@ -46,11 +46,14 @@ def main() -> None:
         job = decide(settings, progress=tqdm)
         generator = job.load(progress=tqdm)
         origin = "" if settings.seed is not None else " (from the song's content)"
-        print(f"seed {job.seed}{origin}, classes: {', '.join(job.class_names)}; drawn by {settings.generator} "
-              f"({generator.runs_on})", flush=True)
+        print(
+            f"seed {job.seed}{origin}, classes: {', '.join(job.class_names)}; drawn by {settings.generator} "
+            f"({generator.runs_on})",
+            flush=True,
+        )
         (preview if settings.storyboard else produce)(job, generator)
     except ValueError as error:
-        p.error(str(error))                          # names the setting, its value and what it can be
+        p.error(str(error))  # names the setting, its value and what it can be
 
 
 def list_classes(settings: Settings) -> None:
@@ -59,8 +62,11 @@ def list_classes(settings: Settings) -> None:
     found = search(labels, settings.list_classes)
     if not found:
         raise ValueError(f"list_classes: no class of {settings.generator} has {settings.list_classes!r} in its name")
-    print(f"{len(found)} of the {len(labels)} classes of {settings.generator} (--generator chooses: "
-          f"{', '.join(generators.NAMES)})", file=sys.stderr)
+    print(
+        f"{len(found)} of the {len(labels)} classes of {settings.generator} (--generator chooses: "
+        f"{', '.join(generators.NAMES)})",
+        file=sys.stderr,
+    )
     for index, name in found:
         print(f"{index:4d}  {name}")
 
@@ -77,13 +83,17 @@ def produce(job: Job, generator: generators.Generator) -> None:
 
 def preview(job: Job, generator: generators.Generator) -> None:
     """Draw the storyboard."""
-    from musicvideo.vision.storyboard import approximately, preview     # here, since it waits for matplotlib
+    from musicvideo.vision.storyboard import approximately, preview  # here, since it waits for matplotlib
 
     drawing, film = preview(job, generator)
-    print(f"{job.settings.storyboard}: drawing takes about "
-          + ", ".join(f"{approximately(seconds)} at {resolution}" for resolution, seconds in drawing.items())
-          + "".join(f"; the film about {approximately(seconds)} at {width}x{height}"
-                    for (width, height), seconds in film.items()))
+    print(
+        f"{job.settings.storyboard}: drawing takes about "
+        + ", ".join(f"{approximately(seconds)} at {resolution}" for resolution, seconds in drawing.items())
+        + "".join(
+            f"; the film about {approximately(seconds)} at {width}x{height}"
+            for (width, height), seconds in film.items()
+        )
+    )
 
 
 if __name__ == "__main__":

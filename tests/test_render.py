@@ -43,8 +43,7 @@ def song(tmp_path_factory):
     return make_media(tmp_path_factory.mktemp("song") / "tone.wav", "-f", "lavfi", "-i", "sine=440:d=12:r=44100")
 
 
-def make(song, output, path=None, *, generator=None, settings=None, overwrite=False, batch_size=30, every=1,
-         **options):
+def make(song, output, path=None, *, generator=None, settings=None, overwrite=False, batch_size=30, every=1, **options):
     """Render a path and return the video's path."""
     generator = generator or Stub()
     how = encoding(output, **{"fps": Fraction(30), "size": generator.resolution, **options})
@@ -57,23 +56,71 @@ def make(song, output, path=None, *, generator=None, settings=None, overwrite=Fa
 
 def packets(video) -> tuple[list[int], Fraction]:
     """Presentation times of a video's frames in order, in ticks; and the length of a tick in seconds."""
-    found = json.loads(programs.run(
-        ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts:stream=time_base",
-         "-of", "json", video], doing="looking"))
+    found = json.loads(
+        programs.run(
+            [
+                "ffprobe",
+                "-v",
+                "error",
+                "-select_streams",
+                "v",
+                "-show_entries",
+                "packet=pts:stream=time_base",
+                "-of",
+                "json",
+                video,
+            ],
+            doing="looking",
+        )
+    )
     return sorted(packet["pts"] for packet in found["packets"]), Fraction(found["streams"][0]["time_base"])
 
 
 def stream(video, entries, kind="v") -> dict:
     """What FFprobe says of a stream."""
-    found = json.loads(programs.run(["ffprobe", "-v", "error", "-select_streams", kind, "-show_entries",
-                                  f"stream={entries}", "-of", "json", video], doing="looking"))
+    found = json.loads(
+        programs.run(
+            [
+                "ffprobe",
+                "-v",
+                "error",
+                "-select_streams",
+                kind,
+                "-show_entries",
+                f"stream={entries}",
+                "-of",
+                "json",
+                video,
+            ],
+            doing="looking",
+        )
+    )
     return found["streams"][0]
 
 
 def samples(file, rate=CD) -> np.ndarray:
     """Decoded sound, mono, from the moment a player shows as 0."""
-    raw = programs.run(["ffmpeg", "-v", "error", "-i", file, "-map", "0:a", "-ac", "1", "-ar", str(rate), "-af",
-                     "aresample=async=1:first_pts=0", "-f", "f32le", "-"], doing="decoding")
+    raw = programs.run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            file,
+            "-map",
+            "0:a",
+            "-ac",
+            "1",
+            "-ar",
+            str(rate),
+            "-af",
+            "aresample=async=1:first_pts=0",
+            "-f",
+            "f32le",
+            "-",
+        ],
+        doing="decoding",
+    )
     return np.frombuffer(raw, "<f4")
 
 
@@ -110,7 +157,7 @@ def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
     moments = np.array([1, 61.25, 1800.5, 3000.1, 3590.9])
     clicks = np.zeros(hour * rate, np.int16)
     for moment in moments:
-        clicks[round(moment * rate):][:80] = 20000
+        clicks[round(moment * rate) :][:80] = 20000
     raw = tmp_path / "clicks.raw"
     clicks.tofile(raw)
     song = make_media(tmp_path / "clicks.flac", "-f", "s16le", "-ar", str(rate), "-ac", "1", "-i", raw)
@@ -128,17 +175,27 @@ def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
     assert np.all((delay > -0.01) & (delay < float(1 / fps) + 0.01)), delay
 
 
-@pytest.mark.parametrize("codec, suffix", [("mp3", ".mp3"), ("aac", ".m4a"), ("libopus", ".opus"),
-                                           ("libvorbis", ".ogg"), ("flac", ".flac"), ("pcm_s16le", ".wav")])
+@pytest.mark.parametrize(
+    "codec, suffix",
+    [
+        ("mp3", ".mp3"),
+        ("aac", ".m4a"),
+        ("libopus", ".opus"),
+        ("libvorbis", ".ogg"),
+        ("flac", ".flac"),
+        ("pcm_s16le", ".wav"),
+    ],
+)
 @pytest.mark.parametrize("container", [".mp4", ".webm"])
 def test_sound_is_as_early_in_the_video_as_in_the_song(tmp_path, codec, suffix, container):
     noise = np.zeros(3 * CD, np.float32)
     burst = np.random.default_rng(1).standard_normal(2000) * np.hanning(2000) / 8
-    noise[CD:CD + 2000] = burst
+    noise[CD : CD + 2000] = burst
     raw = tmp_path / "burst.raw"
     noise.tofile(raw)
-    song = make_media(tmp_path / f"burst{suffix}", "-f", "f32le", "-ar", str(CD), "-ac", "1", "-i", raw, "-c:a", codec,
-                      "-b:a", "192k")
+    song = make_media(
+        tmp_path / f"burst{suffix}", "-f", "f32le", "-ar", str(CD), "-ac", "1", "-i", raw, "-c:a", codec, "-b:a", "192k"
+    )
     video = make(song, tmp_path / f"a{container}", drifting(3), fps=Fraction(5))
     late = np.argmax(np.correlate(samples(video), burst, "valid")) / CD - 1
     first = float(stream(video, "start_time")["start_time"])
@@ -147,17 +204,32 @@ def test_sound_is_as_early_in_the_video_as_in_the_song(tmp_path, codec, suffix, 
 
 def test_sound_of_a_film_that_begins_late_begins_with_the_picture(tmp_path):
     burst = make_media(tmp_path / "burst.wav", "-f", "lavfi", "-i", "aevalsrc=0.5*sin(3000*t)*gt(t\\,1):d=3:s=44100")
-    film = make_media(tmp_path / "film.mkv", "-f", "lavfi", "-i", "testsrc2=d=4:s=64x64",
-                      "-itsoffset", "0.5", "-i", burst, "-map", "0:v", "-map", "1:a", "-c:a", "aac")
+    film = make_media(
+        tmp_path / "film.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=d=4:s=64x64",
+        "-itsoffset",
+        "0.5",
+        "-i",
+        burst,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c:a",
+        "aac",
+    )
     sound = samples(make(film, tmp_path / "a.mp4", drifting(3), fps=Fraction(5)))
-    assert abs(np.argmax(np.abs(sound) > 0.1) / CD - 1) < 0.04       # Matroska forgets AAC's 23 ms of priming
+    assert abs(np.argmax(np.abs(sound) > 0.1) / CD - 1) < 0.04  # Matroska forgets AAC's 23 ms of priming
     assert abs(len(sound) / CD - 3) < 0.05
 
 
 # -- Interruptions ------------------------------------------------------------------------------------------
 
 
-FIVE = drifting(5)                     # 150 frames, so two whole segments and a half
+FIVE = drifting(5)  # 150 frames, so two whole segments and a half
 
 
 class Fails(Stub):
@@ -222,7 +294,7 @@ make(sys.argv[1], sys.argv[2], FIVE, generator=Stalls(), batch_size=6)
     work, deadline = Work(output), time.monotonic() + 120
     with subprocess.Popen([sys.executable, "-c", script, song, output], env=environment) as process:
         try:
-            while not (work.segments() and list(work.folder.glob(".*.nut"))):      # the second is on its way
+            while not (work.segments() and list(work.folder.glob(".*.nut"))):  # the second is on its way
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.01)
             with pytest.raises(MediaError, match="another run"):
@@ -268,7 +340,10 @@ def test_a_failure_leaves_an_earlier_video_and_nothing_else(song, tmp_path):
 
 def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
     broken = codecs.Codec("libx264", "-crf", 18, 51, ("-profile:v", "nonsense"))
-    with monkeypatch.context() as patch, pytest.raises(MediaError, match="codec: libx264 does not work .*64x64.*choose another"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(MediaError, match="codec: libx264 does not work .*64x64.*choose another"),
+    ):
         patch.setitem(codecs.CODECS, "h264", broken)
         encoding("a.mp4", fps=Fraction(30), size=64)
     how, work, sound = encoding("a.mp4", fps=Fraction(30), size=64), Work(tmp_path / "a.mp4"), soundtrack(song, "a.mp4")
@@ -311,8 +386,26 @@ def test_the_video_has_reached_the_disk_before_its_segments_go(song, tmp_path):
     output, log = tmp_path / "out.mp4", tmp_path / "calls.txt"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     traced = subprocess.run(
-        ["strace", "-f", "-y", "-s", "300", "-e", "trace=fsync,/rename.*,/unlink.*", "-o", log, sys.executable, "-c",
-         script, song, output], env=environment, capture_output=True, text=True)
+        [
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "300",
+            "-e",
+            "trace=fsync,/rename.*,/unlink.*",
+            "-o",
+            log,
+            sys.executable,
+            "-c",
+            script,
+            song,
+            output,
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if "ptrace" in traced.stderr and not output.exists():
         pytest.skip("strace may not trace here")
     assert traced.returncode == 0, traced.stderr
@@ -322,8 +415,10 @@ def test_the_video_has_reached_the_disk_before_its_segments_go(song, tmp_path):
         return next(n for n, call in enumerate(calls) if n > after and re.match(pattern, call))
 
     folder = re.escape(str(tmp_path))
-    for whole, place in ((rf"{folder}/\.out\.mp4\.render/000000-\w+\.nut", rf"{folder}/\.out\.mp4\.render"),
-                         (rf"{folder}/out\.mp4", folder)):
+    for whole, place in (
+        (rf"{folder}/\.out\.mp4\.render/000000-\w+\.nut", rf"{folder}/\.out\.mp4\.render"),
+        (rf"{folder}/out\.mp4", folder),
+    ):
         renamed = first(rf'rename\w*\(.*, "{whole}"')
         partial_file = re.search(r'"([^"]*\.partial\.\w+)"', calls[renamed])[1]
         written = first(rf"fsync\(\d+<{re.escape(partial_file)}>\)")
@@ -337,7 +432,7 @@ def test_the_video_has_reached_the_disk_before_its_segments_go(song, tmp_path):
 
 def test_drawing_and_encoding_overlap_and_drawing_comes_first(tmp_path, monkeypatch):
     """Whatever the encoder does for a batch, its end included, waits here until the next batch is being drawn."""
-    begun = [threading.Event() for _ in range(4)]         # of the batches, the last of which has none behind it
+    begun = [threading.Event() for _ in range(4)]  # of the batches, the last of which has none behind it
     begun[3].set()
     niceness = set()
     written = []
@@ -375,10 +470,19 @@ def test_drawing_and_encoding_overlap_and_drawing_comes_first(tmp_path, monkeypa
 # -- What is in the file ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix, codec, name", [
-    (".mp4", None, "h264"), (".mov", None, "h264"), (".mkv", None, "h264"), (".webm", None, "vp9"),
-    (".mp4", "hevc", "hevc"), (".mp4", "av1", "av1"), (".mkv", "ffv1", "ffv1"), (".webm", "av1", "av1"),
-])
+@pytest.mark.parametrize(
+    "suffix, codec, name",
+    [
+        (".mp4", None, "h264"),
+        (".mov", None, "h264"),
+        (".mkv", None, "h264"),
+        (".webm", None, "vp9"),
+        (".mp4", "hevc", "hevc"),
+        (".mp4", "av1", "av1"),
+        (".mkv", "ffv1", "ffv1"),
+        (".webm", "av1", "av1"),
+    ],
+)
 def test_every_container_and_codec(song, tmp_path, suffix, codec, name):
     video = make(song, tmp_path / f"a{suffix}", drifting(1), generator=Stub(64), codec=codec, fps=Fraction(10))
     found = stream(video, "codec_name,pix_fmt,color_space,color_range")
@@ -408,10 +512,18 @@ def test_lossless_video_holds_the_drawing_whatever_the_batch(song, tmp_path):
         np.testing.assert_array_equal(read_frames(video, "rgb24"), wanted)
 
 
-@pytest.mark.parametrize("suffix, container, copied", [
-    (".mp3", ".mp4", "mp3"), (".m4a", ".mp4", "aac"), (".wav", ".mp4", None), (".flac", ".mkv", "flac"),
-    (".wav", ".mov", "pcm_s16le"), (".ogg", ".webm", "vorbis"), (".mp3", ".webm", None),
-])
+@pytest.mark.parametrize(
+    "suffix, container, copied",
+    [
+        (".mp3", ".mp4", "mp3"),
+        (".m4a", ".mp4", "aac"),
+        (".wav", ".mp4", None),
+        (".flac", ".mkv", "flac"),
+        (".wav", ".mov", "pcm_s16le"),
+        (".ogg", ".webm", "vorbis"),
+        (".mp3", ".webm", None),
+    ],
+)
 def test_sound_is_copied_where_the_container_can_hold_it(song, tmp_path, suffix, container, copied):
     encoder = ["-c:a", "libvorbis"] if suffix == ".ogg" else []
     original = make_media(tmp_path / f"song{suffix}", "-i", song, *encoder)
@@ -421,9 +533,14 @@ def test_sound_is_copied_where_the_container_can_hold_it(song, tmp_path, suffix,
     assert abs(len(samples(video)) / CD - 2) < 0.1
 
 
-@pytest.mark.parametrize("suffix, container, options", [
-    (".mp3", ".mp4", ["-ar", "11025"]), (".mov", ".mkv", ["-c:a", "adpcm_ima_qt"]), (".aiff", ".mkv", ["-c:a", "pcm_s8"]),
-])
+@pytest.mark.parametrize(
+    "suffix, container, options",
+    [
+        (".mp3", ".mp4", ["-ar", "11025"]),
+        (".mov", ".mkv", ["-c:a", "adpcm_ima_qt"]),
+        (".aiff", ".mkv", ["-c:a", "pcm_s8"]),
+    ],
+)
 def test_sound_that_the_container_refuses_after_all_is_encoded(song, tmp_path, suffix, container, options):
     video = make(make_media(tmp_path / f"song{suffix}", "-i", song, *options), tmp_path / f"a{container}", drifting(2))
     assert stream(video, "codec_name", "a")["codec_name"] == "aac"
@@ -439,11 +556,12 @@ def test_a_very_small_offset_of_the_sound(song, tmp_path):
 
 def test_a_full_disk_is_no_reason_to_encode_the_sound(song, monkeypatch):
     """Here the place of temporary files is full, where the sound is tried."""
+
     def full(command, *, doing):
         raise DiskFull(f"{doing}: no space left")
 
     original = make_media(song.with_name("tone.mp3"), "-i", song)
-    monkeypatch.setattr(programs, "run", full)                # FFprobe is run by another name
+    monkeypatch.setattr(programs, "run", full)  # FFprobe is run by another name
     with pytest.raises(DiskFull):
         soundtrack(original, "a.mkv")
 
@@ -451,8 +569,9 @@ def test_a_full_disk_is_no_reason_to_encode_the_sound(song, monkeypatch):
 @pytest.mark.parametrize("layout", ["5.1", "7.1", "quad"])
 @pytest.mark.parametrize("container", [".mp4", ".webm"])
 def test_sound_of_many_channels(tmp_path, layout, container):
-    song = make_media(tmp_path / "song.wav", "-f", "lavfi", "-i",
-                      f"anoisesrc=d=2:r=96000,aformat=channel_layouts={layout}")
+    song = make_media(
+        tmp_path / "song.wav", "-f", "lavfi", "-i", f"anoisesrc=d=2:r=96000,aformat=channel_layouts={layout}"
+    )
     video = make(song, tmp_path / f"a{container}", drifting(2))
     assert stream(video, "channels", "a")["channels"] >= 4
 
@@ -473,7 +592,7 @@ def test_output_size_scales_by_lanczos(song, tmp_path, size):
 
     video = make(song, tmp_path / "a.mkv", drifting(1), generator=Noise(64), size=size, codec="ffv1", fps=Fraction(2))
     seen = read_frames(video, "rgb24")[0].astype(float)
-    edge = size // 8                        # what lies beyond the edges is anyone's choice
+    edge = size // 8  # what lies beyond the edges is anyone's choice
 
     def distance(method):
         """Peak signal to noise ratio in dB."""
@@ -499,24 +618,40 @@ def test_names_in_no_encoding(song, tmp_path):
     original = folder / os.fsdecode(b"\xfe.wav")
     original.write_bytes(Path(song).read_bytes())
     run = partial(command, env={**os.environ, "PYTHONIOENCODING": "utf-8", "XDG_CACHE_HOME": str(tmp_path)})
-    drawn = run("visualize.py", "--song", original, "--generator", "cppn", "--resolution", "16", "--fps", "2",
-                "--duration", "2", "--output_file", folder / "a.mp4")
+    drawn = run(
+        "visualize.py",
+        "--song",
+        original,
+        "--generator",
+        "cppn",
+        "--resolution",
+        "16",
+        "--fps",
+        "2",
+        "--duration",
+        "2",
+        "--output_file",
+        folder / "a.mp4",
+    )
     assert drawn.returncode == 0, drawn.stderr
     decoded = run("-m", "musicvideo", "song", original, folder / "a.wav")
     assert decoded.returncode == 0 and "\\udcfe.wav" in decoded.stdout, decoded.stderr
 
 
-@pytest.mark.parametrize("output, options, words", [
-    ("a.avi", {}, [".avi", ".mp4 .mov .mkv .webm"]),
-    ("a.webm", {"codec": "h264"}, [".webm", "h264", "vp9"]),
-    ("a.mp4", {"codec": "ffv1"}, ["ffv1", ".mkv"]),
-    ("a.mp4", {"codec": "h265"}, ["h265", "hevc"]),
-    ("a.mp4", {"crf": 52}, ["crf", "52", "0..51"]),
-    ("a.mkv", {"codec": "ffv1", "crf": 3}, ["ffv1", "lossless"]),
-    ("a.mp4", {"size": 33}, ["33x33", "even"]),
-    ("a.mp4", {"size": 8194}, ["8194x8194", "16..8192"]),
-    ("a.mp4", {"fps": Fraction(0)}, ["fps", "1..345"]),
-])
+@pytest.mark.parametrize(
+    "output, options, words",
+    [
+        ("a.avi", {}, [".avi", ".mp4 .mov .mkv .webm"]),
+        ("a.webm", {"codec": "h264"}, [".webm", "h264", "vp9"]),
+        ("a.mp4", {"codec": "ffv1"}, ["ffv1", ".mkv"]),
+        ("a.mp4", {"codec": "h265"}, ["h265", "hevc"]),
+        ("a.mp4", {"crf": 52}, ["crf", "52", "0..51"]),
+        ("a.mkv", {"codec": "ffv1", "crf": 3}, ["ffv1", "lossless"]),
+        ("a.mp4", {"size": 33}, ["33x33", "even"]),
+        ("a.mp4", {"size": 8194}, ["8194x8194", "16..8192"]),
+        ("a.mp4", {"fps": Fraction(0)}, ["fps", "1..345"]),
+    ],
+)
 def test_what_cannot_be_encoded_is_refused_with_the_choices(output, options, words):
     with pytest.raises(ValueError) as error:
         encoding(output, **{"fps": Fraction(30), "size": 64, **options})
@@ -554,7 +689,7 @@ def test_a_draft_draws_one_frame_in_three_and_fades_from_one_to_the_next(song, t
     assert np.array_equal(draft[::every], full[::every])
     before, after = (full[start::every][:99].astype(float) for start in (0, every))
     assert np.abs(draft[1::every][:99] - (2 * before + after) / 3).max() <= 0.5 + 1e-3
-    assert np.abs(draft.astype(int) - full)[..., :2].max() <= 2              # this path is a slow one
+    assert np.abs(draft.astype(int) - full)[..., :2].max() <= 2  # this path is a slow one
     pieces = [draw_frames(Stub(), path, frames, fps, every) for frames in (range(7), range(7, 8), range(8, 300))]
     assert np.array_equal(np.concatenate(pieces), draft)
     video = make(song, tmp_path / "draft.mkv", path, codec="ffv1", every=every, batch_size=7)

@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-import visualize
 from conftest import GOLDEN
 from PIL import Image
 from stub import Stub, drifting
 
+import visualize
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision import storyboard as board
@@ -22,13 +22,18 @@ def page(tmp_path, duration=8.0, **options):
     """A storyboard of a drifting path, as an array (1000, 1600, 3)."""
     points = int(duration * 50) + 1
     chroma = np.zeros((12, points))
-    chroma[9, : points // 2] = 1                 # A, then E
-    chroma[4, points // 2:] = 0.8
+    chroma[9, : points // 2] = 1  # A, then E
+    chroma[4, points // 2 :] = 0.8
     features = Features(np.zeros(points), np.zeros(points), chroma, 441, duration)
     time = np.arange(int(duration * SAMPLE_RATE)) / SAMPLE_RATE
     arguments = {
-        "samples": np.sin(2 * np.pi * 440 * time).astype(np.float32), "features": features,
-        "trajectory": drifting(duration), "generator": Stub(32), "title": "song", "facts": "", "drawing": {128: 60.0},
+        "samples": np.sin(2 * np.pi * 440 * time).astype(np.float32),
+        "features": features,
+        "trajectory": drifting(duration),
+        "generator": Stub(32),
+        "title": "song",
+        "facts": "",
+        "drawing": {128: 60.0},
         "finishing": {(1920, 1080): 90.0},
     }
     path = tmp_path / "page.png"
@@ -49,8 +54,10 @@ def test_each_pitch_has_its_colour_where_it_sounds(tmp_path):
     picture = page(tmp_path).astype(int)
     slot = (board.RIGHT - board.LEFT) // board.FRAMES
     quarter = (board.RIGHT - board.LEFT) // 4
-    for pitch, sounds_at, silent_at in ((9, board.LEFT + quarter, board.RIGHT - quarter),
-                                        (4, board.RIGHT - quarter, board.LEFT + quarter)):
+    for pitch, sounds_at, silent_at in (
+        (9, board.LEFT + quarter, board.RIGHT - quarter),
+        (4, board.RIGHT - quarter, board.LEFT + quarter),
+    ):
         row = round(270 + slot + 330 * (11.5 - pitch) / 12)
         colour = 255 * board.PITCH_COLOURS[pitch]
         assert np.dot(picture[row, sounds_at], colour) > 0.6 * np.dot(colour, colour)
@@ -96,8 +103,21 @@ def preview(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(generators, "labels", lambda name: Stub.labels)
     monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Stub(resolution))
     monkeypatch.setattr(board, "FILM_SIZE", (128, 72))
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(GOLDEN / "arpeggio.flac"), "--generator", "cppn",
-                                      "--duration", "1", "--storyboard", "page.png"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "visualize.py",
+            "--song",
+            str(GOLDEN / "arpeggio.flac"),
+            "--generator",
+            "cppn",
+            "--duration",
+            "1",
+            "--storyboard",
+            "page.png",
+        ],
+    )
 
     def run() -> str:
         visualize.main()

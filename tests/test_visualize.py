@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
 from pytorch_pretrained_biggan import BigGAN
 from stub import Stub
 
+import visualize
 from musicvideo import files, probe, programs
 from musicvideo.cli import entry_point
 from musicvideo.errors import MediaError
@@ -32,15 +32,27 @@ from musicvideo.vision.generators.weights import configuration
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.record import read as settings_of
 from musicvideo.vision.segments import SEGMENT_FRAMES
-from musicvideo.vision.settings import RULES, Settings
+from musicvideo.vision.settings import RULES
 from musicvideo.vision.work import Work
 from tests.random_biggan import save
 
 SONG = GOLDEN / "arpeggio.flac"
 PUBLISHED = {
-    "resolution": 512, "duration": None, "pitch_sensitivity": 220, "tempo_sensitivity": 0.25, "depth": 1,
-    "classes": None, "num_classes": None, "sort_classes_by_power": 0, "jitter": 0.5, "frame_length": 512,
-    "truncation": 1, "smooth_factor": 20, "batch_size": 30, "use_previous_classes": 0, "use_previous_vectors": 0,
+    "resolution": 512,
+    "duration": None,
+    "pitch_sensitivity": 220,
+    "tempo_sensitivity": 0.25,
+    "depth": 1,
+    "classes": None,
+    "num_classes": None,
+    "sort_classes_by_power": 0,
+    "jitter": 0.5,
+    "frame_length": 512,
+    "truncation": 1,
+    "smooth_factor": 20,
+    "batch_size": 30,
+    "use_previous_classes": 0,
+    "use_previous_vectors": 0,
     "output_file": "output.mp4",
 }
 BASE = ("--generator", "cppn", "--duration", "1", "--resolution", "32")
@@ -123,10 +135,16 @@ def test_published_options_have_their_names_and_defaults():
 
 
 def test_hyphens_do_as_well_as_underscores():
-    given = arguments.given(visualize.parser(), ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file",
-                                                 "my-song.mp4", "--classes", "well-known"])
-    assert given == {"song": "a-b.wav", "pitch_sensitivity": 250, "output_file": "my-song.mp4",
-                     "classes": ["well-known"]}
+    given = arguments.given(
+        visualize.parser(),
+        ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file", "my-song.mp4", "--classes", "well-known"],
+    )
+    assert given == {
+        "song": "a-b.wav",
+        "pitch_sensitivity": 250,
+        "output_file": "my-song.mp4",
+        "classes": ["well-known"],
+    }
 
 
 @pytest.mark.parametrize("text, rate", [("30", "30"), ("29.97", "2997/100"), ("30000/1001", "30000/1001")])
@@ -137,8 +155,10 @@ def test_frame_rates_are_numbers_or_fractions(text, rate):
 def test_help_shows_a_command_to_copy():
     result = command("visualize.py", "--help")
     assert result.returncode == 0
-    assert "python visualize.py --song media/Impassive.wav --generator pocket --output_file out.mp4 --duration 10" \
+    assert (
+        "python visualize.py --song media/Impassive.wav --generator pocket --output_file out.mp4 --duration 10"
         in result.stdout
+    )
 
 
 def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path):
@@ -186,10 +206,15 @@ def test_video_is_as_long_as_the_song(door, tmp_path):
     assert abs(found.duration - 1) < 1001 / 24000
 
 
-@pytest.mark.parametrize("asked, given", [
-    ([], "auto"), (["--quality", "draft"], "lowest"), (["--precision", "fp32"], "fp32"),
-    (["--quality", "draft", "--precision", "fp32"], "fp32"),
-])
+@pytest.mark.parametrize(
+    "asked, given",
+    [
+        ([], "auto"),
+        (["--quality", "draft"], "lowest"),
+        (["--precision", "fp32"], "fp32"),
+        (["--quality", "draft", "--precision", "fp32"], "fp32"),
+    ],
+)
 def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
     precisions = []
 
@@ -207,9 +232,26 @@ def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
 
 def test_two_runs_of_the_real_command_are_the_same(tmp_path):
     for output in ("a.mp4", "b.mp4"):
-        result = command("visualize.py", "--song", SONG, "--generator", "cppn", "--fps", "10", "--classes", "mushroom",
-                         "bells", "--seed", "7", "--resolution", "32", "--duration", "1", "--output_file",
-                         tmp_path / output)
+        result = command(
+            "visualize.py",
+            "--song",
+            SONG,
+            "--generator",
+            "cppn",
+            "--fps",
+            "10",
+            "--classes",
+            "mushroom",
+            "bells",
+            "--seed",
+            "7",
+            "--resolution",
+            "32",
+            "--duration",
+            "1",
+            "--output_file",
+            tmp_path / output,
+        )
         assert result.returncode == 0, result.stderr
         assert "seed 7, classes: mushroom, bells" in result.stdout
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -223,13 +265,13 @@ def test_a_video_that_is_there_is_not_made_again(drawn, tmp_path):
     again = drawn("--output_file", "a.mp4")
     second = (tmp_path / "a.mp4").stat()
     assert "is this video already" in again.stdout
-    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns      # make takes it for new
+    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns  # make takes it for new
 
 
 def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatch):
     before = (tmp_path / "a.mp4").read_bytes()
     with monkeypatch.context() as patch:
-        patch.delattr(generators, "load")                 # found before anything is loaded
+        patch.delattr(generators, "load")  # found before anything is loaded
         refused = drawn("--output_file", "a.mp4", "--jitter", "0.9")
         assert_one_line_error(refused, "a.mp4: is there already", "jitter 0.5 is now 0.9", "--overwrite")
         (tmp_path / "holiday.mp4").write_bytes(b"precious")
@@ -242,7 +284,9 @@ def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatc
 
 
 def test_make_replaces_a_video_that_is_out_of_date(drawn, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), *BASE, "--output_file", "a.mp4", "--seed", "1"])
+    monkeypatch.setattr(
+        sys, "argv", ["visualize.py", "--song", str(SONG), *BASE, "--output_file", "a.mp4", "--seed", "1"]
+    )
     monkeypatch.setenv("MAKELEVEL", "1")
     visualize.main()
     assert settings_of("a.mp4")["seed"] == 1
@@ -267,7 +311,7 @@ def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
     assert found == json.loads((tmp_path / "output.mp4.json").read_text())
     assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
     assert found["song_sha256"] == files.sha256(SONG)
-    assert found["computed_by"] == {"runs_on": "numpy"}
+    assert found["computed_by"] == getattr(Stub, "computed_by", {"runs_on": Stub.runs_on})
     assert set(found["versions"]) >= {"python", "torch", "numpy", "scipy", "librosa", "soxr", "llvmlite", "ffmpeg"}
     for name in ("openvino", "pytorch-pretrained-biggan"):
         assert (name in found["versions"]) == any(importlib.metadata.distributions(name=name))
@@ -301,9 +345,10 @@ def test_vectors_are_saved_and_used(drawn, monkeypatch):
     noted = drawn("--output_file", "b3.mp4", "--vectors", "f.npz", "--seed", "5")
     assert "--seed has no effect" in noted.stdout and same("b.mp4", "b3.mp4")
     with monkeypatch.context() as patch:
-        patch.delattr(generators, "load")                 # found before anything is loaded
-        assert_one_line_error(drawn("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"),
-                              "f.npz", "1.0 of 10.0")
+        patch.delattr(generators, "load")  # found before anything is loaded
+        assert_one_line_error(
+            drawn("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"), "f.npz", "1.0 of 10.0"
+        )
     assert_one_line_error(drawn("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
     drawn("--output_file", "a2.mp4", "--save_vectors", "f.npz", "--seed", "1")
     assert "f.npz: has changed" in drawn("--output_file", "b4.mp4", "--like", "b.mp4").stderr
@@ -324,7 +369,7 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     assert same("out.mp4", "b.mp4")
     like("v.mp4", "--vectors", "b.npz")
     assert same("out.mp4", "b.mp4")
-    like("a.mp4", "--use_previous_vectors", "1")     # those of the run before
+    like("a.mp4", "--use_previous_vectors", "1")  # those of the run before
     assert same("out.mp4", "b.mp4")
     assert like("a.mp4", "--use_previous_classes", "1")["classes"] == settings_of("b.mp4")["classes"]
     assert like("v.mp4", "--use_previous_classes", "0")["vectors"] == "a.npz"
@@ -332,8 +377,13 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     for video in ("a.mp4", "v.mp4"):
         assert like(video, "--num_classes", "4")["classes"] == six[:4]
         assert like(video, "--classes", "3", "4")["classes"] == [3, 4]
-    assert_one_line_error(door("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
-                          "num_classes", "a.mp4 has 6", "--classes", code=2)
+    assert_one_line_error(
+        door("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
+        "num_classes",
+        "a.mp4 has 6",
+        "--classes",
+        code=2,
+    )
     assert_one_line_error(door("--like", "v.mp4", "--jitter", "0.1", "--output_file", "out.mp4"), "--jitter", code=2)
     found = like("v.mp4", "--seed", "9")
     assert found["classes"] == six and found["seed"] == 9 and found["vectors"] is None
@@ -350,18 +400,34 @@ def test_like_says_that_the_song_has_changed(door, tmp_path):
 
 
 def test_like_says_that_the_weights_have_changed(door, monkeypatch):
-    monkeypatch.setattr(job, "weights_checksum", lambda *arguments: "1")
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "1")
     door("--output_file", "a.mp4")
-    monkeypatch.setattr(job, "weights_checksum", lambda *arguments: "2")
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "2")
     assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
     assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
 def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path):
-    model, weights = BigGAN(configuration(128)), tmp_path / "weights"       # it draws nothing to be looked at
+    model, weights = BigGAN(configuration(128)), tmp_path / "weights"  # it draws nothing to be looked at
     save(model, weights)
-    first = visualize_here("--song", SONG, "--duration", "0.3", "--fps", "5", "--generator", "biggan", "--resolution",
-                           "128", "--weights", weights, "--device", "cpu", "--output_file", tmp_path / "a.mp4")
+    first = visualize_here(
+        "--song",
+        SONG,
+        "--duration",
+        "0.3",
+        "--fps",
+        "5",
+        "--generator",
+        "biggan",
+        "--resolution",
+        "128",
+        "--weights",
+        weights,
+        "--device",
+        "cpu",
+        "--output_file",
+        tmp_path / "a.mp4",
+    )
     assert first.returncode == 0, first.stderr
     made = settings_of(tmp_path / "a.mp4")
     assert made["weights_sha256"] == files.sha256(weights / "pytorch_model.bin")
@@ -384,8 +450,13 @@ def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path
     assert_one_line_error(door("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
     door("--output_file", "out/d.mp4", "--use_previous_classes", "1", "--num_classes", "3")
     assert settings_of("out/d.mp4")["classes"] == settings_of("out/a.mp4")["classes"][:3]
-    assert_one_line_error(door("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
-                          "num_classes", "4", "3", code=2)
+    assert_one_line_error(
+        door("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
+        "num_classes",
+        "4",
+        "3",
+        code=2,
+    )
 
 
 def test_vectors_bring_their_own_rate(door, tmp_path):
@@ -396,12 +467,22 @@ def test_vectors_bring_their_own_rate(door, tmp_path):
 
 def test_vectors_and_a_song_that_does_not_say_how_long_it_is(drawn, tmp_path):
     """The mp3 seems to last longer than it does, as it begins quietly; the FLAC says nothing."""
-    guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", "aevalsrc='0.5*random(0)*gt(t,0.5)':d=1",
-                         "-q:a", "0", "-write_xing", "0")
+    guessed = make_media(
+        tmp_path / "guessed.mp3",
+        "-f",
+        "lavfi",
+        "-i",
+        "aevalsrc='0.5*random(0)*gt(t,0.5)':d=1",
+        "-q:a",
+        "0",
+        "-write_xing",
+        "0",
+    )
     assert probe.probe(guessed).duration > 1.5
     unknown = tmp_path / "unknown.flac"
-    subprocess.run(f"{programs.program('ffmpeg')} -v error -t 1 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True,
-                   check=True)
+    subprocess.run(
+        f"{programs.program('ffmpeg')} -v error -t 1 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True
+    )
     for song, output in ((guessed, "b.mp4"), (unknown, "c.mp4")):
         result = drawn("--vectors", "f.npz", "--output_file", output, song=song)
         assert result.returncode == 0, result.stderr
@@ -410,8 +491,11 @@ def test_vectors_and_a_song_that_does_not_say_how_long_it_is(drawn, tmp_path):
 
 def test_a_song_written_to_a_pipe(door, tmp_path):
     piped = tmp_path / "piped.wav"
-    subprocess.run(f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 0.7 2>/dev/null | cat > {piped}", shell=True,
-                   check=True)
+    subprocess.run(
+        f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 0.7 2>/dev/null | cat > {piped}",
+        shell=True,
+        check=True,
+    )
     result = door(song=piped)
     assert result.returncode == 0, result.stderr
     assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(0.7, abs=0.01)
@@ -452,10 +536,23 @@ def stalled_run(door):
 
     def start(*words) -> subprocess.Popen:
         process = subprocess.Popen(
-            [sys.executable, "-c", STALL_IN_THE_SECOND_SEGMENT, "--song", SONG, *BASE[:2], "--resolution", "32", *FIVE_SECONDS, *words],
+            [
+                sys.executable,
+                "-c",
+                STALL_IN_THE_SECOND_SEGMENT,
+                "--song",
+                SONG,
+                *BASE[:2],
+                "--resolution",
+                "32",
+                *FIVE_SECONDS,
+                *words,
+            ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         processes.append(process)
         work, deadline = Work("output.mp4"), time.monotonic() + 120
         while not (work.segments() and list(work.folder.glob(".*.nut"))):
@@ -511,9 +608,10 @@ def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
 @pytest.fixture
 def interrupted(door, monkeypatch):
     """A function that runs visualize.py as `door` does, for 5 seconds, and stops it behind the first segment."""
+
     def run(*arguments):
         class Stops(Stub):
-            drawn = -1                       # one picture is drawn ahead of the first segment
+            drawn = -1  # one picture is drawn ahead of the first segment
 
             def frames(self, noise, classes):
                 Stops.drawn += len(noise)
@@ -550,19 +648,19 @@ def test_a_run_with_the_previous_classes_sorted_goes_on(door, interrupted):
 
 def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_over(door, interrupted):
     assert interrupted("--overwrite").returncode == 130
-    assert_one_line_error(interrupted("--replace", "--jitter", "0.9"), "jitter 0.5 is now 0.9")     # as make does
+    assert_one_line_error(interrupted("--replace", "--jitter", "0.9"), "jitter 0.5 is now 0.9")  # as make does
     again = interrupted("--overwrite", "--jitter", "0.9")
     assert "output.mp4: starting over" in again.stdout and "jitter 0.5 is now 0.9" in again.stdout
     assert len(Work("output.mp4").segments()) == 1
     result = interrupted("--overwrite", "--jitter", "0.9")
-    assert result.returncode == 130                  # had it drawn the first segment again, there would be no second
+    assert result.returncode == 130  # had it drawn the first segment again, there would be no second
     assert len(Work("output.mp4").segments()) == 2 and "starting over" not in result.stdout
 
 
 def test_other_versions_are_told_and_other_arithmetic_is_refused(door, interrupted, monkeypatch):
     assert interrupted().returncode == 130
     with monkeypatch.context() as patch:
-        patch.setattr(Stub, "runs_on", "another GPU")
+        patch.setattr(Stub, "computed_by", {"backend": "another GPU"}, raising=False)
         assert_one_line_error(door(*FIVE_SECONDS), "another GPU", "--overwrite")
     monkeypatch.setattr(records, "versions", lambda: {"ffmpeg": "99.1"})
     result = door(*FIVE_SECONDS)
@@ -580,17 +678,38 @@ def damage(note: Path, content: bytes | None) -> None:
         note.write_bytes(content)
 
 
-@pytest.mark.parametrize("content", [b"", b" ", b"{\"seed\": 7", b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
-def test_settings_beside_segments_that_cannot_be_read(door, interrupted, tmp_path, content):
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory):
+    """A folder with the work of a run that was interrupted in its second segment."""
+    folder = tmp_path_factory.mktemp("interrupted")
+
+    class Stops(Stub):
+        def frames(self, noise, classes):
+            if Work("output.mp4").segments():
+                raise KeyboardInterrupt
+            return super().frames(noise, classes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_stub(patch, Stops)
+        assert door_run(*FIVE_SECONDS, "--batch_size", SEGMENT_FRAMES).returncode == 130
+    return folder
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seed": 7', b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
+def test_settings_beside_segments_that_cannot_be_read(door, interrupted_once, tmp_path, content):
     """A run with the same settings goes on; another one says what to do, and does it with --overwrite."""
-    assert interrupted().returncode == 130
+    shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     work = Work("output.mp4")
     (kept,) = work.segments()
     damage(work.folder / "settings.json", content)
     refused = door(*FIVE_SECONDS, "--jitter", "0.9")
     assert_one_line_error(refused, "output.mp4: an interrupted render", "cannot be read", "--overwrite")
-    again = interrupted("--overwrite")
-    assert again.returncode == 130 and kept in work.segments() and len(work.segments()) == 2
+    result = door(*FIVE_SECONDS)
+    assert result.returncode == 0 and f"{SEGMENT_FRAMES}/150" in result.stderr  # the bar begins there
+    assert not work.folder.exists()
+
+    shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     damage(work.folder / "settings.json", content)
     result = door(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
     assert result.returncode == 0 and "starting over" in result.stdout
@@ -617,8 +736,18 @@ def test_only_what_describes_the_picture_is_taken_from_a_video(drawn, tmp_path):
     victims = [tmp_path / name for name in ("victim.npz", "victim.mp4", "victim.png")]
     for victim in victims:
         victim.write_bytes(b"precious")
-    like = forged(tmp_path, save_vectors=str(victims[0]), output_file=str(victims[1]), storyboard=str(victims[2]),
-                  overwrite=True, replace=True, use_previous_vectors=1, list_classes="", batch_size=10**9, jitter=0.25)
+    like = forged(
+        tmp_path,
+        save_vectors=str(victims[0]),
+        output_file=str(victims[1]),
+        storyboard=str(victims[2]),
+        overwrite=True,
+        replace=True,
+        use_previous_vectors=1,
+        list_classes="",
+        batch_size=10**9,
+        jitter=0.25,
+    )
     result = drawn("--like", like, "--output_file", "c.mp4")
     assert result.returncode == 0, result.stderr
     assert settings_of("c.mp4")["jitter"] == 0.25
@@ -628,7 +757,8 @@ def test_only_what_describes_the_picture_is_taken_from_a_video(drawn, tmp_path):
 
 @pytest.mark.parametrize("name", ["song", "vectors", "weights"])
 @pytest.mark.parametrize("checksum", [None, 5, "0" * 64])
-def test_no_file_that_a_stranger_names_is_used_without_proof(drawn, tmp_path, name, checksum):
+def test_no_file_that_a_stranger_names_is_used_without_proof(drawn, tmp_path, monkeypatch, name, checksum):
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "1" * 64)
     like = forged(tmp_path, **{name: str(SONG if name == "song" else tmp_path), f"{name}_sha256": checksum})
     result = visualize_here("--like", like, "--output_file", "c.mp4")
     assert_one_line_error(result, f"--{name}" if name != "vectors" or checksum != "0" * 64 else "is a folder")
@@ -637,12 +767,29 @@ def test_no_file_that_a_stranger_names_is_used_without_proof(drawn, tmp_path, na
     assert "\x1b" not in (printed := visualize_here("--like", like, "--output_file", "c.mp4")).stderr + printed.stdout
 
 
-ODD = [None, True, -1, 0.5, 10**400, "", "x" * 100_000, "\0", [], [[]], [1] * 100_000, {}, {"a": 1}, float("nan"), float("inf")]
+ODD = [
+    None,
+    True,
+    -1,
+    0.5,
+    10**400,
+    "",
+    "x" * 100_000,
+    "\0",
+    [],
+    [[]],
+    [1] * 100_000,
+    {},
+    {"a": 1},
+    float("nan"),
+    float("inf"),
+]
 
 
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.recorded])
 def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_path, monkeypatch):
     """None of them is a traceback. The generator refuses to draw, so that values that are right end as early."""
+
     class Refuses(Stub):
         def frames(self, noise, classes):
             raise MediaError("drawing begins")
@@ -657,7 +804,7 @@ def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_pa
     assert not (tmp_path / "c.mp4").exists()
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "{\"a\": " * 50_000, " " * (records.LARGEST + 1), "\ud800", "[1]"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 50_000, " " * (records.LARGEST + 1), "\ud800", "[1]"])
 def test_records_that_are_none_are_one_line(door, tmp_path, text):
     (tmp_path / "b.json").write_text(text, errors="surrogatepass")
     assert_one_line_error(door("--like", "b.json"), "b.json", "no settings")
@@ -681,11 +828,29 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     runs = {}
-    for minutes in (1, 6):                           # five minutes of samples are 26 MB, and of noise vectors 13
-        song = make_media(tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"anoisesrc=a=0.3:d={60 * minutes}:r=22050")
-        words = ["--song", song, *BASE[:2], "--resolution", "16", "--fps", "1", "--output_file", tmp_path / f"{minutes}.mp4"]
-        runs[minutes] = subprocess.Popen([sys.executable, "-c", script, *map(str, words)], env=environment, text=True,
-                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    for minutes in (1, 6):  # five minutes of samples are 26 MB, and of noise vectors 13
+        song = make_media(
+            tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"anoisesrc=a=0.3:d={60 * minutes}:r=22050"
+        )
+        words = [
+            "--song",
+            song,
+            *BASE[:2],
+            "--resolution",
+            "16",
+            "--fps",
+            "1",
+            "--output_file",
+            tmp_path / f"{minutes}.mp4",
+        ]
+        runs[minutes] = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, words)],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+        )
     peak = {}
     for minutes, process in runs.items():
         printed, complaint = process.communicate()
@@ -697,40 +862,42 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 # -- Mistakes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--depth", "5"], ["depth", "5", "0.01..1"]),
-    (["--pitch_sensitivity", "300"], ["pitch_sensitivity", "300", "1..299"]),
-    (["--truncation", "0"], ["truncation", "0.1..1"]),
-    (["--frame_length", "100"], ["frame_length", "100", "multiple of 64"]),
-    (["--frame_length", "1344000"], ["frame_length", "1344000", "64..1322944"]),
-    (["--smooth_factor", "inf"], ["smooth_factor", "inf", "1..100000"]),
-    (["--num_classes", "13"], ["num_classes", "13", "1..12"]),
-    (["--num_classes", "3", "--classes", "1", "2"], ["2 different", "3"]),
-    (["--classes", "colour"], ["colour", "0 colour 0"]),
-    (["--classes", "kettle"], ["kettle"]),
-    (["--classes", *range(13)], ["13"]),
-    (["--fps", "fast"], ["fps", "fast"]),
-    (["--fps", "1000"], ["fps", "1000", "1..345"]),
-    (["--fps", "0"], ["fps", "0", "1..345"]),
-    (["--fps", "1e400"], ["fps", "1e400", "1..345"]),
-    (["--fps", "1e99999999"], ["fps", "1e99999999", "1..345"]),
-    (["--fps", "1/1e-99999999"], ["fps", "not a number or a fraction"]),
-    (["--duration", "inf"], ["duration", "inf", "0.01..1000000"]),
-    (["--duration", "nan"], ["duration", "nan", "0.01..1000000"]),
-    (["--output_file", "."], ["output_file", "folder"]),
-    (["--output_size", "0"], ["output_size", "0", "16..8192"]),
-    (["--resolution", "100000"], ["resolution", "100000", "16..8192"]),
-    (["--duration", "0"], ["duration", "0"]),
-    (["--batch_size", "none"], ["batch_size", "none"]),
-    (["--generator", "gan"], ["gan", "biggan", "cppn"]),
-    (["--device", "gpu"], ["device", "gpu", "cuda:N"]),
-    (["--precision", "int4"], ["precision", "int4", "fp16"]),
-    (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
-    (["--storyboard", "a.jpg"], ["storyboard", "a.jpg", ".png"]),
-    (["--output_file", SONG], [str(SONG)]),
-    (["--crf", "99"], ["crf", "99", "0..51"]),
-    (["--resolution", "33"], ["33", "even"]),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--depth", "5"], ["depth", "5", "0.01..1"]),
+        (["--pitch_sensitivity", "300"], ["pitch_sensitivity", "300", "1..299"]),
+        (["--truncation", "0"], ["truncation", "0.1..1"]),
+        (["--frame_length", "100"], ["frame_length", "100", "multiple of 64"]),
+        (["--frame_length", "1344000"], ["frame_length", "1344000", "64..1322944"]),
+        (["--smooth_factor", "inf"], ["smooth_factor", "inf", "1..100000"]),
+        (["--num_classes", "13"], ["num_classes", "13", "1..12"]),
+        (["--num_classes", "3", "--classes", "1", "2"], ["2 different", "3"]),
+        (["--classes", "colour"], ["colour", "0 colour 0"]),
+        (["--classes", "kettle"], ["kettle"]),
+        (["--classes", *range(13)], ["13"]),
+        (["--fps", "fast"], ["fps", "fast"]),
+        (["--fps", "1000"], ["fps", "1000", "1..345"]),
+        (["--fps", "0"], ["fps", "0", "1..345"]),
+        (["--fps", "1e400"], ["fps", "1e400", "1..345"]),
+        (["--fps", "1e99999999"], ["fps", "1e99999999", "1..345"]),
+        (["--fps", "1/1e-99999999"], ["fps", "not a number or a fraction"]),
+        (["--duration", "inf"], ["duration", "inf", "0.01..1000000"]),
+        (["--duration", "nan"], ["duration", "nan", "0.01..1000000"]),
+        (["--output_size", "0"], ["output_size", "0", "16..8192"]),
+        (["--resolution", "100000"], ["resolution", "100000", "16..8192"]),
+        (["--duration", "0"], ["duration", "0"]),
+        (["--batch_size", "none"], ["batch_size", "none"]),
+        (["--generator", "gan"], ["gan", "biggan", "cppn"]),
+        (["--device", "gpu"], ["device", "gpu", "cuda:N"]),
+        (["--precision", "int4"], ["precision", "int4", "fp16"]),
+        (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
+        (["--storyboard", "a.jpg"], ["storyboard", "a.jpg", ".png"]),
+        (["--output_file", SONG], [str(SONG)]),
+        (["--crf", "99"], ["crf", "99", "0..51"]),
+        (["--resolution", "33"], ["33", "even"]),
+    ],
+)
 def test_a_setting_out_of_range_names_itself_its_value_and_its_range(door, tmp_path, arguments, words):
     assert_one_line_error(door(*arguments), *words, code=2)
     assert not list(tmp_path.iterdir())
@@ -747,9 +914,17 @@ def test_hardware_that_is_not_there_is_named_before_anything_is_loaded(door, tmp
 
 
 def test_what_vectors_hold_already_is_refused_beside_them(door):
-    for option in (["--jitter", "0.1"], ["--pitch_sensitivity", "250"], ["--tempo_sensitivity", "0.3"], ["--depth", "0.5"],
-                   ["--smooth_factor", "10"], ["--sort_classes_by_power", "1"], ["--mapping", "pulse"],
-                   ["--frame_length", "1024"], ["--num_classes", "3"]):
+    for option in (
+        ["--jitter", "0.1"],
+        ["--pitch_sensitivity", "250"],
+        ["--tempo_sensitivity", "0.3"],
+        ["--depth", "0.5"],
+        ["--smooth_factor", "10"],
+        ["--sort_classes_by_power", "1"],
+        ["--mapping", "pulse"],
+        ["--frame_length", "1024"],
+        ["--num_classes", "3"],
+    ):
         for vectors in (["--vectors", "f.npz"], ["--use_previous_vectors", "1"]):
             assert_one_line_error(door(*vectors, *option), option[0], vectors[0], code=2)
 
@@ -760,17 +935,41 @@ def test_two_sources_of_the_same_are_refused(door):
 
 
 def test_vectors_that_are_not_finite_are_one_line(door):
-    Trajectory(np.full((90, 4), np.nan), np.ones((90, 1)), (3,), 43.0, 2.0).save("f.npz", labels=["colour 3"], params={})
+    Trajectory(np.full((90, 4), np.nan), np.ones((90, 1)), (3,), 43.0, 2.0).save(
+        "f.npz", labels=["colour 3"], params={}
+    )
     assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "not finite")
 
 
 def test_settings_changed_by_hand_are_checked_as_the_command_line_is(drawn, tmp_path):
-    for name, value in (("jitter", 5), ("depth", "much"), ("crf", 99), ("classes", [1, 1, 2000]), ("frame_length", 100)):
-        assert_one_line_error(drawn("--like", forged(tmp_path, **{name: value}), "--output_file", "b.mp4"), name, code=2)
+    for name, value in (
+        ("jitter", 5),
+        ("depth", "much"),
+        ("crf", 99),
+        ("classes", [1, 1, 2000]),
+        ("frame_length", 100),
+    ):
+        assert_one_line_error(
+            drawn("--like", forged(tmp_path, **{name: value}), "--output_file", "b.mp4"), name, code=2
+        )
+
+
+@pytest.mark.parametrize(
+    "option, name", [("--output_file", "a.mp4"), ("--save_vectors", "a.npz"), ("--storyboard", "a.png")]
+)
+def test_an_output_that_is_a_folder_or_the_song_is_refused_first(door, tmp_path, monkeypatch, option, name):
+    monkeypatch.delattr(generators, "load")
+    (tmp_path / name).mkdir()
+    assert_one_line_error(door(option, name), name, "folder", code=2)
+    (tmp_path / "song").mkdir()
+    song = shutil.copy(SONG, tmp_path / "song" / name)
+    assert_one_line_error(door(option, song, song=song), name, "the song itself", code=2)
 
 
 @pytest.mark.parametrize("channels", [9, 17])
-def test_more_channels_than_a_container_holds_are_refused_before_anything_is_drawn(door, write_wav, monkeypatch, channels):
+def test_more_channels_than_a_container_holds_are_refused_before_anything_is_drawn(
+    door, write_wav, monkeypatch, channels
+):
     song = write_wav("many.wav", np.zeros((48000, channels)))
     with monkeypatch.context() as patch:
         patch.delattr(generators, "load")
@@ -796,9 +995,15 @@ def test_a_song_that_is_none(door, tmp_path):
     (tmp_path / "list.m3u8").write_text("#EXTM3U\nhttp://example.org/a.mp3\n")
     make_media(tmp_path / "silent.mp4", "-f", "lavfi", "-i", "testsrc2=d=1:s=64x64")
     inputs = set(tmp_path.iterdir())
-    for name, word in [("empty.wav", "empty"), ("text.wav", "not an audio"), ("list.m3u8", "not an audio"),
-                       ("silent.mp4", "no sound"), ("missing.wav", "no such file"), (".", "folder"),
-                       ("http:/example.org/a.mp3", "no such file")]:
+    for name, word in [
+        ("empty.wav", "empty"),
+        ("text.wav", "not an audio"),
+        ("list.m3u8", "not an audio"),
+        ("silent.mp4", "no sound"),
+        ("missing.wav", "no such file"),
+        (".", "folder"),
+        ("http:/example.org/a.mp3", "no such file"),
+    ]:
         assert_one_line_error(door(song=name), name, word)
     assert set(tmp_path.iterdir()) == inputs
 

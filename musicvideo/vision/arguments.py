@@ -11,10 +11,10 @@ from musicvideo.vision.settings import RULES, Rule, Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an option for every setting. What is not given stays out of the parsed namespace."""
-    groups = {rule.group: None for rule in RULES.values()}
-    groups = {title: parser.add_argument_group(title).add_argument for title in groups}
+    titles = dict.fromkeys(rule.group for rule in RULES.values())
+    groups = {title: parser.add_argument_group(title) for title in titles}
     for name, rule in RULES.items():
-        groups[rule.group](f"--{name}", default=argparse.SUPPRESS, help=_help(name, rule), **_kind(rule))
+        groups[rule.group].add_argument(f"--{name}", default=argparse.SUPPRESS, help=_help(name, rule), **_kind(rule))
 
 
 def given(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:

@@ -14,16 +14,16 @@ from musicvideo.errors import DiskFull, MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.settings import RATES, SIZES
 
-TRIAL = 0.5                # seconds of sound that are tried
+TRIAL = 0.5  # seconds of sound that are tried
 
 
 @dataclass(frozen=True)
 class Container:
     """What a file of this suffix can hold."""
 
-    codecs: tuple[str, ...]            # families, the default first
-    audio: re.Pattern                  # FFmpeg's names of the audio codecs that are copied as they are
-    reencode: tuple[str, ...]          # FFmpeg's options for others
+    codecs: tuple[str, ...]  # families, the default first
+    audio: re.Pattern  # FFmpeg's names of the audio codecs that are copied as they are
+    reencode: tuple[str, ...]  # FFmpeg's options for others
 
 
 # Either encoder writes other layouts in a way that few players understand, or not at all.
@@ -55,10 +55,10 @@ def container(output: str | os.PathLike) -> Container:
 class Encoding:
     """How drawings become a video stream; make one with `encoding`."""
 
-    fps: Fraction          # frames a second
-    codec: str             # key of CODECS
-    crf: int | None        # quality in the codec's own scale
-    size: int              # height and width in pixels
+    fps: Fraction  # frames a second
+    codec: str  # key of CODECS
+    crf: int | None  # quality in the codec's own scale
+    size: int  # height and width in pixels
 
 
 def encoding(
@@ -82,13 +82,15 @@ def encoding(
     if codec not in CODECS:
         raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
     if codec.partition("_")[0] not in families:
-        raise ValueError(f"codec: {Path(output).suffix} cannot hold {codec} "
-                         f"(it holds {', '.join(families)}; .mkv holds all)")
+        raise ValueError(
+            f"codec: {Path(output).suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)"
+        )
     if not RATES[0] <= fps <= RATES[1]:
         raise ValueError(f"fps: {float(fps):g} is not in {RATES[0]}..{RATES[1]} (give --fps)")
     if size % 2 or not SIZES[0] <= size <= SIZES[1]:
-        raise ValueError(f"output_size: a video of {size}x{size} pixels cannot be encoded "
-                         f"(even numbers, {SIZES[0]}..{SIZES[1]})")
+        raise ValueError(
+            f"output_size: a video of {size}x{size} pixels cannot be encoded (even numbers, {SIZES[0]}..{SIZES[1]})"
+        )
     chosen = CODECS[codec]
     if crf is None:
         crf = chosen.crf
@@ -105,8 +107,8 @@ class Soundtrack:
     """A song as the sound of a video; make one with `soundtrack`."""
 
     song: Path
-    start: float                       # seconds from the start of its file to its first sound
-    options: tuple[str, ...]           # FFmpeg's, of the stream
+    start: float  # seconds from the start of its file to its first sound
+    options: tuple[str, ...]  # FFmpeg's, of the stream
 
 
 def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack:
@@ -138,5 +140,7 @@ def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack
                 refused = error
             else:
                 return Soundtrack(Path(song), found.audio_start, options)
-    raise MediaError(f"{song}: {Path(output).suffix} cannot hold its sound, {found.channels} channels of "
-                     f"{found.audio_codec} (mix it down to two channels; {refused})")
+    raise MediaError(
+        f"{song}: {Path(output).suffix} cannot hold its sound, {found.channels} channels of "
+        f"{found.audio_codec} (mix it down to two channels; {refused})"
+    )

@@ -28,9 +28,9 @@ from musicvideo.vision.render import NO_BAR, draw, render
 from musicvideo.vision.settings import DENOMINATOR, PITCHES, QUALITIES, RULES, WALK, Settings, recorded_in, shown
 from musicvideo.vision.work import Work
 
-PREVIOUS = ".previous_vectors.npz"       # in the output folder: what --use_previous_... takes up
-SEED_DIGITS = 8                          # of the song's checksum, hexadecimal: the default seed
-SHORTER = 1.0                            # seconds by which vectors may be shorter than the song
+PREVIOUS = ".previous_vectors.npz"  # in the output folder: what --use_previous_... takes up
+SEED_DIGITS = 8  # of the song's checksum, hexadecimal: the default seed
+SHORTER = 1.0  # seconds by which vectors may be shorter than the song
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Notice = Callable[[str], object]
@@ -56,8 +56,6 @@ def requested(given: Mapping[str, Any], notice: Notice = _silent) -> Settings:
     """
     earlier = _of_earlier_video(given, notice) if given.get("like") else {}
     settings = Settings(**{**earlier, **given})
-    if not settings.song and settings.list_classes is None:
-        raise ValueError("--song is missing: which song shall be seen?")
     _require_effect(settings, given, notice)
     return settings
 
@@ -93,7 +91,7 @@ def _without_overridden(earlier: dict[str, Any], given: Mapping[str, Any]) -> di
     elif "num_classes" in asked and earlier.get("classes"):
         earlier["classes"] = earlier["classes"][: given["num_classes"]]
     if another or given.get("resolution", earlier.get("resolution")) != earlier.get("resolution"):
-        earlier["weights"] = None           # its checksum is that of other weights
+        earlier["weights"] = None  # its checksum is that of other weights
     return earlier
 
 
@@ -135,6 +133,7 @@ class Job:
 
     Attributes:
         settings: what was asked for.
+        song: its path.
         seed: of the random numbers.
         classes: ids of the generator's classes.
         class_names: their names.
@@ -145,6 +144,7 @@ class Job:
     """
 
     settings: Settings
+    song: str
     seed: int
     classes: tuple[int, ...]
     class_names: tuple[str, ...]
@@ -153,8 +153,13 @@ class Job:
     saved: Trajectory | None
     record: Mapping[str, Any]
 
-    def load(self, *, resolution: int | None = None, weights: str | os.PathLike | None = None,
-             progress: Callable[..., tqdm] = NO_BAR) -> generators.Generator:
+    def load(
+        self,
+        *,
+        resolution: int | None = None,
+        weights: str | os.PathLike | None = None,
+        progress: Callable[..., tqdm] = NO_BAR,
+    ) -> generators.Generator:
         """The generator, ready to draw, at its own resolution or another one."""
         asked = self.settings
         precision = "lowest" if asked.quality == "draft" and asked.precision == "auto" else asked.precision
@@ -166,8 +171,12 @@ class Job:
     def features(self) -> Features:
         """What the mapping hears in the song; cached, since the same song is often rendered again."""
         asked = self.settings
-        return cached_features(Song(asked.song, asked.duration), asked.frame_length, mapping=asked.mapping,
-                               cache=user_cache_path("musicvideo") / "features")
+        return cached_features(
+            Song(self.song, asked.duration),
+            asked.frame_length,
+            mapping=asked.mapping,
+            cache=user_cache_path("musicvideo") / "features",
+        )
 
     def path(self, noise_dim: int, features: Features | None = None) -> Trajectory:
         """The path of the song through the generator: as it was saved, or made from its features.
@@ -177,8 +186,10 @@ class Job:
         """
         if self.saved:
             if self.saved.noise.shape[1] != noise_dim:
-                raise MediaError(f"{self.record['vectors']}: noise vectors of {self.saved.noise.shape[1]} numbers, "
-                                 f"{self.settings.generator} takes {noise_dim}")
+                raise MediaError(
+                    f"{self.record['vectors']}: noise vectors of {self.saved.noise.shape[1]} numbers, "
+                    f"{self.settings.generator} takes {noise_dim}"
+                )
             return self.saved
         return trajectory(
             features or self.features(), self.classes, noise_dim=noise_dim, num_classes=len(self.classes),
@@ -199,8 +210,10 @@ class Job:
         except MediaError:
             changed = "it holds no settings of this program"
         if changed and not (self.settings.overwrite or self.settings.replace):
-            raise MediaError(f"{output}: is there already, with other settings: {changed} "
-                             "(give another --output_file, or --overwrite to draw it anew)")
+            raise MediaError(
+                f"{output}: is there already, with other settings: {changed} "
+                "(give another --output_file, or --overwrite to draw it anew)"
+            )
         return not changed
 
     def draw(
@@ -220,20 +233,34 @@ class Job:
             path = self.path(generator.noise_dim)
             record = {**self.record, "computed_by": computed_by(generator, path)}
             if self.is_made(record):
-                os.utime(asked.output_file)          # for make: it is as new as what it was made from
+                os.utime(asked.output_file)  # for make: it is as new as what it was made from
                 return 0
             with work.open({**record, "path_sha256": path.checksum()}, overwrite=asked.overwrite, notice=notice):
-                for file in filter(None, (asked.save_vectors, work.output.with_name(PREVIOUS))):
-                    if record["vectors"] and Path(file).resolve() == Path(record["vectors"]).resolve():
-                        continue                     # the same ones, and a new file would have another checksum
-                    path.save(file, labels=self.class_names, params=dict(record))
-                return render(generator, path, self.sound, work, encoding=self.encoding, batch_size=asked.batch_size,
-                              every=QUALITIES[asked.quality], progress=progress)
+                labels = [generator.labels[index] for index in path.classes]  # may be sorted by power
+                for file in (asked.save_vectors, work.output.with_name(PREVIOUS)):
+                    # Vectors are not written onto themselves: a new file would have another checksum.
+                    if file and not (record["vectors"] and _same_path(file, record["vectors"])):
+                        path.save(file, labels=labels, params=record)
+                return render(
+                    generator,
+                    path,
+                    self.sound,
+                    work,
+                    encoding=self.encoding,
+                    batch_size=asked.batch_size,
+                    every=QUALITIES[asked.quality],
+                    progress=progress,
+                )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                "what is done is kept; run the same command again to go on" if work.segments() else
-                f"too early to keep anything; --seed {self.seed} draws the same video"
+                "what is done is kept; run the same command again to go on"
+                if work.segments()
+                else f"too early to keep anything; --seed {self.seed} draws the same video"
             ) from None
+
+
+def _same_path(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def computed_by(generator: generators.Generator, path: Trajectory) -> dict[str, str]:
@@ -247,31 +274,39 @@ def decide(settings: Settings, *, progress: Callable[..., tqdm] = NO_BAR) -> Job
     """Decide the seed, the classes, the frame rate and the encoding, and refuse now what would fail later.
 
     Args:
-        settings: from `requested`, with a song.
+        settings: from `requested`.
         progress: makes a bar of a download of weights, as tqdm does.
 
     Raises:
         ValueError: settings that cannot be; names the setting, its value and what it can be.
         MediaError: a song, vectors or weights that cannot be used; an output that may not be replaced.
     """
+    song = settings.song
+    if song is None:
+        raise ValueError("--song is missing: which song shall be seen?")
     labels = generators.labels(settings.generator)
-    _require_outputs(settings)
-    song_sha256 = files.sha256(files.require_file(settings.song))
-    sound = soundtrack(settings.song, settings.output_file)
+    _require_outputs(settings, song)
+    song_sha256 = files.sha256(files.require_file(song))
+    sound = soundtrack(song, settings.output_file)
     seed = int(song_sha256[:SEED_DIGITS], 16) if settings.seed is None else settings.seed
     vectors, saved = settings.vectors, None
     if settings.use_previous_vectors:
         vectors = str(Path(settings.output_file).with_name(PREVIOUS))
     if vectors:
-        saved = _for_song(vectors, _saved(vectors, labels)[0], settings)
+        saved = _for_song(vectors, _saved(vectors, labels)[0], Song(song, settings.duration))
         classes, grid_rate = list(saved.classes), Fraction(saved.grid_rate).limit_denominator(DENOMINATOR)
-        if settings.classes and resolve(settings.classes, labels) != classes:
+        if settings.classes and resolve([str(word) for word in settings.classes], labels) != classes:
             raise ValueError("classes: the vectors have classes of their own; give either, not both")
     else:
         classes, grid_rate = _chosen_classes(settings, labels, seed), Fraction(SAMPLE_RATE, settings.frame_length)
-    how = encoding(settings.output_file, fps=settings.fps or grid_rate, codec=settings.codec, crf=settings.crf,
-                   size=settings.output_size or settings.resolution)
-    weights_sha256 = weights_checksum(settings.generator, settings.resolution, settings.weights, progress)
+    how = encoding(
+        settings.output_file,
+        fps=settings.fps or grid_rate,
+        codec=settings.codec,
+        crf=settings.crf,
+        size=settings.output_size or settings.resolution,
+    )
+    weights_sha256 = weights_checksum(settings.generator, settings.resolution, settings.weights, progress=progress)
     names = [labels[index] for index in classes]
     record = {
         **settings.recorded(),
@@ -286,30 +321,32 @@ def decide(settings: Settings, *, progress: Callable[..., tqdm] = NO_BAR) -> Job
         "frames": {"fps": str(how.fps), "codec": how.codec, "crf": how.crf, "size": how.size},
         "versions": records.versions(),
     }
-    job = Job(settings, seed, tuple(classes), tuple(names), how, sound, saved, json.loads(json.dumps(record)))
+    job = Job(settings, song, seed, tuple(classes), tuple(names), how, sound, saved, json.loads(json.dumps(record)))
     _require_same_weights(job)
     if not settings.storyboard:
         job.is_made(record)
     return job
 
 
-def _require_outputs(settings: Settings) -> None:
+def _require_outputs(settings: Settings, song: str) -> None:
     """Refuse a video that no container holds, and an output that is a folder or the song."""
     container(settings.output_file)
     for name in ("output_file", "save_vectors", "storyboard"):
         output = getattr(settings, name)
-        if output and Path(output).resolve() == Path(settings.song).resolve():
+        if output and _same_path(output, song):
             raise ValueError(f"{name}: {output} is the song itself")
         if output and Path(output).is_dir():
             raise ValueError(f"{name}: {output} is a folder (give the name of a file)")
 
 
-def _for_song(vectors: str, path: Trajectory, settings: Settings) -> Trajectory:
+def _for_song(vectors: str, path: Trajectory, song: Song) -> Trajectory:
     """A saved path, as long as the song."""
-    duration = sum(map(len, Song(settings.song, settings.duration))) / SAMPLE_RATE     # a file may state another one
+    duration = sum(len(piece) for piece in song) / SAMPLE_RATE  # a file may state another one
     if duration > path.duration + SHORTER:
-        raise MediaError(f"{vectors}: ends after {path.duration:.1f} of {duration:.1f} s "
-                         f"(give --duration {math.floor(path.duration)})")
+        raise MediaError(
+            f"{vectors}: ends after {path.duration:.1f} of {duration:.1f} s "
+            f"(give --duration {math.floor(path.duration)})"
+        )
     return replace(path, duration=min(duration, path.duration))
 
 
@@ -319,13 +356,17 @@ def _chosen_classes(settings: Settings, labels: Sequence[str], seed: int) -> lis
         path, params = _saved(Path(settings.output_file).with_name(PREVIOUS), labels)
         # Where they were sorted by power, those of the vectors would be permuted once more.
         given = params.get("classes")
-        classes = given if isinstance(given, list) and set(map(str, given)) == set(map(str, path.classes)) else path.classes
+        classes = (
+            given if isinstance(given, list) and set(map(str, given)) == set(map(str, path.classes)) else path.classes
+        )
         if len(classes) < (settings.num_classes or 1):
             raise ValueError(f"num_classes: {settings.num_classes} asked for, the last run had {len(classes)}")
         return list(classes[: settings.num_classes])
     if not settings.classes:
         return random_classes(np.random.default_rng([seed, 0]), settings.num_classes or PITCHES, len(labels))
-    classes = list(dict.fromkeys(resolve(settings.classes, labels)))       # by name and by number, still one class
+    classes = list(
+        dict.fromkeys(resolve([str(word) for word in settings.classes], labels))
+    )  # by name and by number, still one class
     wanted = settings.num_classes or min(len(classes), PITCHES)
     if len(classes) not in (wanted, PITCHES):
         raise ValueError(f"classes: {len(classes)} different ones given, num_classes asks for {wanted}")
@@ -341,7 +382,7 @@ def _saved(vectors: str | os.PathLike, labels: Sequence[str]) -> tuple[Trajector
 
 
 def weights_checksum(
-    name: str, resolution: int, folder: str | os.PathLike | None, progress: Callable[..., tqdm] = NO_BAR
+    name: str, resolution: int, folder: str | os.PathLike | None, *, progress: Callable[..., tqdm] = NO_BAR
 ) -> str | None:
     """SHA-256 of the weights that a generator will load; None for one that has none."""
     if name == "cppn":
@@ -350,7 +391,7 @@ def weights_checksum(
         return files.sha256(generators.EMBEDDED / "model.safetensors")
     from musicvideo.vision.generators.weights import configuration, fetch, find
 
-    configuration(resolution)                        # names the ones there are
+    configuration(resolution)  # names the ones there are
     return files.sha256(find(resolution, folder) if folder else fetch(resolution, progress=progress))
 
 
@@ -362,5 +403,6 @@ def _require_same_weights(job: Job) -> None:
     earlier = records.read(like)
     alike = all(earlier.get(name) == job.record[name] for name in ("generator", "resolution", "weights"))
     if alike and earlier.get("weights_sha256") != job.record["weights_sha256"]:
-        raise MediaError(f"{weights or 'the weights'}: other weights than those {like} was made with "
-                         "(give --weights to take others)")
+        raise MediaError(
+            f"{weights or 'the weights'}: other weights than those {like} was made with (give --weights to take others)"
+        )

@@ -26,15 +26,15 @@ from musicvideo.files import atomic, require_file
 from musicvideo.vision.features import SAMPLE_RATE, Features
 from musicvideo.vision.settings import PITCHES, Settings, check
 
-NOISE_LIMIT = 2.0              # the generators were trained on normal noise cut off at +-2
-REFERENCE_HOP = 512            # samples; the sensitivities are meant for this hop and scale with others
-JITTER_INTERVAL = 200          # grid points between two draws of the jitter mask
-ROWS = 4096                    # noise vectors written or looked at, at a time
-CHECKED = 2000                 # every so many noise vectors count in a path's checksum
-STILL = 1e-7                   # class weights closer together than this are taken for equal
-MOST_NUMBERS = 150_000_000     # in the noise or the weights of a saved path: 1.2 GB, an hour at the finest hop
-LARGEST_NUMBER = 1000          # in either, whatever its sign; generators take about 2
-MOST_TEXT = 1 << 20            # bytes of names and parameters
+NOISE_LIMIT = 2.0  # the generators were trained on normal noise cut off at +-2
+REFERENCE_HOP = 512  # samples; the sensitivities are meant for this hop and scale with others
+JITTER_INTERVAL = 200  # grid points between two draws of the jitter mask
+ROWS = 4096  # noise vectors written or looked at, at a time
+CHECKED = 2000  # every so many noise vectors count in a path's checksum
+STILL = 1e-7  # class weights closer together than this are taken for equal
+MOST_NUMBERS = 150_000_000  # in the noise or the weights of a saved path: 1.2 GB, an hour at the finest hop
+LARGEST_NUMBER = 1000  # in either, whatever its sign; generators take about 2
+MOST_TEXT = 1 << 20  # bytes of names and parameters
 
 
 def noise_walk(
@@ -207,7 +207,7 @@ class Trajectory:
     def save(self, path: str | os.PathLike, *, labels: Sequence[str], params: dict) -> None:
         """Write the path as .npz, with the names of its classes and the parameters that made it."""
         # numpy.savez_compressed would want all noise at once.
-        rows = (self.noise[start:start + ROWS] for start in range(0, len(self.noise), ROWS))
+        rows = (self.noise[start : start + ROWS] for start in range(0, len(self.noise), ROWS))
         small = {
             "class_vectors": self.weights, "classes": self.classes, "labels": labels, "grid_rate": self.grid_rate,
             "duration": self.duration, "params": json.dumps(params),
@@ -234,8 +234,9 @@ class Trajectory:
         require_file(path)
         try:
             with zipfile.ZipFile(path) as archive:
+                noise = _read_array(archive, "noise_vectors", "f", MOST_NUMBERS)
                 trajectory = cls(
-                    noise=_read_array(archive, "noise_vectors", "f", MOST_NUMBERS),
+                    noise=noise,
                     weights=_read_array(archive, "class_vectors", "f", MOST_NUMBERS),
                     classes=tuple(_read_array(archive, "classes", "iu", PITCHES).tolist()),
                     grid_rate=float(_read_array(archive, "grid_rate", "fiu", 1)),
@@ -243,14 +244,14 @@ class Trajectory:
                 )
                 labels = _read_array(archive, "labels", "U", PITCHES).tolist()
                 params = json.loads(str(_read_array(archive, "params", "U", 1)))
-            points, columns = len(trajectory.noise), len(trajectory.classes)
-            if not points or not columns or trajectory.noise.ndim != 2 or trajectory.weights.shape != (points, columns):
+            points, columns = len(noise), len(trajectory.classes)
+            if not points or not columns or noise.ndim != 2 or trajectory.weights.shape != (points, columns):
                 raise ValueError("shapes that do not belong together")
             if len(set(trajectory.classes)) != columns or not isinstance(labels, list) or len(labels) != columns:
                 raise ValueError("classes and labels that do not belong together")
             # Block by block, so that no second array of this size is made.
             for start in range(0, points, ROWS):
-                for rows in (trajectory.noise[start:start + ROWS], trajectory.weights[start:start + ROWS]):
+                for rows in (noise[start : start + ROWS], trajectory.weights[start : start + ROWS]):
                     if not (np.abs(rows) <= LARGEST_NUMBER).all():
                         raise ValueError(f"numbers that are not finite, or beyond {LARGEST_NUMBER}")
             if not (0 < trajectory.grid_rate < np.inf and 0 < trajectory.duration < np.inf):
@@ -259,8 +260,21 @@ class Trajectory:
                 raise ValueError("parameters that are no object")
             return trajectory, labels, params
         # What zipfile, zlib and numpy raise for files that are damaged, encrypted or lie about their contents.
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, RuntimeError, OSError, ArithmeticError,
-                MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error) as error:
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            RuntimeError,
+            OSError,
+            ArithmeticError,
+            MemoryError,
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            struct.error,
+        ) as error:
             raise MediaError(f"{path}: not a file of saved vectors ({error})") from None
 
     def checksum(self) -> str:
@@ -271,7 +285,7 @@ class Trajectory:
         digest = hashlib.sha256(repr((self.classes, round(self.grid_rate, 6), round(self.duration, 6))).encode())
         rows = np.unique([*range(0, len(self.noise), CHECKED), len(self.noise) - 1])
         for numbers in (self.noise[rows], self.weights):
-            digest.update((np.round(numbers, 4) + 0.0).astype("<f8").tobytes())      # + 0.0: no negative zeros
+            digest.update((np.round(numbers, 4) + 0.0).astype("<f8").tobytes())  # + 0.0: no negative zeros
         return digest.hexdigest()
 
 
@@ -283,8 +297,11 @@ def _read_array(archive: zipfile.ZipFile, name: str, kinds: str, most: int) -> n
         shape, _, dtype = read_header[version](member)
     size = math.prod(shape)
     # The header alone decides how much memory is taken.
-    if dtype.kind not in kinds or size > most or any(length < 0 for length in shape) or (
-        dtype.itemsize * size > MOST_TEXT if dtype.kind == "U" else dtype.itemsize > 8
+    if (
+        dtype.kind not in kinds
+        or size > most
+        or any(length < 0 for length in shape)
+        or (dtype.itemsize * size > MOST_TEXT if dtype.kind == "U" else dtype.itemsize > 8)
     ):
         raise ValueError(f"{name}: {dtype} {shape}")
     with archive.open(f"{name}.npy") as member:
@@ -339,7 +356,7 @@ def trajectory(
     start = truncation * truncnorm.rvs(-NOISE_LIMIT, NOISE_LIMIT, size=noise_dim, random_state=rng)
     slowed = rng.random((-(-points // JITTER_INTERVAL), noise_dim)) < 0.5
     noise = NoiseWalk(
-        features.mel_power[:-1],            # the last step would lead beyond the song
+        features.mel_power[:-1],  # the last step would lead beyond the song
         features.mel_gradient[:-1],
         start,
         np.where(slowed, 1 - jitter, 1.0),
@@ -412,4 +429,4 @@ def _smoothed(walk: np.ndarray, length: int) -> np.ndarray:
     padded = np.pad(walk, ((0, bins * length - len(walk)), (0, 0)), mode="edge")
     means = padded.reshape(bins, length, -1).mean(axis=1)
     lines = np.linspace(means[:-1], means[1:], length, axis=1)
-    return lines.reshape((bins - 1) * length, -1)[:len(walk)]
+    return lines.reshape((bins - 1) * length, -1)[: len(walk)]

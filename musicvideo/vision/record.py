@@ -17,7 +17,7 @@ from musicvideo.errors import MediaError
 
 # Told, not demanded: what they decide is in the record itself, as checksums of the song, the path and the weights.
 NOTED = ("versions",)
-LARGEST = 1 << 20              # bytes of a record
+LARGEST = 1 << 20  # bytes of a record
 PACKAGES = ("torch", "pytorch-pretrained-biggan", "llvmlite", "openvino", "numpy", "scipy", "librosa", "soxr")
 
 

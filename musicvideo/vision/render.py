@@ -125,7 +125,9 @@ def draw_frames(
         return pictures
     before -= before[0]
     after = np.minimum(before + 1, len(pictures) - 1)
-    return np.stack([
-        np.rint((1 - s) * pictures[a] + s * pictures[b]).astype(np.uint8)
-        for a, b, s in zip(before, after, share.astype(np.float32))
-    ])
+    return np.stack(
+        [
+            np.rint((1 - s) * pictures[a] + s * pictures[b]).astype(np.uint8)
+            for a, b, s in zip(before, after, share.astype(np.float32))
+        ]
+    )

@@ -50,7 +50,7 @@ class Encoder:
         self._resolution, self._encoding = resolution, encoding
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._task: Future | None = None
-        self._segment: Coroutine | None = None
+        self._segment: Coroutine[None, np.ndarray | None, None] | None = None
 
     def write(self, path: Path, pictures: np.ndarray, *, last: bool) -> None:
         """Hand over the next pictures of a segment; waits until those before them are encoded.
@@ -113,7 +113,7 @@ def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str 
     ]  # fmt: skip
     scale = f"scale={encoding.size}:{encoding.size}:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
     if encoding.codec == "ffv1":
-        pixels = ["-vf", f"{scale},format=bgr0"]           # lossless for RGB
+        pixels = ["-vf", f"{scale},format=bgr0"]  # lossless for RGB
     else:
         pixels = [
             "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format=yuv420p",
@@ -153,12 +153,18 @@ def _packets(*source: str) -> int | None:
 def concat_script(parts: Mapping[Path, range], rate: Fraction) -> Path:
     """Write a script for FFmpeg's concat demuxer beside some segments, in their order."""
     script = next(iter(parts)).with_name("segments.ffconcat")
-    script.write_bytes(os.fsencode("ffconcat version 1.0\n" + "".join(
-        # Absolute and quoted: in a relative name FFmpeg takes a "#" of the folder for the end of it.
-        "file '{}'\nduration {}\n".format(
-            ffmpeg.source(path).replace("'", r"'\''"), ffmpeg.seconds(len(numbers) / float(rate)))
-        for path, numbers in parts.items()
-    )))
+    script.write_bytes(
+        os.fsencode(
+            "ffconcat version 1.0\n"
+            + "".join(
+                # Absolute and quoted: in a relative name FFmpeg takes a "#" of the folder for the end of it.
+                "file '{}'\nduration {}\n".format(
+                    ffmpeg.source(path).replace("'", r"'\''"), ffmpeg.seconds(len(numbers) / float(rate))
+                )
+                for path, numbers in parts.items()
+            )
+        )
+    )
     return script
 
 

@@ -19,14 +19,14 @@ from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.features import HOP_UNIT, MAPPINGS, SAMPLE_RATE
 
 PITCHES = 12
-QUALITIES = {"full": 1, "draft": 3}        # one frame of so many is drawn; those between are faded
-RATES = (1, 345)                           # frames a second; 345 is the finest rate of analysis
-SIZES = (16, 8192)                         # pixels a side
-LONGEST = 1_000_000                        # seconds
-LONGEST_HOP = 60 * SAMPLE_RATE // HOP_UNIT * HOP_UNIT      # samples; one grid point a minute
-DENOMINATOR = 100_000                      # largest of a frame rate
-MOST_WORDS, LONGEST_WORD = 1000, 200       # of classes
-LONGEST_PATH = 4096                        # characters
+QUALITIES = {"full": 1, "draft": 3}  # one frame of so many is drawn; those between are faded
+RATES = (1, 345)  # frames a second; 345 is the finest rate of analysis
+SIZES = (16, 8192)  # pixels a side
+LONGEST = 1_000_000  # seconds
+LONGEST_HOP = 60 * SAMPLE_RATE // HOP_UNIT * HOP_UNIT  # samples; one grid point a minute
+DENOMINATOR = 100_000  # largest of a frame rate
+MOST_WORDS, LONGEST_WORD = 1000, 200  # of classes
+LONGEST_PATH = 4096  # characters
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false",
          Fraction: "a number or a fraction"}  # fmt: skip
 
@@ -98,7 +98,8 @@ class Rule:
             return value if isinstance(value, Fraction) and value in _Range(*RATES) else frame_rate(value)
         # JSON has one kind of number for both; True is an int in Python.
         allowed = (int, float) if self.kind is float else self.kind
-        if not isinstance(value, allowed) or (isinstance(value, bool) and self.kind is not bool):
+        right = isinstance(value, allowed) and isinstance(value, bool) == (self.kind is bool)
+        if not right:
             raise ValueError(f"{shown(value)} is not {KINDS[self.kind]}")
         if self.choices and value not in self.choices:
             raise ValueError(f"unknown {shown(value)} (choose {', '.join(map(str, self.choices))})")
@@ -130,7 +131,7 @@ class _Range:
     def __init__(self, lowest: float, highest: float):
         self.lowest, self.highest = lowest, highest
 
-    def __contains__(self, value: object) -> bool:
+    def __contains__(self, value: Any) -> bool:
         return self.lowest <= value <= self.highest
 
     def __str__(self) -> str:
@@ -176,6 +177,7 @@ class Settings:
         ValueError: a value that cannot be; names the setting, the value and what it can be.
     """
 
+    # fmt: off
     song: str | None = setting(None, str, VIDEO, "any audio file, or a video file for its sound", metavar="FILE",
                                recorded=True)
     duration: float | None = setting(
@@ -276,9 +278,10 @@ class Settings:
         0, int, AGAIN, "1: the classes of the last run in the output folder", metavar="0|1", choices=(0, 1))
     use_previous_vectors: int = setting(
         0, int, AGAIN, "1: the vectors of the last run in the output folder", metavar="0|1", choices=(0, 1))
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, rule in RULES.items():
+        for name in RULES:
             value = getattr(self, name)
             if value is not None or getattr(type(self), name) is not None:
                 object.__setattr__(self, name, check(name, value))

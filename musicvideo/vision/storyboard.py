@@ -29,15 +29,15 @@ from musicvideo.vision.render import draw, draw_frames
 from musicvideo.vision.segments import encoder_command, frame_count
 from musicvideo.vision.settings import QUALITIES
 
-FRAMES = 9                 # in the strip
-CALL = 4                   # frames drawn at a time to measure how long one takes
-CALLS = (3, 12)            # fewest and most of them
-STEADY = 2.0               # seconds of drawing after which they are enough
-RESOLUTIONS = (128, 256, 512)                  # whose drawing time is told
-FILM_SIZE = (1920, 1080)                       # of the finished film, as make has it by default
-FILM_TRIAL = (30, 5)       # frames of film to measure how long one takes, and one of so many is drawn for it
-WIDTH, HEIGHT = 1600, 1000                     # pixels
-LEFT, RIGHT = 70, 1390                         # pixels; all panels share one time axis, names stand to the right of it
+FRAMES = 9  # in the strip
+CALL = 4  # frames drawn at a time to measure how long one takes
+CALLS = (3, 12)  # fewest and most of them
+STEADY = 2.0  # seconds of drawing after which they are enough
+RESOLUTIONS = (128, 256, 512)  # whose drawing time is told
+FILM_SIZE = (1920, 1080)  # of the finished film, as make has it by default
+FILM_TRIAL = (30, 5)  # frames of film to measure how long one takes, and one of so many is drawn for it
+WIDTH, HEIGHT = 1600, 1000  # pixels
+LEFT, RIGHT = 70, 1390  # pixels; all panels share one time axis, names stand to the right of it
 PITCH_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 PAPER, INK, MUTED = "#101014", "#f2efe9", "#8b8894"
 # Fifths are neighbours on the colour wheel, so that a key is a family of colours.
@@ -55,26 +55,31 @@ def preview(job: Job, generator: Generator) -> tuple[dict[int, float], dict[tupl
         Seconds of drawing by resolution, of those whose weights are at hand; and seconds of finishing the film by its
         width and height, nothing if this machine cannot tell.
     """
-    from musicvideo.vision.generators.weights import cache       # here, since it waits for torch
+    from musicvideo.vision.generators.weights import cache  # here, since it waits for torch
 
-    asked, how = job.settings, job.encoding
+    asked, how, page = job.settings, job.encoding, job.settings.storyboard
+    if not page:
+        raise ValueError("storyboard: no page to draw")
     features = job.features()
     path = job.path(generator.noise_dim, features)
     frames = frame_count(path.duration, how.fps)
     drawing = {}
-    sizes = RESOLUTIONS if generator.resolution == asked.resolution else ()      # pocket has one of its own
+    sizes = RESOLUTIONS if generator.resolution == asked.resolution else ()  # pocket has one of its own
     for resolution in sorted({*sizes, asked.resolution}):
         try:
-            known = generator if resolution == asked.resolution else job.load(
-                resolution=resolution, weights=asked.weights or cache())
-        except MediaError:                           # no weights at hand for this one, and no reason to fetch them
+            known = (
+                generator
+                if resolution == asked.resolution
+                else job.load(resolution=resolution, weights=asked.weights or cache())
+            )
+        except MediaError:  # no weights at hand for this one, and no reason to fetch them
             continue
         drawing[resolution] = frames / QUALITIES[asked.quality] * seconds_a_frame(known, path)
     a_film_frame = seconds_a_film_frame(generator, path, how.fps)
     finishing = {FILM_SIZE: frames * a_film_frame} if a_film_frame else {}
     storyboard(
-        asked.storyboard, samples=load_song(asked.song, asked.duration), features=features, trajectory=path,
-        generator=generator, title=Path(asked.song).stem, drawing=drawing, finishing=finishing,
+        page, samples=load_song(job.song, asked.duration), features=features, trajectory=path,
+        generator=generator, title=Path(job.song).stem, drawing=drawing, finishing=finishing,
         facts=f"{player_time(round(path.duration))}   ·   {asked.generator}, {asked.resolution} × {asked.resolution}"
               f"   ·   {float(how.fps):.5g} frames a second   ·   seed {job.seed}",
     )  # fmt: skip
@@ -84,7 +89,7 @@ def preview(job: Job, generator: Generator) -> tuple[dict[int, float], dict[tupl
 def seconds_a_frame(generator: Generator, trajectory: Trajectory) -> float:
     """How long this machine draws at one frame: the median of several calls, spread over the song."""
     moments = np.linspace(0, trajectory.duration, CALL * CALLS[1], endpoint=False).reshape(CALL, CALLS[1]).T
-    draw(generator, trajectory, moments[0, :1])                # the first one may compile or warm up
+    draw(generator, trajectory, moments[0, :1])  # the first one may compile or warm up
     spent: list[float] = []
     for call in moments:
         start = time.perf_counter()
@@ -107,7 +112,9 @@ def seconds_a_film_frame(generator: Generator, trajectory: Trajectory, fps: Frac
             with programs.Feed(encoder_command(generator.resolution, how, clip, "matroska"), doing="a clip") as encoder:
                 encoder.write(pictures)
             start = time.perf_counter()
-            film.finish(clip, clip, clip.with_name("film.mkv"), width=FILM_SIZE[0], height=FILM_SIZE[1], intro=0, outro=0)
+            film.finish(
+                clip, clip, clip.with_name("film.mkv"), width=FILM_SIZE[0], height=FILM_SIZE[1], intro=0, outro=0
+            )
         except (MediaError, ValueError):
             return None
         return (time.perf_counter() - start) / count
@@ -144,7 +151,9 @@ def storyboard(
     figure.text(LEFT / WIDTH, 0.915, facts, color=MUTED, size=11)
     sizes = [("drawing", (size, size), seconds) for size, seconds in sorted(drawing.items())]
     sizes += [("film", size, seconds) for size, seconds in finishing.items()]
-    costs = "     ".join(f"{stage} {width} × {height}   {approximately(seconds)}" for stage, (width, height), seconds in sizes)
+    costs = "     ".join(
+        f"{stage} {width} × {height}   {approximately(seconds)}" for stage, (width, height), seconds in sizes
+    )
     figure.text(LEFT / WIDTH, 0.025, "time on this machine", color=MUTED, size=11)
     figure.text((LEFT + 190) / WIDTH, 0.025, costs, color=INK, size=11, weight="bold")
 
@@ -177,14 +186,15 @@ def _frames(axes: Axes, generator: Generator, trajectory: Trajectory) -> None:
     starts = np.arange(FRAMES) * length
     gap = length * 0.015
     for start, picture in zip(starts, draw(generator, trajectory, starts + length / 2)):
-        axes.imshow(picture, extent=(start + gap, start + length - gap, 0.015, 0.985), aspect="auto",
-                    interpolation="lanczos")
+        axes.imshow(
+            picture, extent=(start + gap, start + length - gap, 0.015, 0.985), aspect="auto", interpolation="lanczos"
+        )
     axes.set_xlim(0, trajectory.duration)
     axes.set_ylim(0, 1)
 
 
 def _waveform(axes: Axes, samples: np.ndarray, duration: float) -> None:
-    starts = np.linspace(0, len(samples), RIGHT - LEFT, endpoint=False).astype(int)     # one column a pixel
+    starts = np.linspace(0, len(samples), RIGHT - LEFT, endpoint=False).astype(int)  # one column a pixel
     times = np.linspace(0, duration, len(starts))
     highest, lowest = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
     axes.fill_between(times, lowest, highest, color=INK, linewidth=0)
@@ -198,15 +208,24 @@ def _chroma(axes: Axes, features: Features, trajectory: Trajectory, generator: G
     paper = np.array(to_rgb(PAPER))
     starts = np.unique(np.linspace(0, features.chroma.shape[1], RIGHT - LEFT, endpoint=False).astype(int))
     columns = np.diff(np.append(starts, features.chroma.shape[1]))
-    strength = np.clip(np.add.reduceat(features.chroma, starts, axis=1) / columns, 0, 1) ** 2    # squared: less haze
+    strength = np.clip(np.add.reduceat(features.chroma, starts, axis=1) / columns, 0, 1) ** 2  # squared: less haze
     picture = paper + strength[:, :, None] * (colours[:, None] - paper)
-    axes.imshow(picture, extent=(0, trajectory.duration, -0.5, 11.5), origin="lower", aspect="auto",
-                interpolation="nearest")
+    axes.imshow(
+        picture, extent=(0, trajectory.duration, -0.5, 11.5), origin="lower", aspect="auto", interpolation="nearest"
+    )
     axes.set_yticks(range(12), PITCH_NAMES)
     axes.hlines(np.arange(11) + 0.5, 0, trajectory.duration, color=PAPER, linewidth=3)
     for pitch, index in driven.items():
-        axes.text(1 + 18 / (RIGHT - LEFT), (pitch + 0.5) / 12, shortened(generator.labels[index]),
-                  transform=axes.transAxes, color=colours[pitch], size=12, va="center", weight="bold")
+        axes.text(
+            1 + 18 / (RIGHT - LEFT),
+            (pitch + 0.5) / 12,
+            shortened(generator.labels[index]),
+            transform=axes.transAxes,
+            color=colours[pitch],
+            size=12,
+            va="center",
+            weight="bold",
+        )
 
 
 def _speed(axes: Axes, trajectory: Trajectory) -> None:
@@ -237,4 +256,4 @@ def approximately(seconds: float) -> str:
 
 def shortened(name: str, most: int = 20) -> str:
     """A class name that fits beside its pitch."""
-    return name if len(name) <= most else name[:most - 1].rstrip() + "…"
+    return name if len(name) <= most else name[: most - 1].rstrip() + "…"

@@ -75,14 +75,16 @@ class Work:
 
     def _prepare(self, record: Mapping[str, Any], overwrite: bool, notice: Callable[[str], object]) -> None:
         self._key = records.checksum(record)
-        for path in self.folder.glob(".*"):                  # left by a run that was killed
+        for path in self.folder.glob(".*"):  # left by a run that was killed
             _delete(path)
         earlier = self.record()
         if others := [path for path in self.segments() if not path.stem.endswith(f"-{self._key}")]:
             changed = records.differences(earlier, record) if earlier else "they cannot be read"
             if not overwrite:
-                raise MediaError(f"{self.output}: an interrupted render of it had other settings: {changed} "
-                                 "(give the same settings to go on, or --overwrite to start over)")
+                raise MediaError(
+                    f"{self.output}: an interrupted render of it had other settings: {changed} "
+                    "(give the same settings to go on, or --overwrite to start over)"
+                )
             notice(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
             for path in others:
                 _delete(path)
