@@ -83,16 +83,14 @@ def produce(job: Job, generator: generators.Generator) -> None:
 
 def preview(job: Job, generator: generators.Generator) -> None:
     """Draw the storyboard."""
-    from musicvideo.vision.storyboard import approximately, preview  # here, since it waits for matplotlib
+    from musicvideo.vision import storyboard  # here, since it waits for matplotlib
 
-    drawing, film = preview(job, generator)
+    about = storyboard.approximately
+    drawing, film = storyboard.preview(job, generator)
     print(
         f"{job.settings.storyboard}: drawing takes about "
-        + ", ".join(f"{approximately(seconds)} at {resolution}" for resolution, seconds in drawing.items())
-        + "".join(
-            f"; the film about {approximately(seconds)} at {width}x{height}"
-            for (width, height), seconds in film.items()
-        )
+        + ", ".join(f"{about(seconds)} at {resolution}" for resolution, seconds in drawing.items())
+        + "".join(f"; the film about {about(seconds)} at {width}x{height}" for (width, height), seconds in film.items())
     )
 
 

@@ -29,7 +29,8 @@ from musicvideo.vision.generators import backends, kernels, load, weights
 from musicvideo.vision.generators.biggan import BigGAN
 from musicvideo.vision.generators.kernels import PLACES, POINTWISE, TILE, WINOGRAD
 from musicvideo.vision.latents import PITCHES, random_classes, trajectory
-from musicvideo.vision.render import QUALITIES, draw_frames
+from musicvideo.vision.render import draw_frames
+from musicvideo.vision.settings import QUALITIES
 from tests.random_biggan import random_biggan, save
 
 FRAMES = 8                     # that ours draws in a turn

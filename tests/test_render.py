@@ -26,6 +26,7 @@ from stub import Stub, drifting, flashing
 from musicvideo import probe, programs
 from musicvideo.errors import DiskFull, MediaError
 from musicvideo.vision import codecs
+from musicvideo.vision import segments as encoders
 from musicvideo.vision.containers import Soundtrack, encoding, soundtrack
 from musicvideo.vision.record import read as settings_of
 from musicvideo.vision.render import draw, draw_frames, render, render_segments
@@ -152,7 +153,17 @@ def test_segments_are_whole_and_of_fixed_length():
     assert [n for numbers in plan for n in numbers] == list(range(2 * SEGMENT_FRAMES + 1))
 
 
-def test_picture_and_sound_stay_together_for_an_hour(tmp_path):
+def test_rounded_lengths_of_segments_do_not_add_up(tmp_path):
+    """FFmpeg's concat demuxer adds lengths in whole microseconds; an hour at the finest rate has 20 700 segments."""
+    rate = Fraction(343)
+    parts = {tmp_path / f"{index}.nut": numbers for index, numbers in enumerate(segments(3600 * 343))}
+    script = encoders.concat_script(parts, rate).read_text()
+    stated = sum(Fraction(line.split()[1]) for line in script.splitlines() if line.startswith("duration "))
+    assert stated == 3600
+
+
+def test_picture_and_sound_stay_together_for_an_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoders, "SEGMENT_FRAMES", 1000)  # fewer processes
     hour, rate, fps = 3600, 8000, Fraction(4000, 1001)
     moments = np.array([1, 61.25, 1800.5, 3000.1, 3590.9])
     clicks = np.zeros(hour * rate, np.int16)

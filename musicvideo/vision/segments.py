@@ -153,18 +153,18 @@ def _packets(*source: str) -> int | None:
 def concat_script(parts: Mapping[Path, range], rate: Fraction) -> Path:
     """Write a script for FFmpeg's concat demuxer beside some segments, in their order."""
     script = next(iter(parts)).with_name("segments.ffconcat")
-    script.write_bytes(
-        os.fsencode(
-            "ffconcat version 1.0\n"
-            + "".join(
-                # Absolute and quoted: in a relative name FFmpeg takes a "#" of the folder for the end of it.
-                "file '{}'\nduration {}\n".format(
-                    ffmpeg.source(path).replace("'", r"'\''"), ffmpeg.seconds(len(numbers) / float(rate))
-                )
-                for path, numbers in parts.items()
-            )
-        )
-    )
+
+    def duration(numbers: range) -> str:
+        # The demuxer adds them up, so the ends are rounded to its microseconds, not the lengths.
+        start, stop = (round(number / rate, 6) for number in (numbers.start, numbers.stop))
+        return ffmpeg.seconds(float(stop - start))
+
+    lines = ["ffconcat version 1.0"]
+    for path, numbers in parts.items():
+        # Absolute and quoted: in a relative name FFmpeg takes a "#" of the folder for the end of it.
+        quoted = ffmpeg.source(path).replace("'", r"'\''")
+        lines += [f"file '{quoted}'", f"duration {duration(numbers)}"]
+    script.write_bytes(os.fsencode("\n".join(lines) + "\n"))
     return script
 
 
