@@ -521,7 +521,7 @@ visualize.entry_point(visualize.main)
 
 @pytest.fixture
 def stalled_run(door):
-    """A function that starts visualize.py in a process of its own, and returns once its second segment is on its way."""
+    """A function that starts visualize.py in a process of its own, and returns once its second segment has begun."""
     processes = []
 
     def start(*words) -> subprocess.Popen:
