@@ -35,7 +35,8 @@ from musicvideo.vision.generators.hardware import versions
 from musicvideo.vision.generators.kernels import PLACES, TILE
 from musicvideo.vision.generators.random_weights import random_biggan, save
 from musicvideo.vision.latents import PITCHES, random_classes, trajectory
-from musicvideo.vision.render import QUALITIES, draw_frames
+from musicvideo.vision.render import draw_frames
+from musicvideo.vision.settings import QUALITIES
 
 FRAMES = 8                     # that ours draws in a round
 DEPTH, SIDE, LAYERS = 512, 32, 32      # of the products of matrices that measure the machine's peak

@@ -22,6 +22,11 @@ def source(path: str | os.PathLike) -> str:
     return f"file:{os.path.abspath(path)}"
 
 
+def seconds(value: float) -> str:
+    """Seconds as FFmpeg takes them, to its own microsecond; it refuses the exponents of Python's small numbers."""
+    return f"{value:.6f}"
+
+
 def run_ffmpeg(
     arguments: Sequence[str | os.PathLike], *, doing: str, progress: Callable[[float], None] | None = None
 ) -> None:

@@ -3,63 +3,117 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
 from pytorch_pretrained_biggan import BigGAN
 from stub import Stub
 
+import visualize
 from musicvideo import files, probe, programs
 from musicvideo.cli import entry_point
 from musicvideo.errors import MediaError
-from musicvideo.vision import generators
+from musicvideo.vision import arguments, generators, job
+from musicvideo.vision import record as records
 from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.generators.random_weights import save
 from musicvideo.vision.generators.weights import configuration
 from musicvideo.vision.latents import Trajectory
-from musicvideo.vision.render import SEGMENT_FRAMES, Work, settings_of
-from musicvideo.vision.generators.random_weights import save
+from musicvideo.vision.record import read as settings_of
+from musicvideo.vision.segments import SEGMENT_FRAMES
+from musicvideo.vision.settings import RULES
+from musicvideo.vision.work import Work
 
 SONG = GOLDEN / "arpeggio.flac"
 PUBLISHED = {
-    "resolution": 512, "duration": None, "pitch_sensitivity": 220, "tempo_sensitivity": 0.25, "depth": 1,
-    "classes": None, "num_classes": None, "sort_classes_by_power": 0, "jitter": 0.5, "frame_length": 512,
-    "truncation": 1, "smooth_factor": 20, "batch_size": 30, "use_previous_classes": 0, "use_previous_vectors": 0,
+    "resolution": 512,
+    "duration": None,
+    "pitch_sensitivity": 220,
+    "tempo_sensitivity": 0.25,
+    "depth": 1,
+    "classes": None,
+    "num_classes": None,
+    "sort_classes_by_power": 0,
+    "jitter": 0.5,
+    "frame_length": 512,
+    "truncation": 1,
+    "smooth_factor": 20,
+    "batch_size": 30,
+    "use_previous_classes": 0,
+    "use_previous_vectors": 0,
     "output_file": "output.mp4",
 }
+BASE = ("--generator", "cppn", "--duration", "1", "--resolution", "32")
+FIVE_SECONDS = ("--fps", "30", "--duration", "5")
+
+
+def visualize_here(*words) -> subprocess.CompletedProcess:
+    """Run visualize.py within this process, on these words and no others."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["visualize.py", *map(str, words)])
+        patch.delenv("MAKELEVEL", raising=False)
+        try:
+            entry_point(visualize.main)
+        except SystemExit as stop:
+            code = stop.code
+    printed = []
+    for stream in (out, err):
+        stream.flush()
+        printed.append(stream.buffer.getvalue().decode())
+    return subprocess.CompletedProcess(words, code, *printed)
+
+
+def door_run(*words, song=SONG) -> subprocess.CompletedProcess:
+    return visualize_here("--song", song, *BASE, "--fps", "10", *words)
+
+
+def use_stub(patch, generator=Stub) -> None:
+    patch.setattr(generators, "labels", lambda name: generator.labels)
+    patch.setattr(generators, "load", lambda name, resolution, **options: generator(resolution))
 
 
 @pytest.fixture
-def door(monkeypatch, tmp_path, capsys):
+def door(monkeypatch, tmp_path):
     """A function that runs visualize.py here and now, on a generator that costs nothing.
 
-    Returns its exit code, what it printed and the output's path.
+    Returns its exit code and what it printed.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(generators, "labels", lambda name: Stub.labels)
-    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Stub(resolution))
+    use_stub(monkeypatch)
+    return door_run
 
-    def run(*arguments, song=SONG):
-        monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(song), "--generator", "cppn", "--duration", "2",
-                                          "--resolution", "32", "--fps", "10", *map(str, arguments)])
-        try:
-            entry_point(visualize.main)
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
-    return run
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory):
+    """A folder with a video, a.mp4, that has its vectors beside it, f.npz."""
+    folder = tmp_path_factory.mktemp("drawn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_stub(patch)
+        result = door_run("--output_file", "a.mp4", "--save_vectors", "f.npz")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def drawn(door, drawn_once, tmp_path):
+    """`door`, in a folder of one's own that holds a.mp4 and f.npz already."""
+    shutil.copytree(drawn_once, tmp_path, dirs_exist_ok=True)
+    return door
 
 
 def same(one, other) -> bool:
@@ -70,42 +124,51 @@ def same(one, other) -> bool:
 
 
 def test_published_options_have_their_names_and_defaults():
-    args = vars(visualize.parse(visualize.parser(), ["--song", "x.wav"]))
-    assert {name: args[name] for name in PUBLISHED} == PUBLISHED
-    assert args["generator"] == "biggan"
+    settings = job.requested(arguments.given(visualize.parser(), ["--song", "x.wav"]))
+    assert {name: getattr(settings, name) for name in PUBLISHED} == PUBLISHED
+    assert settings.generator == "biggan"
+    printed = " ".join(visualize.parser().format_help().split())
+    for name in RULES:
+        assert f"--{name}" in printed
+    for sentence in ("(default biggan)", "(default 220)", "(default 0.25)", "make gan` draws 30 frames a second"):
+        assert sentence in printed
 
 
 def test_hyphens_do_as_well_as_underscores():
-    args = visualize.parse(visualize.parser(), ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file",
-                                                "my-song.mp4", "--classes", "well-known"])
-    assert (args.song, args.pitch_sensitivity, args.output_file) == ("a-b.wav", 250, "my-song.mp4")
-    assert args.classes == ["well-known"]
+    given = arguments.given(
+        visualize.parser(),
+        ["--song", "a-b.wav", "--pitch-sensitivity=250", "--output-file", "my-song.mp4", "--classes", "well-known"],
+    )
+    assert given == {
+        "song": "a-b.wav",
+        "pitch_sensitivity": 250,
+        "output_file": "my-song.mp4",
+        "classes": ["well-known"],
+    }
 
 
 @pytest.mark.parametrize("text, rate", [("30", "30"), ("29.97", "2997/100"), ("30000/1001", "30000/1001")])
 def test_frame_rates_are_numbers_or_fractions(text, rate):
-    assert str(visualize.parse(visualize.parser(), ["--song", "x", "--fps", text]).fps) == rate
+    assert str(arguments.given(visualize.parser(), ["--fps", text])["fps"]) == rate
 
 
 def test_help_shows_a_command_to_copy():
     result = command("visualize.py", "--help")
     assert result.returncode == 0
-    assert "python visualize.py --song media/Impassive.wav --generator pocket --output_file out.mp4 --duration 10" \
+    assert (
+        "python visualize.py --song media/Impassive.wav --generator pocket --output_file out.mp4 --duration 10"
         in result.stdout
+    )
 
 
-def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
-                                      "--resolution", "32", "--frame_length", "1024"])
-    visualize.main()
+def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path):
+    visualize_here("--song", SONG, *BASE, "--frame_length", "1024")
     assert str(probe.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
 
 
 @pytest.mark.parametrize("arguments", [["--frame_length", "64"], ["--frame_length", "1322944", "--fps", "30"]])
-def test_the_finest_and_the_coarsest_analysis(door, tmp_path, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "1",
-                                      "--resolution", "32", *arguments])
-    visualize.main()
+def test_the_finest_and_the_coarsest_analysis(door, tmp_path, arguments):
+    assert visualize_here("--song", SONG, *BASE, *arguments).returncode == 0
     assert abs(probe.probe(tmp_path / "output.mp4").duration - 1) < 0.05
 
 
@@ -123,16 +186,15 @@ def test_mappings_move_differently(door):
 
 def test_list_classes(door):
     listed = door("--list_classes", "19")
-    assert listed.stdout == "  19  colour 19\n"
+    assert listed.stdout == "  19  colour 19\n" and "1 of the 20 classes of cppn" in listed.stderr
     assert len(door("--list-classes").stdout.splitlines()) == 20
     assert_one_line_error(door("--list_classes", "kettle"), "kettle", code=2)
 
 
 @pytest.mark.parametrize("generator", generators.NAMES)
-def test_every_generator_lists_its_classes(generator, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--generator", generator, "--list_classes"])
-    visualize.main()
-    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
+def test_every_generator_lists_its_classes(generator):
+    listed = visualize_here("--generator", generator, "--list_classes").stdout
+    assert [line.split(maxsplit=1) for line in listed.splitlines()] == [
         [str(index), name] for index, name in enumerate(generators.labels(generator))
     ]
 
@@ -141,13 +203,18 @@ def test_video_is_as_long_as_the_song(door, tmp_path):
     assert door("--fps", "24000/1001").returncode == 0
     found = probe.probe(tmp_path / "output.mp4")
     assert (found.width, found.height, found.audio_codec) == (32, 32, "aac")
-    assert abs(found.duration - 2) < 1001 / 24000
+    assert abs(found.duration - 1) < 1001 / 24000
 
 
-@pytest.mark.parametrize("asked, given", [
-    ([], "auto"), (["--quality", "draft"], "lowest"), (["--precision", "fp32"], "fp32"),
-    (["--quality", "draft", "--precision", "fp32"], "fp32"),
-])
+@pytest.mark.parametrize(
+    "asked, given",
+    [
+        ([], "auto"),
+        (["--quality", "draft"], "lowest"),
+        (["--precision", "fp32"], "fp32"),
+        (["--quality", "draft", "--precision", "fp32"], "fp32"),
+    ],
+)
 def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
     precisions = []
 
@@ -165,35 +232,77 @@ def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
 
 def test_two_runs_of_the_real_command_are_the_same(tmp_path):
     for output in ("a.mp4", "b.mp4"):
-        result = command("visualize.py", "--song", SONG, "--generator", "cppn", "--fps", "25", "--classes", "mushroom",
-                         "bells", "--seed", "7", "--resolution", "64", "--duration", "4", "--output_file",
-                         tmp_path / output)
+        result = command(
+            "visualize.py",
+            "--song",
+            SONG,
+            "--generator",
+            "cppn",
+            "--fps",
+            "10",
+            "--classes",
+            "mushroom",
+            "bells",
+            "--seed",
+            "7",
+            "--resolution",
+            "32",
+            "--duration",
+            "1",
+            "--output_file",
+            tmp_path / output,
+        )
         assert result.returncode == 0, result.stderr
         assert "seed 7, classes: mushroom, bells" in result.stdout
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     frames = read_frames(tmp_path / "a.mp4")
-    assert frames.shape == (100, 64, 64)
+    assert frames.shape == (10, 32, 32)
     assert frames.std() > 10 and np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.1
 
 
-def test_a_video_that_is_there_is_not_made_again(door, tmp_path):
-    door("--output_file", "a.mp4", "--seed", "1")
+def test_a_video_that_is_there_is_not_made_again(drawn, tmp_path):
     first = (tmp_path / "a.mp4").stat()
-    again = door("--output_file", "a.mp4", "--seed", "1")
+    again = drawn("--output_file", "a.mp4")
     second = (tmp_path / "a.mp4").stat()
     assert "is this video already" in again.stdout
-    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns      # make takes it for new
-    door("--output_file", "a.mp4", "--seed", "2")
-    assert (tmp_path / "a.mp4").stat().st_ino != first.st_ino
+    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns  # make takes it for new
 
 
-def test_a_seed_is_drawn_and_reported(door, tmp_path):
-    first = door("--output_file", "a.mp4")
-    seed = first.stdout.split()[1].rstrip(",")
-    door("--output_file", "b.mp4")
-    door("--output_file", "c.mp4", "--seed", seed)
-    assert same("a.mp4", "c.mp4")
-    assert not same("a.mp4", "b.mp4")
+def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatch):
+    before = (tmp_path / "a.mp4").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.delattr(generators, "load")  # found before anything is loaded
+        refused = drawn("--output_file", "a.mp4", "--jitter", "0.9")
+        assert_one_line_error(refused, "a.mp4: is there already", "jitter 0.5 is now 0.9", "--overwrite")
+        (tmp_path / "holiday.mp4").write_bytes(b"precious")
+        assert_one_line_error(drawn("--output_file", "holiday.mp4"), "holiday.mp4", "no settings", "--overwrite")
+    assert (tmp_path / "a.mp4").read_bytes() == before and (tmp_path / "holiday.mp4").read_bytes() == b"precious"
+    for option in ("--overwrite", "--replace"):
+        assert drawn("--output_file", "a.mp4", "--jitter", "0.9", option).returncode == 0
+        assert settings_of("a.mp4")["jitter"] == 0.9
+        (tmp_path / "a.mp4").write_bytes(b"another")
+
+
+def test_make_replaces_a_video_that_is_out_of_date(drawn, monkeypatch):
+    monkeypatch.setattr(
+        sys, "argv", ["visualize.py", "--song", str(SONG), *BASE, "--output_file", "a.mp4", "--seed", "1"]
+    )
+    monkeypatch.setenv("MAKELEVEL", "1")
+    visualize.main()
+    assert settings_of("a.mp4")["seed"] == 1
+
+
+def test_the_song_s_content_is_the_default_seed(drawn, tmp_path):
+    seed = int(files.sha256(SONG)[:8], 16)
+    shutil.copy(SONG, tmp_path / "renamed.flac")
+    again = drawn("--output_file", "b.mp4", song="renamed.flac")
+    assert f"seed {seed} (from the song's content), classes: " in again.stdout
+    assert same("a.mp4", "b.mp4")
+    explicit = drawn("--output_file", "c.mp4", "--seed", seed)
+    assert f"seed {seed}, classes: " in explicit.stdout and same("a.mp4", "c.mp4")
+    other = make_media(tmp_path / "other.flac", "-i", SONG, "-af", "volume=0.9")
+    drawn("--output_file", "d.mp4", song=other)
+    assert settings_of("d.mp4")["classes"] != settings_of("a.mp4")["classes"]
 
 
 def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
@@ -202,44 +311,47 @@ def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
     assert found == json.loads((tmp_path / "output.mp4.json").read_text())
     assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
     assert found["song_sha256"] == files.sha256(SONG)
+    assert found["computed_by"] == getattr(Stub, "computed_by", {"runs_on": Stub.runs_on})
     assert set(found["versions"]) >= {"python", "torch", "numpy", "scipy", "librosa", "soxr", "llvmlite", "ffmpeg"}
     for name in ("openvino", "pytorch-pretrained-biggan"):
         assert (name in found["versions"]) == any(importlib.metadata.distributions(name=name))
 
 
 @pytest.mark.parametrize("earlier", ["a.mp4", "a.mp4.json"])
-def test_like_takes_all_settings_and_the_command_line_wins(door, earlier, monkeypatch):
+def test_like_takes_all_settings_and_the_command_line_wins(door, earlier):
     door("--output_file", "a.mp4", "--jitter", "0.8", "--num_classes", "4", "--crf", "10")
     made = settings_of("a.mp4")
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", earlier, "--output_file", "b.mp4"])
-    visualize.main()
+    again = visualize_here("--like", earlier, "--output_file", "b.mp4")
+    assert f"song {SONG}, named by {earlier}" in again.stdout
     assert settings_of("b.mp4") == made
     assert same("a.mp4", "b.mp4")
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", earlier, "--output_file", "c.mp4", "--jitter", "0",
-                                      "--classes", "3", "4"])
-    visualize.main()
+    visualize_here("--like", earlier, "--output_file", "c.mp4", "--jitter", "0", "--classes", "3", "4")
     again = settings_of("c.mp4")
     assert again["jitter"] == 0 and again["classes"] == [3, 4]
-    assert {name for name in made if made[name] != again[name]} == {"jitter", "classes", "class_names"}
+    assert {name for name in made if made[name] != again[name]} == {"jitter", "classes", "class_names", "path_sha256"}
 
 
-def test_vectors_are_saved_and_used(door):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
+def test_vectors_are_saved_and_used(drawn, monkeypatch):
     with np.load("f.npz") as file:
         assert {"noise_vectors", "class_vectors", "labels", "grid_rate", "params"} <= set(file)
         assert file["labels"].tolist() == settings_of("a.mp4")["class_names"]
         assert json.loads(str(file["params"]))["seed"] == settings_of("a.mp4")["seed"]
-    door("--output_file", "b.mp4", "--vectors", "f.npz")
+    drawn("--output_file", "b.mp4", "--vectors", "f.npz")
     assert same("a.mp4", "b.mp4")
-    door("--output_file", "c.mp4", "--vectors", "f.npz", "--duration", "1")
-    np.testing.assert_array_equal(read_frames("a.mp4")[:9] > 128, read_frames("c.mp4")[:9] > 128)
-    assert door("--output_file", "b2.mp4", "--like", "b.mp4").returncode == 0
+    drawn("--output_file", "c.mp4", "--vectors", "f.npz", "--duration", "0.5")
+    np.testing.assert_array_equal(read_frames("a.mp4")[:5] > 128, read_frames("c.mp4")[:5] > 128)
+    assert drawn("--output_file", "b2.mp4", "--like", "b.mp4").returncode == 0
     assert same("b.mp4", "b2.mp4")
-    assert_one_line_error(door("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"),
-                          "f.npz", "2.0 of 10.0")
-    assert_one_line_error(door("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--seed", "1")
-    assert_one_line_error(door("--output_file", "b2.mp4", "--like", "b.mp4"), "f.npz", "has changed")
+    noted = drawn("--output_file", "b3.mp4", "--vectors", "f.npz", "--seed", "5")
+    assert "--seed has no effect" in noted.stdout and same("b.mp4", "b3.mp4")
+    with monkeypatch.context() as patch:
+        patch.delattr(generators, "load")  # found before anything is loaded
+        assert_one_line_error(
+            drawn("--output_file", "d.mp4", "--vectors", "f.npz", "--duration", "10"), "f.npz", "1.0 of 10.0"
+        )
+    assert_one_line_error(drawn("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
+    drawn("--output_file", "a2.mp4", "--save_vectors", "f.npz", "--seed", "1")
+    assert "f.npz: has changed" in drawn("--output_file", "b4.mp4", "--like", "b.mp4").stderr
 
 
 def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(door):
@@ -249,7 +361,7 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     door("--output_file", "v.mp4", "--vectors", "a.npz")
 
     def like(video, *arguments):
-        result = door("--like", video, "--output_file", "out.mp4", *arguments)
+        result = door("--like", video, "--output_file", "out.mp4", "--overwrite", *arguments)
         assert result.returncode == 0, result.stderr
         return settings_of("out.mp4")
 
@@ -257,7 +369,7 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     assert same("out.mp4", "b.mp4")
     like("v.mp4", "--vectors", "b.npz")
     assert same("out.mp4", "b.mp4")
-    like("a.mp4", "--use_previous_vectors", "1")     # those of the run before
+    like("a.mp4", "--use_previous_vectors", "1")  # those of the run before
     assert same("out.mp4", "b.mp4")
     assert like("a.mp4", "--use_previous_classes", "1")["classes"] == settings_of("b.mp4")["classes"]
     assert like("v.mp4", "--use_previous_classes", "0")["vectors"] == "a.npz"
@@ -265,52 +377,64 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
     for video in ("a.mp4", "v.mp4"):
         assert like(video, "--num_classes", "4")["classes"] == six[:4]
         assert like(video, "--classes", "3", "4")["classes"] == [3, 4]
-    assert_one_line_error(door("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
-                          "num_classes", "a.mp4 has 6", "--classes", code=2)
+    assert_one_line_error(
+        door("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
+        "num_classes",
+        "a.mp4 has 6",
+        "--classes",
+        code=2,
+    )
     assert_one_line_error(door("--like", "v.mp4", "--jitter", "0.1", "--output_file", "out.mp4"), "--jitter", code=2)
     found = like("v.mp4", "--seed", "9")
     assert found["classes"] == six and found["seed"] == 9 and found["vectors"] is None
     assert not same("out.mp4", "a.mp4")
 
 
-def test_like_says_that_the_song_has_changed(door, tmp_path, monkeypatch):
-    song = make_media(tmp_path / "song.wav", "-i", SONG)
+def test_like_says_that_the_song_has_changed(door, tmp_path):
+    song = make_media(tmp_path / "song.wav", "-t", "1", "-i", SONG)
     door("--output_file", "a.mp4", song=song)
-    make_media(song, "-y", "-i", SONG, "-af", "volume=0.5")
+    make_media(song, "-y", "-t", "1", "-i", SONG, "-af", "volume=0.5")
     assert door("--like", "a.mp4", "--output_file", "b.mp4", song=song).returncode == 0
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--like", "a.mp4", "--output_file", "c.mp4"])
-    with pytest.raises(MediaError, match="song.wav: has changed since a.mp4 was made of it"):
-        visualize.main()
+    result = visualize_here("--like", "a.mp4", "--output_file", "c.mp4")
+    assert_one_line_error(result, "song.wav: has changed since a.mp4 was made of it")
 
 
 def test_like_says_that_the_weights_have_changed(door, monkeypatch):
-    monkeypatch.setattr(visualize, "weights_checksum", lambda args: "1")
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "1")
     door("--output_file", "a.mp4")
-    monkeypatch.setattr(visualize, "weights_checksum", lambda args: "2")
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "2")
     assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
     assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
-def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path, capsys, monkeypatch):
-    model, weights = BigGAN(configuration(128)), tmp_path / "weights"       # it draws nothing to be looked at
+def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path):
+    model, weights = BigGAN(configuration(128)), tmp_path / "weights"  # it draws nothing to be looked at
     save(model, weights)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["visualize.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            entry_point(visualize.main)
-            sys.exit(0)
-        return subprocess.CompletedProcess(arguments, stop.value.code, *capsys.readouterr())
-
-    first = run("--song", SONG, "--duration", "0.3", "--fps", "5", "--generator", "biggan", "--resolution", "128",
-                "--weights", weights, "--device", "cpu", "--output_file", tmp_path / "a.mp4")
+    first = visualize_here(
+        "--song",
+        SONG,
+        "--duration",
+        "0.3",
+        "--fps",
+        "5",
+        "--generator",
+        "biggan",
+        "--resolution",
+        "128",
+        "--weights",
+        weights,
+        "--device",
+        "cpu",
+        "--output_file",
+        tmp_path / "a.mp4",
+    )
     assert first.returncode == 0, first.stderr
     made = settings_of(tmp_path / "a.mp4")
     assert made["weights_sha256"] == files.sha256(weights / "pytorch_model.bin")
     assert made == settings_of(tmp_path / "a.mp4.json")
     model.generator.conv_to_rgb.bias.data += 0.5
     save(model, weights)
-    again = run("--like", tmp_path / "a.mp4", "--output_file", tmp_path / "b.mp4")
+    again = visualize_here("--like", tmp_path / "a.mp4", "--output_file", tmp_path / "b.mp4")
     assert_one_line_error(again, str(weights), "other weights", "a.mp4")
     assert not (tmp_path / "b.mp4").exists()
 
@@ -320,44 +444,51 @@ def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path
     door("--output_file", "out/a.mp4")
     door("--output_file", "out/b.mp4", "--use_previous_vectors", "1")
     assert same("out/a.mp4", "out/b.mp4")
-    door("--output_file", "out/c.mp4", "--use_previous_classes", "1")
+    door("--output_file", "out/c.mp4", "--use_previous_classes", "1", "--seed", "1")
     assert settings_of("out/c.mp4")["classes"] == settings_of("out/a.mp4")["classes"]
     assert not same("out/a.mp4", "out/c.mp4")
     assert_one_line_error(door("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
     door("--output_file", "out/d.mp4", "--use_previous_classes", "1", "--num_classes", "3")
     assert settings_of("out/d.mp4")["classes"] == settings_of("out/a.mp4")["classes"][:3]
-    assert_one_line_error(door("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
-                          "num_classes", "4", "3", code=2)
+    assert_one_line_error(
+        door("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
+        "num_classes",
+        "4",
+        "3",
+        code=2,
+    )
 
 
-def test_vectors_bring_their_own_rate(door, tmp_path, monkeypatch):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--frame_length", "1408")
-    monkeypatch.setattr(sys, "argv", ["visualize.py", "--song", str(SONG), "--generator", "cppn", "--duration", "2",
-                                      "--resolution", "32", "--vectors", "f.npz"])
-    visualize.main()
+def test_vectors_bring_their_own_rate(door, tmp_path):
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--frame_length", "1408", "--duration", "2")
+    visualize_here("--song", SONG, *BASE, "--vectors", "f.npz", "--duration", "2")
     assert probe.probe(tmp_path / "output.mp4").frame_rate == Fraction(22050, 1408)
 
 
 def test_vectors_and_a_song_that_does_not_say_how_long_it_is(door, tmp_path):
     """The mp3 seems to last longer than it does, as it begins quietly; the FLAC says nothing."""
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
-    guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", "aevalsrc='0.5*random(0)*gt(t,1)':d=2", "-q:a", "0",
-                         "-write_xing", "0")
+    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--duration", "2")
+    quiet_first = "aevalsrc='0.5*random(0)*gt(t,1)':d=2"
+    guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", quiet_first, "-q:a", "0", "-write_xing", "0")
     assert probe.probe(guessed).duration > 2.5
-    unknown = tmp_path / "unknown.flac"
-    subprocess.run(f"{programs.program('ffmpeg')} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
-    for song in (guessed, unknown):
-        result = door("--vectors", "f.npz", "--output_file", "b.mp4", song=song)
+    unknown, ffmpeg = tmp_path / "unknown.flac", programs.program("ffmpeg")
+    subprocess.run(f"{ffmpeg} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
+    for song, output in ((guessed, "b.mp4"), (unknown, "c.mp4")):
+        result = door("--vectors", "f.npz", "--output_file", output, "--duration", "9", song=song)
         assert result.returncode == 0, result.stderr
-        assert probe.probe("b.mp4").duration == pytest.approx(2, abs=0.11)
+        assert probe.probe(output).duration == pytest.approx(2, abs=0.11)
 
 
 def test_a_song_written_to_a_pipe(door, tmp_path):
     piped = tmp_path / "piped.wav"
-    subprocess.run(f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 1.5 2>/dev/null | cat > {piped}", shell=True, check=True)
+    subprocess.run(
+        f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 0.7 2>/dev/null | cat > {piped}",
+        shell=True,
+        check=True,
+    )
     result = door(song=piped)
     assert result.returncode == 0, result.stderr
-    assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(1.5, abs=0.01)
+    assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(0.7, abs=0.01)
 
 
 def test_vectors_of_another_generator_are_refused(door, tmp_path):
@@ -372,36 +503,81 @@ def test_vectors_of_another_generator_are_refused(door, tmp_path):
 # -- Interruptions ------------------------------------------------------------------------------------------
 
 
-def test_a_killed_command_goes_on_and_gives_the_same_video(door, tmp_path):
-    arguments = ["--fps", "30", "--duration", "12"]
-    script = """
+STALL_IN_THE_SECOND_SEGMENT = f"""
 import time, visualize
 from stub import Stub
-class Slow(Stub):
+class Stalls(Stub):
+    drawn = 0
     def frames(self, noise, classes):
-        time.sleep(0.2)
+        self.drawn += len(noise)
+        if self.drawn > {SEGMENT_FRAMES} + 40:
+            time.sleep(600)
         return super().frames(noise, classes)
 visualize.generators.labels = lambda name: Stub.labels
-visualize.generators.load = lambda name, resolution, **options: Slow(resolution)
-visualize.main()
+visualize.generators.load = lambda name, resolution, **options: Stalls(resolution)
+visualize.entry_point(visualize.main)
 """
-    command = [sys.executable, "-c", script, "--song", SONG, "--generator", "cppn", "--resolution", "32", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    work, deadline = Work("output.mp4"), time.monotonic() + 120
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while not (work.segment(0).exists() and list(work.folder.glob(".*.nut"))):      # the second is on its way
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.01)
-        finally:
-            process.send_signal(signal.SIGKILL)
-    seed = work.unfinished()["seed"]
 
-    assert_one_line_error(door(*arguments, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
-    assert f"seed {seed}," in door(*arguments).stdout       # no seed given: that of the killed run
-    door(*arguments, "--seed", seed, "--output_file", "undisturbed.mp4")
+
+@pytest.fixture
+def stalled_run(door):
+    """A function that starts visualize.py in a process of its own, and returns once its second segment has begun."""
+    processes = []
+
+    def start(*words) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                STALL_IN_THE_SECOND_SEGMENT,
+                "--song",
+                SONG,
+                *BASE[:2],
+                "--resolution",
+                "32",
+                *FIVE_SECONDS,
+                *words,
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        work, deadline = Work("output.mp4"), time.monotonic() + 120
+        while not (work.segments() and list(work.folder.glob(".*.nut"))):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_command_goes_on_and_gives_the_same_video(door, stalled_run, tmp_path):
+    process = stalled_run()
+    process.kill()
+    process.wait()
+    work = Work("output.mp4")
+    assert_one_line_error(door(*FIVE_SECONDS, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
+    assert door(*FIVE_SECONDS).returncode == 0
+    door(*FIVE_SECONDS, "--output_file", "undisturbed.mp4")
     assert (tmp_path / "output.mp4").read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
     assert not work.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_command_alone_ends_it_in_good_order(stalled_run, tmp_path, number):
+    process = stalled_run()
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, printed
+    assert "interrupted: what is done is kept; run the same command again to go on" in printed.splitlines()[-1]
+    assert "Traceback" not in printed and "FATAL" not in printed and "terminate" not in printed
+    assert Work("output.mp4").segments()
+    assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
@@ -409,21 +585,23 @@ def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
         def frames(self, noise, classes):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Interrupted(resolution))
-    early = door("--seed", "5")
+    with monkeypatch.context() as patch:
+        use_stub(patch, Interrupted)
+        early = door("--seed", "5")
     assert early.returncode == 130 and not Work("output.mp4").folder.exists()
     assert "--seed 5 draws the same" in early.stderr.splitlines()[-1]
     late = interrupted()
-    assert late.returncode == 130 and Work("output.mp4").unfinished()
+    assert late.returncode == 130 and len(Work("output.mp4").segments()) == 1
     assert "run the same command again" in late.stderr.splitlines()[-1]
 
 
 @pytest.fixture
 def interrupted(door, monkeypatch):
-    """A function that runs visualize.py as `door` does, for 12 seconds, and stops it behind the first segment."""
+    """A function that runs visualize.py as `door` does, for 5 seconds, and stops it behind the first segment."""
+
     def run(*arguments):
         class Stops(Stub):
-            drawn = 0
+            drawn = -1  # one picture is drawn ahead of the first segment
 
             def frames(self, noise, classes):
                 Stops.drawn += len(noise)
@@ -432,50 +610,197 @@ def interrupted(door, monkeypatch):
                 return super().frames(noise, classes)
 
         with monkeypatch.context() as patch:
-            patch.setattr(generators, "load", lambda name, resolution, **options: Stops(resolution))
-            return door(*LONG, *arguments)
+            use_stub(patch, Stops)
+            return door(*FIVE_SECONDS, *arguments)
 
     return run
 
 
-LONG = ("--fps", "30", "--duration", "12")
-
-
 def test_a_run_with_the_previous_vectors_goes_on(door, interrupted):
-    door(*LONG, "--output_file", "a.mp4")
+    door(*FIVE_SECONDS, "--output_file", "a.mp4")
     again = ("--output_file", "b.mp4", "--use_previous_vectors", "1")
-    assert interrupted(*again).returncode == 130 and Work("b.mp4").unfinished()
-    result = door(*LONG, *again)
+    assert interrupted(*again).returncode == 130 and Work("b.mp4").segments()
+    result = door(*FIVE_SECONDS, *again)
     assert result.returncode == 0, result.stderr
     assert same("a.mp4", "b.mp4")
-    assert door(*LONG, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
+    assert door(*FIVE_SECONDS, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
     assert same("a.mp4", "c.mp4")
 
 
 def test_a_run_with_the_previous_classes_sorted_goes_on(door, interrupted):
-    door(*LONG, "--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
+    door("--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
     again = ("--output_file", "b.mp4", "--use_previous_classes", "1", "--sort_classes_by_power", "1")
-    assert interrupted(*again).returncode == 130 and Work("b.mp4").unfinished()
-    result = door(*LONG, *again)
+    assert interrupted(*again).returncode == 130 and Work("b.mp4").segments()
+    result = door(*FIVE_SECONDS, *again)
     assert result.returncode == 0, result.stderr
     assert settings_of("b.mp4")["classes"] == settings_of("a.mp4")["classes"]
 
 
 def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_over(door, interrupted):
     assert interrupted("--overwrite").returncode == 130
-    seed = Work("output.mp4").unfinished()["seed"]
+    assert_one_line_error(interrupted("--replace", "--jitter", "0.9"), "jitter 0.5 is now 0.9")  # as make does
     again = interrupted("--overwrite", "--jitter", "0.9")
     assert "output.mp4: starting over" in again.stdout and "jitter 0.5 is now 0.9" in again.stdout
+    assert len(Work("output.mp4").segments()) == 1
     result = interrupted("--overwrite", "--jitter", "0.9")
-    assert result.returncode == 0                    # had it drawn the first segment again, it had been stopped again
-    assert f"seed {seed}," in result.stdout and "starting over" not in result.stdout
+    assert result.returncode == 130  # had it drawn the first segment again, there would be no second
+    assert len(Work("output.mp4").segments()) == 2 and "starting over" not in result.stdout
 
 
-def test_vectors_are_not_written_onto_themselves(door):
-    door("--save_vectors", "f.npz")
+def test_other_versions_are_told_and_other_arithmetic_is_refused(door, interrupted, monkeypatch):
+    assert interrupted().returncode == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(Stub, "computed_by", {"backend": "another GPU"}, raising=False)
+        assert_one_line_error(door(*FIVE_SECONDS), "another GPU", "--overwrite")
+    monkeypatch.setattr(records, "versions", lambda: {"ffmpeg": "99.1"})
+    result = door(*FIVE_SECONDS)
+    assert result.returncode == 0, result.stderr
+    assert "going on" in result.stdout and "is now 99.1" in result.stdout
+    assert "is this video already" in door(*FIVE_SECONDS).stdout
+
+
+def damage(note: Path, content: bytes | None) -> None:
+    """Put something in the place of an interrupted render's settings: nothing, or a folder for None."""
+    note.unlink()
+    if content is None:
+        (note / "folder").mkdir(parents=True)
+    elif content:
+        note.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory):
+    """A folder with the work of a run that was interrupted in its second segment."""
+    folder = tmp_path_factory.mktemp("interrupted")
+
+    class Stops(Stub):
+        calls = 0
+
+        def frames(self, noise, classes):
+            self.calls += 1
+            if self.calls > 2:  # one picture ahead, and the first segment
+                raise KeyboardInterrupt
+            return super().frames(noise, classes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_stub(patch, Stops)
+        assert door_run(*FIVE_SECONDS, "--batch_size", SEGMENT_FRAMES).returncode == 130
+    return folder
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seed": 7', b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
+def test_settings_beside_segments_that_cannot_be_read(door, interrupted_once, tmp_path, content):
+    """A run with the same settings goes on; another one says what to do, and does it with --overwrite."""
+    shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
+    work = Work("output.mp4")
+    (kept,) = work.segments()
+    damage(work.folder / "settings.json", content)
+    refused = door(*FIVE_SECONDS, "--jitter", "0.9")
+    assert_one_line_error(refused, "output.mp4: an interrupted render", "cannot be read", "--overwrite")
+    result = door(*FIVE_SECONDS)
+    assert result.returncode == 0 and f"{SEGMENT_FRAMES}/150" in result.stderr  # the bar begins there
+    assert not work.folder.exists()
+
+    shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
+    damage(work.folder / "settings.json", content)
+    result = door(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
+    assert result.returncode == 0 and "starting over" in result.stdout
+    assert settings_of("output.mp4")["jitter"] == 0.9 and not work.folder.exists()
+
+
+def test_vectors_are_not_written_onto_themselves(drawn):
     before = files.sha256("f.npz")
-    assert door("--vectors", "f.npz", "--save_vectors", "f.npz", "--duration", "1").returncode == 0
+    assert drawn("--vectors", "f.npz", "--save_vectors", "f.npz", "--duration", "0.5").returncode == 0
     assert files.sha256("f.npz") == before
+
+
+# -- Files of strangers -------------------------------------------------------------------------------------
+
+
+def forged(folder: Path, **changes) -> Path:
+    """A record as a.mp4.json, changed."""
+    record = json.loads((folder / "a.mp4.json").read_text()) | changes
+    (folder / "b.json").write_text(json.dumps(record))
+    return folder / "b.json"
+
+
+def test_only_what_describes_the_picture_is_taken_from_a_video(drawn, tmp_path):
+    victims = [tmp_path / name for name in ("victim.npz", "victim.mp4", "victim.png")]
+    for victim in victims:
+        victim.write_bytes(b"precious")
+    like = forged(
+        tmp_path,
+        save_vectors=str(victims[0]),
+        output_file=str(victims[1]),
+        storyboard=str(victims[2]),
+        overwrite=True,
+        replace=True,
+        use_previous_vectors=1,
+        list_classes="",
+        batch_size=10**9,
+        jitter=0.25,
+    )
+    result = drawn("--like", like, "--output_file", "c.mp4")
+    assert result.returncode == 0, result.stderr
+    assert settings_of("c.mp4")["jitter"] == 0.25
+    assert [victim.read_bytes() for victim in victims] == [b"precious"] * 3
+    assert_one_line_error(drawn("--like", like, "--output_file", victims[1]), "victim.mp4: is there already")
+
+
+@pytest.mark.parametrize("name", ["song", "vectors", "weights"])
+@pytest.mark.parametrize("checksum", [None, 5, "0" * 64])
+def test_no_file_that_a_stranger_names_is_used_without_proof(drawn, tmp_path, monkeypatch, name, checksum):
+    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "1" * 64)
+    like = forged(tmp_path, **{name: str(SONG if name == "song" else tmp_path), f"{name}_sha256": checksum})
+    result = visualize_here("--like", like, "--output_file", "c.mp4")
+    assert_one_line_error(result, f"--{name}" if name != "vectors" or checksum != "0" * 64 else "is a folder")
+    assert not (tmp_path / "c.mp4").exists()
+    like = forged(tmp_path, **{name: "\x1b]0;title\x07", f"{name}_sha256": "0" * 64})
+    assert "\x1b" not in (printed := visualize_here("--like", like, "--output_file", "c.mp4")).stderr + printed.stdout
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0.5,
+    10**400,
+    "",
+    "x" * 100_000,
+    "\0",
+    [],
+    [[]],
+    [1] * 100_000,
+    {},
+    {"a": 1},
+    float("nan"),
+    float("inf"),
+]
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.recorded])
+def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_path, monkeypatch):
+    """None of them is a traceback. The generator refuses to draw, so that values that are right end as early."""
+
+    class Refuses(Stub):
+        def frames(self, noise, classes):
+            raise MediaError("drawing begins")
+
+    use_stub(monkeypatch, Refuses)
+    for value in ODD:
+        result = visualize_here("--like", forged(tmp_path, **{name: value}), "--output_file", "c.mp4")
+        assert result.returncode in (1, 2), (value, result.stderr)
+        assert len(result.stderr.splitlines()) == 1 and "Traceback" not in result.stderr, (value, result.stderr)
+        assert len(result.stderr) < 2000
+        assert "drawing begins" in result.stderr or name in result.stderr, (value, result.stderr)
+    assert not (tmp_path / "c.mp4").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 50_000, " " * (records.LARGEST + 1), "\ud800", "[1]"])
+def test_records_that_are_none_are_one_line(door, tmp_path, text):
+    (tmp_path / "b.json").write_text(text, errors="surrogatepass")
+    assert_one_line_error(door("--like", "b.json"), "b.json", "no settings")
 
 
 # -- Memory -------------------------------------------------------------------------------------------------
@@ -495,48 +820,77 @@ visualize.main()
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    runs = {}
+    for minutes in (1, 6):  # five minutes of samples are 26 MB
+        song = make_media(
+            tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"anoisesrc=a=0.3:d={60 * minutes}:r=22050"
+        )
+        words = [
+            "--song",
+            song,
+            *BASE[:2],
+            "--resolution",
+            "16",
+            "--fps",
+            "1",
+            "--output_file",
+            tmp_path / f"{minutes}.mp4",
+        ]
+        runs[minutes] = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, words)],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+        )
     peak = {}
-    for minutes in (1, 10):
-        song = make_media(tmp_path / f"{minutes}.flac", "-f", "lavfi", "-i", f"anoisesrc=a=0.3:d={60 * minutes}:r=22050")
-        result = command("-c", script, "--song", song, "--generator", "cppn", "--resolution", "16", "--fps", "1",
-                         "--seed", "1", "--output_file", tmp_path / f"{minutes}.mp4", env=environment)
-        assert result.returncode == 0, result.stderr
-        peak[minutes] = int(result.stdout.splitlines()[-1])
-    assert peak[10] <= 1.05 * peak[1], peak
+    for minutes, process in runs.items():
+        printed, complaint = process.communicate()
+        assert process.returncode == 0, complaint
+        peak[minutes] = int(printed.splitlines()[-1])
+    assert peak[6] <= 1.05 * peak[1], peak
 
 
 # -- Mistakes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--depth", "5"], ["depth", "5", "0.01..1"]),
-    (["--pitch_sensitivity", "300"], ["pitch_sensitivity", "300", "1..299"]),
-    (["--truncation", "0"], ["truncation", "0.1..1"]),
-    (["--frame_length", "100"], ["frame_length", "100", "multiple of 64"]),
-    (["--frame_length", "1344000"], ["frame_length", "1344000", "64..1322944"]),
-    (["--smooth_factor", "inf"], ["smooth_factor", "inf", "1..100000"]),
-    (["--num_classes", "13"], ["num_classes", "13", "1..12"]),
-    (["--num_classes", "3", "--classes", "1", "2"], ["2 different", "3"]),
-    (["--classes", "colour"], ["colour", "0 colour 0"]),
-    (["--classes", "kettle"], ["kettle"]),
-    (["--classes", *range(13)], ["13"]),
-    (["--fps", "fast"], ["fps", "fast"]),
-    (["--fps", "1000"], ["fps", "1000", "1..345"]),
-    (["--fps", "0"], ["fps", "0", "1..345"]),
-    (["--fps", "1e400"], ["fps", "1e400", "1..345"]),
-    (["--output_size", "0"], ["output_size", "0", "16..8192"]),
-    (["--resolution", "100000"], ["resolution", "100000", "16..8192"]),
-    (["--duration", "0"], ["duration", "0"]),
-    (["--batch_size", "none"], ["batch_size", "none"]),
-    (["--generator", "gan"], ["gan", "biggan", "cppn"]),
-    (["--device", "gpu"], ["device", "gpu", "cuda:N"]),
-    (["--precision", "int4"], ["precision", "int4", "fp16"]),
-    (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
-    (["--storyboard", "a.jpg"], ["storyboard", "a.jpg", ".png"]),
-    (["--output_file", SONG], [str(SONG)]),
-    (["--crf", "99"], ["crf", "99", "0..51"]),
-    (["--resolution", "33"], ["33", "even"]),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--depth", "5"], ["depth", "5", "0.01..1"]),
+        (["--pitch_sensitivity", "300"], ["pitch_sensitivity", "300", "1..299"]),
+        (["--truncation", "0"], ["truncation", "0.1..1"]),
+        (["--frame_length", "100"], ["frame_length", "100", "multiple of 64"]),
+        (["--frame_length", "1344000"], ["frame_length", "1344000", "64..1322944"]),
+        (["--smooth_factor", "inf"], ["smooth_factor", "inf", "1..100000"]),
+        (["--num_classes", "13"], ["num_classes", "13", "1..12"]),
+        (["--num_classes", "3", "--classes", "1", "2"], ["2 different", "3"]),
+        (["--classes", "colour"], ["colour", "0 colour 0"]),
+        (["--classes", "kettle"], ["kettle"]),
+        (["--classes", *range(13)], ["13"]),
+        (["--fps", "fast"], ["fps", "fast"]),
+        (["--fps", "1000"], ["fps", "1000", "1..345"]),
+        (["--fps", "0"], ["fps", "0", "1..345"]),
+        (["--fps", "1e400"], ["fps", "1e400", "1..345"]),
+        (["--fps", "1e99999999"], ["fps", "1e99999999", "1..345"]),
+        (["--fps", "1/1e-99999999"], ["fps", "not a number or a fraction"]),
+        (["--duration", "inf"], ["duration", "inf", "0.01..1000000"]),
+        (["--duration", "nan"], ["duration", "nan", "0.01..1000000"]),
+        (["--output_size", "0"], ["output_size", "0", "16..8192"]),
+        (["--resolution", "100000"], ["resolution", "100000", "16..8192"]),
+        (["--duration", "0"], ["duration", "0"]),
+        (["--batch_size", "none"], ["batch_size", "none"]),
+        (["--generator", "gan"], ["gan", "biggan", "cppn"]),
+        (["--device", "gpu"], ["device", "gpu", "cuda:N"]),
+        (["--precision", "int4"], ["precision", "int4", "fp16"]),
+        (["--output_file", "a.gif"], ["a.gif", ".mp4"]),
+        (["--storyboard", "a.jpg"], ["storyboard", "a.jpg", ".png"]),
+        (["--output_file", SONG], [str(SONG)]),
+        (["--crf", "99"], ["crf", "99", "0..51"]),
+        (["--resolution", "33"], ["33", "even"]),
+    ],
+)
 def test_a_setting_out_of_range_names_itself_its_value_and_its_range(door, tmp_path, arguments, words):
     assert_one_line_error(door(*arguments), *words, code=2)
     assert not list(tmp_path.iterdir())
@@ -553,31 +907,68 @@ def test_hardware_that_is_not_there_is_named_before_anything_is_loaded(door, tmp
 
 
 def test_what_vectors_hold_already_is_refused_beside_them(door):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
-    for option in (["--jitter", "0.1"], ["--pitch_sensitivity", "250"], ["--tempo_sensitivity", "0.3"], ["--depth", "0.5"],
-                   ["--smooth_factor", "10"], ["--sort_classes_by_power", "1"], ["--mapping", "pulse"],
-                   ["--frame_length", "1024"], ["--num_classes", "3"]):
+    for option in (
+        ["--jitter", "0.1"],
+        ["--pitch_sensitivity", "250"],
+        ["--tempo_sensitivity", "0.3"],
+        ["--depth", "0.5"],
+        ["--smooth_factor", "10"],
+        ["--sort_classes_by_power", "1"],
+        ["--mapping", "pulse"],
+        ["--frame_length", "1024"],
+        ["--num_classes", "3"],
+    ):
         for vectors in (["--vectors", "f.npz"], ["--use_previous_vectors", "1"]):
             assert_one_line_error(door(*vectors, *option), option[0], vectors[0], code=2)
 
 
 def test_two_sources_of_the_same_are_refused(door):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz")
     assert_one_line_error(door("--vectors", "f.npz", "--use_previous_vectors", "1"), "--vectors", "leave out", code=2)
     assert_one_line_error(door("--classes", "1", "--use_previous_classes", "1"), "--classes", "leave out", code=2)
 
 
 def test_vectors_that_are_not_finite_are_one_line(door):
-    Trajectory(np.full((90, 4), np.nan), np.ones((90, 1)), (3,), 43.0, 2.0).save("f.npz", labels=["colour 3"], params={})
+    Trajectory(np.full((90, 4), np.nan), np.ones((90, 1)), (3,), 43.0, 2.0).save(
+        "f.npz", labels=["colour 3"], params={}
+    )
     assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "not finite")
 
 
-def test_settings_changed_by_hand_are_checked_as_the_command_line_is(door, tmp_path):
-    door("--output_file", "a.mp4")
-    made = (tmp_path / "a.mp4.json").read_text()
-    for name, value in (("jitter", 5), ("depth", "much"), ("crf", 99), ("classes", [1, 1, 2000]), ("frame_length", 100)):
-        (tmp_path / "b.json").write_text(json.dumps(json.loads(made) | {name: value}))
-        assert_one_line_error(door("--like", "b.json", "--output_file", "b.mp4"), name, code=2)
+def test_settings_changed_by_hand_are_checked_as_the_command_line_is(drawn, tmp_path):
+    for name, value in (
+        ("jitter", 5),
+        ("depth", "much"),
+        ("crf", 99),
+        ("classes", [1, 1, 2000]),
+        ("frame_length", 100),
+    ):
+        assert_one_line_error(
+            drawn("--like", forged(tmp_path, **{name: value}), "--output_file", "b.mp4"), name, code=2
+        )
+
+
+@pytest.mark.parametrize(
+    "option, name", [("--output_file", "a.mp4"), ("--save_vectors", "a.npz"), ("--storyboard", "a.png")]
+)
+def test_an_output_that_is_a_folder_or_the_song_is_refused_first(door, tmp_path, monkeypatch, option, name):
+    monkeypatch.delattr(generators, "load")
+    (tmp_path / name).mkdir()
+    assert_one_line_error(door(option, name), name, "folder", code=2)
+    (tmp_path / "song").mkdir()
+    song = shutil.copy(SONG, tmp_path / "song" / name)
+    assert_one_line_error(door(option, song, song=song), name, "the song itself", code=2)
+
+
+@pytest.mark.parametrize("channels", [9, 17])
+def test_more_channels_than_a_container_holds_are_refused_before_anything_is_drawn(
+    door, write_wav, monkeypatch, channels
+):
+    song = write_wav("many.wav", np.zeros((48000, channels)))
+    with monkeypatch.context() as patch:
+        patch.delattr(generators, "load")
+        for output in ("a.mp4", "a.webm"):
+            assert_one_line_error(door("--output_file", output, song=song), "many.wav", f"{channels} channels")
+    assert door("--output_file", "a.mkv", song=song).returncode == 0
 
 
 def test_what_a_generator_cannot_draw_is_one_line(door, monkeypatch):
@@ -597,9 +988,15 @@ def test_a_song_that_is_none(door, tmp_path):
     (tmp_path / "list.m3u8").write_text("#EXTM3U\nhttp://example.org/a.mp3\n")
     make_media(tmp_path / "silent.mp4", "-f", "lavfi", "-i", "testsrc2=d=1:s=64x64")
     inputs = set(tmp_path.iterdir())
-    for name, word in [("empty.wav", "empty"), ("text.wav", "not an audio"), ("list.m3u8", "not an audio"),
-                       ("silent.mp4", "no sound"), ("missing.wav", "no such file"), (".", "folder"),
-                       ("http:/example.org/a.mp3", "no such file")]:
+    for name, word in [
+        ("empty.wav", "empty"),
+        ("text.wav", "not an audio"),
+        ("list.m3u8", "not an audio"),
+        ("silent.mp4", "no sound"),
+        ("missing.wav", "no such file"),
+        (".", "folder"),
+        ("http:/example.org/a.mp3", "no such file"),
+    ]:
         assert_one_line_error(door(song=name), name, word)
     assert set(tmp_path.iterdir()) == inputs
 
@@ -608,12 +1005,12 @@ def test_a_failure_keeps_the_earlier_video(door, tmp_path):
     door("--seed", "1")
     before = (tmp_path / "output.mp4").read_bytes()
 
-    assert_one_line_error(door("--seed", "2", song="missing.wav"), "missing.wav")
+    assert_one_line_error(door("--seed", "2", "--overwrite", song="missing.wav"), "missing.wav")
     assert (tmp_path / "output.mp4").read_bytes() == before
-    assert door("--seed", "2").returncode == 0
+    assert door("--seed", "2", "--overwrite").returncode == 0
     assert (tmp_path / "output.mp4").read_bytes() != before
 
 
 def test_biggan_without_weights_says_what_to_do(tmp_path):
-    result = command("visualize.py", "--song", SONG, "--weights", tmp_path, "--output_file", tmp_path / "a.mp4")
+    result = visualize_here("--song", SONG, "--weights", tmp_path, "--output_file", tmp_path / "a.mp4")
     assert_one_line_error(result, str(tmp_path), "weights")

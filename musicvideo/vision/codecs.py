@@ -15,11 +15,11 @@ class Codec:
     """An encoder of FFmpeg's."""
 
     encoder: str
-    quality: str = ""                  # the option that takes the quality
-    crf: int | None = None             # default quality, by eye the same as the drawing
-    worst: int | None = None           # the quality's range is 0..worst
+    quality: str = ""  # the option that takes the quality
+    crf: int | None = None  # default quality, by eye the same as the drawing
+    worst: int | None = None  # the quality's range is 0..worst
     options: tuple[str, ...] = ()
-    threads: tuple[str, ...] = ()      # what limits it to {} threads
+    threads: tuple[str, ...] = ()  # what limits it to {} threads
 
     def arguments(self, crf: int | None = None, threads: int | None = None) -> list[str]:
         """FFmpeg's options.
@@ -44,7 +44,9 @@ class Codec:
         # FFmpeg also lists encoders of hardware that is not there.
         trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1", "-pix_fmt", "yuv420p"]
         try:
-            programs.run(["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder")
+            programs.run(
+                ["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder"
+            )
         except MediaError:
             raise MediaError(
                 f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})"
@@ -55,8 +57,14 @@ _THREADS = ("-threads", "{}")
 _NVENC = ("-preset", "p5", "-rc", "vbr", "-b:v", "0")
 CODECS = {
     "h264": Codec("libx264", "-crf", 17, 51, ("-preset", "medium"), _THREADS),
-    "hevc": Codec("libx265", "-crf", 20, 51, ("-preset", "medium", "-x265-params", "log-level=error"),
-                  ("-x265-params", "log-level=error:pools={}:frame-threads=1")),
+    "hevc": Codec(
+        "libx265",
+        "-crf",
+        20,
+        51,
+        ("-preset", "medium", "-x265-params", "log-level=error"),
+        ("-x265-params", "log-level=error:pools={}:frame-threads=1"),
+    ),
     "av1": Codec("libsvtav1", "-crf", 24, 63, ("-preset", "8"), ("-svtav1-params", "lp={}")),
     "vp9": Codec("libvpx-vp9", "-crf", 24, 63, ("-b:v", "0", "-cpu-used", "3", "-row-mt", "1"), _THREADS),
     "ffv1": Codec("ffv1", options=("-level", "3", "-slices", "4"), threads=_THREADS),
@@ -65,6 +73,6 @@ CODECS = {
     "av1_nvenc": Codec("av1_nvenc", "-cq", 24, 51, _NVENC),
     "h264_qsv": Codec("h264_qsv", "-global_quality", 19, 51),
     "hevc_qsv": Codec("hevc_qsv", "-global_quality", 21, 51),
-    "h264_videotoolbox": Codec("h264_videotoolbox", "-q:v", 70, 100),      # here higher is better
+    "h264_videotoolbox": Codec("h264_videotoolbox", "-q:v", 70, 100),  # here higher is better
     "hevc_videotoolbox": Codec("hevc_videotoolbox", "-q:v", 65, 100),
 }

@@ -1,15 +1,18 @@
 """Features of a song -> the path its video takes through a generator's latent space.
 
-Two walks on the analysis grid: a noise vector pushed along by loudness, and class weights that follow the
-pitches. Both are the mapping of the published deep-music-visualizer, reproduced exactly where it is defined
-and carried on to the last sample of the song.
+Two walks on the analysis grid: a noise vector moved by loudness, and class weights that follow the pitches. Both
+reproduce the published deep-music-visualizer exactly where it is defined, and continue to the song's last sample.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import lzma
+import math
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,24 +24,17 @@ from scipy.stats import truncnorm
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic, require_file
 from musicvideo.vision.features import SAMPLE_RATE, Features
+from musicvideo.vision.settings import PITCHES, Settings, check
 
-PITCHES = 12
-NOISE_LIMIT = 2.0              # the generators were trained on normal noise cut off at +-2
-REFERENCE_HOP = 512            # samples; the sensitivities are meant for this hop and scale with others
-JITTER_INTERVAL = 200          # grid points between two draws of the jitter mask
-ROWS = 4096                    # noise vectors written at a time
-STILL = 1e-7                   # class weights closer together than this are taken for equal
-
-# Name: lowest and highest value of each parameter, ends included.
-RANGES = {
-    "pitch_sensitivity": (1, 299),
-    "tempo_sensitivity": (0, 1),
-    "depth": (0.01, 1),
-    "num_classes": (1, PITCHES),
-    "jitter": (0, 1),
-    "truncation": (0.1, 1),
-    "smooth_factor": (1, 100_000),
-}
+NOISE_LIMIT = 2.0  # the generators were trained on normal noise cut off at +-2
+REFERENCE_HOP = 512  # samples; the sensitivities are meant for this hop and scale with others
+JITTER_INTERVAL = 200  # grid points between two draws of the jitter mask
+ROWS = 4096  # noise vectors written or looked at, at a time
+CHECKED = 2000  # every so many noise vectors count in a path's checksum
+STILL = 1e-7  # class weights closer together than this are taken for equal
+MOST_NUMBERS = 150_000_000  # in the noise or the weights of a saved path: 1.2 GB, an hour at the finest hop
+LARGEST_NUMBER = 1000  # in either, whatever its sign; generators take about 2
+MOST_TEXT = 1 << 20  # bytes of names and parameters
 
 
 def noise_walk(
@@ -73,7 +69,7 @@ def noise_walk(
 
 
 class NoiseWalk:
-    """`noise_walk` without its rows, which are walked again when they are asked for: 3 MB an hour instead of 160.
+    """`noise_walk` that computes its rows again whenever they are asked for: 3 MB an hour instead of 160.
 
     Args:
         as of `noise_walk`.
@@ -104,7 +100,7 @@ class NoiseWalk:
 def _strides(power, gradient, start, jitter_masks, *, tempo_sensitivity, frame_length, truncation, first=0, state=None):
     """Walk 200 grid points at a time; yield their rows (200 or fewer, noise_dim), and the state at the first of them.
 
-    From the state at stride `first`, where one is given, else from the start; a state is noise, step and direction.
+    A state is noise, step and direction. The walk begins at stride `first` in `state`, or at the start.
     """
     sensitivity = tempo_sensitivity * frame_length / REFERENCE_HOP
     turn = NOISE_LIMIT * truncation - sensitivity
@@ -173,7 +169,7 @@ def class_walk(
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The path of one video: where every moment of a song stands in latent space.
+    """The path of one video through latent space, over the time of a song.
 
     Attributes:
         noise: (T, noise_dim) noise vector of each grid point.
@@ -190,10 +186,10 @@ class Trajectory:
     duration: float
 
     def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sample the path at any moments, in a straight line from grid point to grid point.
+        """Sample the path at any moments, linearly between grid points.
 
         Args:
-            times: (N,) seconds; before the first point it counts as 0, behind the last one that is held.
+            times: (N,) seconds; the first and the last point are held beyond the ends.
 
         Returns:
             Noise (N, noise_dim) and class weights (N, K).
@@ -211,7 +207,7 @@ class Trajectory:
     def save(self, path: str | os.PathLike, *, labels: Sequence[str], params: dict) -> None:
         """Write the path as .npz, with the names of its classes and the parameters that made it."""
         # numpy.savez_compressed would want all noise at once.
-        rows = (self.noise[start:start + ROWS] for start in range(0, len(self.noise), ROWS))
+        rows = (self.noise[start : start + ROWS] for start in range(0, len(self.noise), ROWS))
         small = {
             "class_vectors": self.weights, "classes": self.classes, "labels": labels, "grid_rate": self.grid_rate,
             "duration": self.duration, "params": json.dumps(params),
@@ -230,29 +226,86 @@ class Trajectory:
     def load(cls, path: str | os.PathLike) -> tuple[Trajectory, list[str], dict]:
         """Read what `save` wrote: the path, the names of its classes, the parameters that made it.
 
+        Anybody may have written the file. Names and parameters are data: nothing is done with them here.
+
         Raises:
             MediaError: no such file, or not a file of vectors.
         """
         require_file(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with zipfile.ZipFile(path) as archive:
+                noise = _read_array(archive, "noise_vectors", "f", MOST_NUMBERS)
                 trajectory = cls(
-                    noise=file["noise_vectors"],
-                    weights=file["class_vectors"],
-                    classes=tuple(file["classes"].tolist()),
-                    grid_rate=float(file["grid_rate"]),
-                    duration=float(file["duration"]),
+                    noise=noise,
+                    weights=_read_array(archive, "class_vectors", "f", MOST_NUMBERS),
+                    classes=tuple(_read_array(archive, "classes", "iu", PITCHES).tolist()),
+                    grid_rate=float(_read_array(archive, "grid_rate", "fiu", 1)),
+                    duration=float(_read_array(archive, "duration", "fiu", 1)),
                 )
-                points, columns = len(trajectory.noise), len(trajectory.classes)
-                if not points or trajectory.noise.ndim != 2 or trajectory.weights.shape != (points, columns):
-                    raise ValueError("shapes that do not belong together")
-                if not (np.isfinite(trajectory.noise).all() and np.isfinite(trajectory.weights).all()):
-                    raise ValueError("numbers that are not finite")
-                if not (0 < trajectory.grid_rate < np.inf and 0 < trajectory.duration < np.inf):
-                    raise ValueError("no rate or no duration")
-                return trajectory, file["labels"].tolist(), dict(json.loads(str(file["params"])))
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                labels = _read_array(archive, "labels", "U", PITCHES).tolist()
+                params = json.loads(str(_read_array(archive, "params", "U", 1)))
+            points, columns = len(noise), len(trajectory.classes)
+            if not points or not columns or noise.ndim != 2 or trajectory.weights.shape != (points, columns):
+                raise ValueError("shapes that do not belong together")
+            if len(set(trajectory.classes)) != columns or not isinstance(labels, list) or len(labels) != columns:
+                raise ValueError("classes and labels that do not belong together")
+            # Block by block, so that no second array of this size is made.
+            for start in range(0, points, ROWS):
+                for rows in (noise[start : start + ROWS], trajectory.weights[start : start + ROWS]):
+                    if not (np.abs(rows) <= LARGEST_NUMBER).all():
+                        raise ValueError(f"numbers that are not finite, or beyond {LARGEST_NUMBER}")
+            if not (0 < trajectory.grid_rate < np.inf and 0 < trajectory.duration < np.inf):
+                raise ValueError("no rate or no duration")
+            if not isinstance(params, dict):
+                raise ValueError("parameters that are no object")
+            return trajectory, labels, params
+        # What zipfile, zlib and numpy raise for files that are damaged, encrypted or lie about their contents.
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            RuntimeError,
+            OSError,
+            ArithmeticError,
+            MemoryError,
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            struct.error,
+        ) as error:
             raise MediaError(f"{path}: not a file of saved vectors ({error})") from None
+
+    def checksum(self) -> str:
+        """Hexadecimal digits that tell this path from another; the last digits of its numbers do not count.
+
+        Of the noise, rows far apart are enough, since each depends on all before it.
+        """
+        digest = hashlib.sha256(repr((self.classes, round(self.grid_rate, 6), round(self.duration, 6))).encode())
+        rows = np.unique([*range(0, len(self.noise), CHECKED), len(self.noise) - 1])
+        for numbers in (self.noise[rows], self.weights):
+            digest.update((np.round(numbers, 4) + 0.0).astype("<f8").tobytes())  # + 0.0: no negative zeros
+        return digest.hexdigest()
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, kinds: str, most: int) -> np.ndarray:
+    """An array of a .npz file, if it is of one of NumPy's `kinds` and has at most `most` numbers or texts."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read_header[version](member)
+    size = math.prod(shape)
+    # The header alone decides how much memory is taken.
+    if (
+        dtype.kind not in kinds
+        or size > most
+        or any(length < 0 for length in shape)
+        or (dtype.itemsize * size > MOST_TEXT if dtype.kind == "U" else dtype.itemsize > 8)
+    ):
+        raise ValueError(f"{name}: {dtype} {shape}")
+    with archive.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def trajectory(
@@ -261,14 +314,14 @@ def trajectory(
     *,
     noise_dim: int,
     rng: np.random.Generator,
-    pitch_sensitivity: float = 220,
-    tempo_sensitivity: float = 0.25,
-    depth: float = 1,
-    num_classes: int = 12,
-    sort_classes_by_power: bool = False,
-    jitter: float = 0.5,
-    truncation: float = 1,
-    smooth_factor: float = 20,
+    num_classes: int = PITCHES,
+    pitch_sensitivity: float = Settings.pitch_sensitivity,
+    tempo_sensitivity: float = Settings.tempo_sensitivity,
+    depth: float = Settings.depth,
+    sort_classes_by_power: int = Settings.sort_classes_by_power,
+    jitter: float = Settings.jitter,
+    truncation: float = Settings.truncation,
+    smooth_factor: float = Settings.smooth_factor,
 ) -> Trajectory:
     """The path of a song, by the classic mapping.
 
@@ -285,10 +338,11 @@ def trajectory(
     Raises:
         ValueError: a parameter out of its range, or the wrong number of classes.
     """
-    _check_ranges(
-        pitch_sensitivity=pitch_sensitivity, tempo_sensitivity=tempo_sensitivity, depth=depth,
-        num_classes=num_classes, jitter=jitter, truncation=truncation, smooth_factor=smooth_factor,
-    )  # fmt: skip
+    num_classes = check("num_classes", num_classes)
+    pitch_sensitivity = check("pitch_sensitivity", pitch_sensitivity)
+    tempo_sensitivity = check("tempo_sensitivity", tempo_sensitivity)
+    depth, jitter = check("depth", depth), check("jitter", jitter)
+    truncation, smooth_factor = check("truncation", truncation), check("smooth_factor", smooth_factor)
     if len(classes) not in (num_classes, PITCHES):
         raise ValueError(f"classes: {len(classes)} given, num_classes asks for {num_classes}")
     classes = list(classes[:num_classes])
@@ -302,7 +356,7 @@ def trajectory(
     start = truncation * truncnorm.rvs(-NOISE_LIMIT, NOISE_LIMIT, size=noise_dim, random_state=rng)
     slowed = rng.random((-(-points // JITTER_INTERVAL), noise_dim)) < 0.5
     noise = NoiseWalk(
-        features.mel_power[:-1],            # the last step would lead beyond the song
+        features.mel_power[:-1],  # the last step would lead beyond the song
         features.mel_gradient[:-1],
         start,
         np.where(slowed, 1 - jitter, 1.0),
@@ -340,15 +394,6 @@ def random_classes(rng: np.random.Generator, num_classes: int, number_of_labels:
     return rng.choice(number_of_labels, size=num_classes, replace=False).tolist()
 
 
-def _check_ranges(**parameters: float) -> None:
-    for name, value in parameters.items():
-        lowest, highest = RANGES[name]
-        if not lowest <= value <= highest:
-            raise ValueError(f"{name}: {value} is not in {lowest}..{highest}")
-    if parameters["num_classes"] != int(parameters["num_classes"]):
-        raise ValueError(f"num_classes: {parameters['num_classes']} is not a whole number")
-
-
 def strongest_first(chroma: np.ndarray) -> np.ndarray:
     """The twelve pitches by mean strength over the song, strongest first; (12,) from chroma (12, T)."""
     return np.argsort(np.mean(chroma, axis=1))[::-1]
@@ -375,8 +420,8 @@ def _normalised(weights: np.ndarray) -> np.ndarray:
 def _smoothed(walk: np.ndarray, length: int) -> np.ndarray:
     """Means over bins of `length` rows, joined by straight lines of `length` rows.
 
-    The published smoothing ends with the last whole pair of bins. Here the last row is held until the line
-    reaches the end of the walk; whole bins, and so the rows that both have, are the same.
+    The published smoothing ends with the last whole pair of bins. Here the last row is held to the end of the walk.
+    Rows that both have are equal.
     """
     if length == 1:
         return walk
@@ -384,4 +429,4 @@ def _smoothed(walk: np.ndarray, length: int) -> np.ndarray:
     padded = np.pad(walk, ((0, bins * length - len(walk)), (0, 0)), mode="edge")
     means = padded.reshape(bins, length, -1).mean(axis=1)
     lines = np.linspace(means[:-1], means[1:], length, axis=1)
-    return lines.reshape((bins - 1) * length, -1)[:len(walk)]
+    return lines.reshape((bins - 1) * length, -1)[: len(walk)]

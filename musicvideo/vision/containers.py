@@ -1,0 +1,146 @@
+"""What a video file can hold: the encoding of its picture and of its sound, tried before anything is drawn."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from musicvideo import ffmpeg, probe, programs
+from musicvideo.errors import DiskFull, MediaError
+from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.settings import RATES, SIZES
+
+TRIAL = 0.5  # seconds of sound that are tried
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file of this suffix can hold."""
+
+    codecs: tuple[str, ...]  # families, the default first
+    audio: re.Pattern  # FFmpeg's names of the audio codecs that are copied as they are
+    reencode: tuple[str, ...]  # FFmpeg's options for others
+
+
+# Either encoder writes other layouts in a way that few players understand, or not at all.
+_LAYOUTS = ("-af", "aformat=channel_layouts=mono|stereo|5.1|7.1")
+_AAC = (*_LAYOUTS, "-c:a", "aac", "-b:a", "320k")
+_OPUS = (*_LAYOUTS, "-c:a", "libopus", "-b:a", "256k")
+_COPY = ("-c:a", "copy")
+CONTAINERS = {
+    ".mp4": Container(("h264", "hevc", "av1", "vp9"), re.compile("aac|mp3|ac3|eac3|alac|opus"), _AAC),
+    ".mov": Container(("h264", "hevc"), re.compile("aac|mp3|ac3|alac|pcm_[sf](16|24|32)[bl]e"), _AAC),
+    ".mkv": Container(("h264", "hevc", "av1", "vp9", "ffv1"), re.compile(".*"), _AAC),
+    ".webm": Container(("vp9", "av1"), re.compile("opus|vorbis"), _OPUS),
+}
+
+
+def container(output: str | os.PathLike) -> Container:
+    """The container of a video file, by its suffix.
+
+    Raises:
+        ValueError: none has this suffix.
+    """
+    suffix = Path(output).suffix.lower()
+    if suffix not in CONTAINERS:
+        raise ValueError(f"output_file: {output} must end in one of {' '.join(CONTAINERS)}")
+    return CONTAINERS[suffix]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How drawings become a video stream; make one with `encoding`."""
+
+    fps: Fraction  # frames a second
+    codec: str  # key of CODECS
+    crf: int | None  # quality in the codec's own scale
+    size: int  # height and width in pixels
+
+
+def encoding(
+    output: str | os.PathLike, *, fps: Fraction, size: int, codec: str | None = None, crf: int | None = None
+) -> Encoding:
+    """The encoding of a video file, checked against what its container and this machine's FFmpeg can do.
+
+    Args:
+        output: the video; its suffix chooses the container.
+        fps: frames a second, in `RATES`.
+        size: height and width in pixels, even, in `SIZES`.
+        codec: a key of `CODECS`; None takes the container's own.
+        crf: quality in the codec's own scale, lower is better; None takes its default.
+
+    Raises:
+        ValueError: something that cannot be; names parameter, value and choices.
+        MediaError: this machine lacks the encoder, or it cannot do this size.
+    """
+    families = container(output).codecs
+    codec = codec or families[0]
+    if codec not in CODECS:
+        raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
+    if codec.partition("_")[0] not in families:
+        raise ValueError(
+            f"codec: {Path(output).suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)"
+        )
+    if not RATES[0] <= fps <= RATES[1]:
+        raise ValueError(f"fps: {float(fps):g} is not in {RATES[0]}..{RATES[1]} (give --fps)")
+    if size % 2 or not SIZES[0] <= size <= SIZES[1]:
+        raise ValueError(
+            f"output_size: a video of {size}x{size} pixels cannot be encoded (even numbers, {SIZES[0]}..{SIZES[1]})"
+        )
+    chosen = CODECS[codec]
+    if crf is None:
+        crf = chosen.crf
+    elif chosen.worst is None:
+        raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
+    elif not 0 <= crf <= chosen.worst:
+        raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
+    chosen.require(size, size)
+    return Encoding(fps, codec, crf, size)
+
+
+@dataclass(frozen=True)
+class Soundtrack:
+    """A song as the sound of a video; make one with `soundtrack`."""
+
+    song: Path
+    start: float  # seconds from the start of its file to its first sound
+    options: tuple[str, ...]  # FFmpeg's, of the stream
+
+
+def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack:
+    """A song as the sound of a video: copied where the container can hold it, else encoded.
+
+    Both are tried on its first half second, since a container may hold a codec but not every rate or channel count.
+
+    Raises:
+        ValueError: no container has the output's suffix.
+        MediaError: the song has no sound, or the container cannot hold it either way.
+    """
+    holds = container(output)
+    found = probe.probe(song)
+    if found.audio_codec is None:
+        raise MediaError(f"{song}: has no sound in it")
+    copied = [_COPY] if holds.audio.fullmatch(found.audio_codec) else []
+    with tempfile.TemporaryDirectory(prefix="sound-") as folder:
+        trial = Path(folder) / f"trial{Path(output).suffix.lower()}"
+        for options in (*copied, holds.reencode):
+            try:
+                programs.run(
+                    ["ffmpeg", "-v", "error", "-y", *ffmpeg.SAFE_INPUT, "-t", ffmpeg.seconds(found.audio_start + TRIAL),
+                     "-i", ffmpeg.source(song), "-map", "0:a:0", *options, ffmpeg.source(trial)],
+                    doing=f"trying the sound of {song}",
+                )  # fmt: skip
+            except DiskFull:
+                raise
+            except MediaError as error:
+                refused = error
+            else:
+                return Soundtrack(Path(song), found.audio_start, options)
+    raise MediaError(
+        f"{song}: {Path(output).suffix} cannot hold its sound, {found.channels} channels of "
+        f"{found.audio_codec} (mix it down to two channels; {refused})"
+    )

@@ -1,0 +1,106 @@
+"""The hidden folder beside an output that holds its segments until the video is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from musicvideo.errors import MediaError
+from musicvideo.vision import record as records
+
+
+class Work:
+    """The segments of one video, and the record they were drawn by.
+
+    A segment's name holds a checksum of that record, so it can be trusted whatever became of the record's own file.
+    """
+
+    def __init__(self, output: str | os.PathLike):
+        self.output = Path(output)
+        self.folder = self.output.with_name(f".{self.output.name}.render")
+        self._note = self.folder / "settings.json"
+        self._key = ""
+
+    def segment(self, index: int) -> Path:
+        """Where a segment lies when it is whole; only while the folder is open."""
+        # NUT holds every codec, and any frame rate exactly.
+        return self.folder / f"{index:06d}-{self._key}.nut"
+
+    def segments(self) -> list[Path]:
+        """All segments that are there."""
+        return sorted(self.folder.glob("[0-9]*.nut"))
+
+    def record(self) -> dict[str, Any] | None:
+        """What `open` was given; None if it cannot be read, as after a power failure."""
+        try:
+            return records.parse(self._note)
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    @contextmanager
+    def open(
+        self, record: Mapping[str, Any], *, overwrite: bool = False, notice: Callable[[str], object] = lambda line: None
+    ) -> Iterator[None]:
+        """Hold the folder for one render. It is gone on leaving, unless there are segments in it to go on with.
+
+        Args:
+            record: all that the render depends on, of JSON's types.
+            overwrite: start over if the segments of an interrupted render have another record.
+            notice: told in a line that it starts over, or which versions changed.
+
+        Raises:
+            MediaError: another run is at work on this output, or an interrupted one has another record.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise MediaError(f"{self.folder}: is in the way of the render (delete it, or name another output)")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = filelock.FileLock(self.folder / "lock").acquire(timeout=0)
+        except filelock.Timeout:
+            raise MediaError(f"{self.output}: another run is making it (wait for it, or name another output)") from None
+        with lock:
+            try:
+                self._prepare(record, overwrite, notice)
+                yield
+                self._clear()
+            finally:
+                if not self.segments():
+                    shutil.rmtree(self.folder)
+
+    def _prepare(self, record: Mapping[str, Any], overwrite: bool, notice: Callable[[str], object]) -> None:
+        self._key = records.checksum(record)
+        for path in self.folder.glob(".*"):  # left by a run that was killed
+            _delete(path)
+        earlier = self.record()
+        if others := [path for path in self.segments() if not path.stem.endswith(f"-{self._key}")]:
+            changed = records.differences(earlier, record) if earlier else "they cannot be read"
+            if not overwrite:
+                raise MediaError(
+                    f"{self.output}: an interrupted render of it had other settings: {changed} "
+                    "(give the same settings to go on, or --overwrite to start over)"
+                )
+            notice(f"{self.output}: starting over, for the interrupted render of it had other settings: {changed}")
+            for path in others:
+                _delete(path)
+        elif earlier and self.segments() and (changed := records.other_versions(earlier, record)):
+            notice(f"{self.output}: going on where an interrupted render stopped, with other versions: {changed}")
+        if self._note.is_dir():
+            _delete(self._note)
+        records.write(self._note, record)
+
+    def _clear(self) -> None:
+        for segment in self.segments():
+            segment.unlink()
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
