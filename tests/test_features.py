@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicvideo import probe, programs
+from musicvideo import decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
 from musicvideo.vision.features import (
@@ -42,7 +42,7 @@ def test_blocks_change_nothing(samples, monkeypatch):
     whole = classic_features(samples)
     tuning = estimate_tuning(samples)
     assert tuning == librosa.estimate_tuning(y=samples, sr=SAMPLE_RATE, bins_per_octave=36)
-    monkeypatch.setattr(features, "BLOCK", 4 * SAMPLE_RATE)
+    monkeypatch.setattr(features, "ANALYSIS_BLOCK", 4 * SAMPLE_RATE)
     assert estimate_tuning(samples) == tuning
     pieced = classic_features(samples)
     np.testing.assert_allclose(pieced.mel_power, whole.mel_power, atol=1e-6)
@@ -53,8 +53,8 @@ def test_blocks_change_nothing(samples, monkeypatch):
 @pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize("block", [30, 4])
 def test_a_song_decoded_piece_by_piece_is_the_same(mapping, block, samples, monkeypatch):
-    monkeypatch.setattr(features, "BLOCK", block * SAMPLE_RATE)
-    monkeypatch.setattr(features, "READ", 10_007)
+    monkeypatch.setattr(features, "ANALYSIS_BLOCK", block * SAMPLE_RATE)
+    monkeypatch.setattr(decoder, "PIECE_FRAMES", 10_007)
     found, wanted = MAPPINGS[mapping](Song(SONG)), MAPPINGS[mapping](samples)
     for name in ("mel_power", "mel_gradient", "chroma"):
         assert np.array_equal(getattr(found, name), getattr(wanted, name))
@@ -65,9 +65,9 @@ def test_a_song_decoded_piece_by_piece_is_the_same(mapping, block, samples, monk
 @pytest.mark.parametrize("points", [0, 1, 2])
 def test_points_end_with_the_song_wherever_blocks_do(points, monkeypatch):
     """As many samples as some blocks, one less and one more."""
-    monkeypatch.setattr(features, "BLOCK", 4 * 1024)
-    monkeypatch.setattr(features, "CONTEXT", 1024)
-    monkeypatch.setattr(features, "SHORTEST", 1024)
+    monkeypatch.setattr(features, "ANALYSIS_BLOCK", 4 * 1024)
+    monkeypatch.setattr(features, "ANALYSIS_CONTEXT", 1024)
+    monkeypatch.setattr(features, "SHORTEST_ANALYSIS", 1024)
     for samples in (points * 1024, 8 * 1024 + points - 1, 9 * 1024 + points - 1):
         song = np.arange(max(samples, 1), dtype=np.float32)
         found, length = features.in_blocks(lambda piece: np.pad(piece, (0, 1))[::512], song, 512)
@@ -88,7 +88,7 @@ def test_tuning_is_that_of_librosa(cents):
 
 def test_tuning_of_long_songs_is_told_by_some_of_their_peaks(samples, monkeypatch):
     whole = estimate_tuning(samples)
-    monkeypatch.setattr(features, "BLOCK", 4 * SAMPLE_RATE)
+    monkeypatch.setattr(features, "ANALYSIS_BLOCK", 4 * SAMPLE_RATE)
     monkeypatch.setattr(features, "MOST_PEAKS", 1000)
     assert estimate_tuning(samples) == pytest.approx(whole, abs=0.05)
 
@@ -198,7 +198,7 @@ def test_files_that_are_no_songs_are_one_line(tmp_path):
     subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1", tmp_path / "mute.mp4"], check=True)
     for name in ("missing.mp3", "empty.mp3", "text.mp3", "noise.mp3", "folder.wav", "header.wav", "list.m3u8", "list.wav"):
         refusal(tmp_path / name)
-    assert "no audio" in refusal(tmp_path / "mute.mp4")
+    assert "no sound" in refusal(tmp_path / "mute.mp4")
 
 
 @pytest.mark.parametrize("frame_length", [0, 63, 100, -512])
@@ -270,7 +270,7 @@ def test_features_are_remembered_by_content(tmp_path, monkeypatch):
     assert cached_features(Song(song.path, 10), cache=cache).duration == 10
     cached_features(song, 1024, cache=cache)
     assert len(list(cache.iterdir())) == 3
-    monkeypatch.setattr(features, "REMEMBERED_AS", "next")
+    monkeypatch.setattr(features, "ANALYSIS_VERSION", "next")
     cached_features(song, cache=cache)
     assert len(list(cache.iterdir())) == 4
     encode(tmp_path / "song.wav", "-af", "volume=0.5")

@@ -1,0 +1,56 @@
+"""Caches: where they lie, and files in them whose content is checked whenever it is read.
+
+A cache only saves time. A file that cannot be read, or is not what was written, counts as missing; a place that cannot
+be written is done without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from musicvideo import files
+from musicvideo.errors import MediaError
+
+DIGEST = hashlib.sha256().digest_size          # bytes at the start of a file: the SHA-256 of the rest
+
+
+def folder(kind: str) -> Path:
+    """The user's cache folder for one kind of file, which need not exist yet.
+
+    Args:
+        kind: "features" (analysed songs), "openvino" (compiled networks) or "biggan" (downloaded weights).
+    """
+    return user_cache_path("musicvideo") / kind
+
+
+def remember(file: Path, content: bytes) -> None:
+    """Write content and its SHA-256 to a file, as far as the place can be written."""
+    with suppress(OSError, MediaError), files.atomic(file) as partial, open(partial, "wb") as stream:
+        stream.write(hashlib.sha256(content).digest())
+        stream.write(content)
+
+
+def recall(file: Path) -> bytes | None:
+    """The content that `remember` wrote; None if there is none, or it is truncated or damaged."""
+    with suppress(OSError):
+        if file.is_file():                     # opening a named pipe would wait for a writer
+            with open(file, "rb") as stream:
+                digest, content = stream.read(DIGEST), stream.read()
+            if hashlib.sha256(content).digest() == digest:
+                with suppress(OSError):
+                    os.utime(file)             # now the most recently used
+                return content
+    return None
+
+
+def trim(place: Path, most: int) -> None:
+    """Delete the files of a cache folder that were used least recently, down to `most` files."""
+    with suppress(OSError):                    # another process may delete the same file
+        kept = [file for file in place.glob("[!.]*") if file.is_file()]
+        for file in sorted(kept, key=lambda file: file.stat().st_mtime)[:-most]:
+            file.unlink()
