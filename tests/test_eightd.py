@@ -13,7 +13,7 @@ from test_clock import metre, tempo, write_midi
 from test_spatial import write_sofa
 
 import eightd
-from musicvideo.sound import spatial
+from musicvideo.sound import models
 
 RATE = 48000
 # A second a quarter, 4/4: measures at 0, 4 and 8 s.
@@ -210,8 +210,8 @@ def test_a_sofa_file_of_another_convention(run_score, tmp_path):
 
 def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
     """The sphere takes its place, unless the measured one is asked for."""
-    monkeypatch.setattr(spatial, "find_kemar", lambda: None)
-    spatial.load_model.cache_clear()
+    monkeypatch.setattr(models, "find_kemar", lambda: None)
+    models.load_model.cache_clear()
     try:
         assert run_score(tmp_path / "default.wav").returncode == 0
         assert run_score(tmp_path / "sphere.wav", "--model", "sphere").returncode == 0
@@ -219,7 +219,7 @@ def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
         assert_one_line_error(run_score(tmp_path / "out.wav", "--model", "hrtf"), "libmysofa", "sphere")
         assert not (tmp_path / "out.wav").exists()
     finally:
-        spatial.load_model.cache_clear()
+        models.load_model.cache_clear()
 
 
 @pytest.mark.parametrize("samples, words", [

@@ -9,9 +9,12 @@ from scipy import fft, signal
 from musicvideo.errors import MediaError
 from musicvideo.sound import spatial
 from musicvideo.sound.delay import glide
-from musicvideo.sound.hrtf import MeasuredHead, find_kemar, prepare, read_sofa
+from musicvideo.sound.models import load_model
+from musicvideo.sound.models.hrtf import MeasuredHead, prepare
+from musicvideo.sound.models.sphere import HEAD_TIME
 from musicvideo.sound.panning import Motion, Move, Position, orbit
-from musicvideo.sound.spatial import HEAD_TIME, MARGIN, load_model, render, render_file
+from musicvideo.sound.sofa import find_kemar, read_sofa
+from musicvideo.sound.spatial import MARGIN, render, render_file
 
 RATE = 48000
 DIRECTIONS = [0, 30, -30, 60, -60, 90, -90, 120, 150, 180]
@@ -186,7 +189,7 @@ def test_a_circling_tone_stays_a_tone(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_jump_does_not_click(model):
-    jumps = [Move(0, 10, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=tuple(range(11)))]
+    jumps = [Move(0, 10, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=((0, 0), (10, 10)))]
     ears = render(tone(10), RATE, Motion(jumps), load_model(model))
     assert splatter(ears[RATE:-RATE], beyond=100) < -40
     assert splatter(ears[RATE:-RATE], beyond=1000) < -80
@@ -256,7 +259,7 @@ def test_responses_begin_within_their_pre_ring(rate):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_streamed_equals_whole(model, channels, write_wav, tmp_path, monkeypatch):
-    monkeypatch.setattr(spatial, "BLOCK", 1 << 14)
+    monkeypatch.setattr(spatial, "RENDER_BLOCK", 1 << 14)
     sound = np.random.default_rng(3).normal(0, 0.1, (100_001, channels))
     path = write_wav("in.wav", sound, subtype="DOUBLE")
     motion = orbit(1.3)
@@ -390,8 +393,8 @@ def test_diffuse_field_is_flat():
 
 
 def test_margin_covers_the_longest_filter():
-    from musicvideo.sound import hrtf
+    from musicvideo.sound.models import hrtf
     earliest = 0.002 * 192000                                   # and the gliding delay before the filter
     assert MARGIN >= hrtf.LONGEST_TAPS + 2 * hrtf.LONGEST_PRE_RING + hrtf.CONTROL_HOP + earliest
     assert all(hrtf.pre_ring(rate) <= hrtf.LONGEST_PRE_RING for rate in (8000, 48000, 192000, 768000))
-    assert spatial.BLOCK % hrtf.CONTROL_HOP == 0
+    assert spatial.RENDER_BLOCK % hrtf.CONTROL_HOP == 0

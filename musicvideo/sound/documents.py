@@ -1,4 +1,4 @@
-"""Check a document that a person wrote against a JSON Schema; say what is wrong in words a person can act on."""
+"""Documents that people write (JSON, TOML): read the text, check it against a JSON Schema, name a fault in plain words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from os import PathLike
 from pathlib import Path
 
 import jsonschema
 
+from musicvideo import limits
+from musicvideo.errors import MediaError
+from musicvideo.files import require_file
+
 ASSETS = Path(__file__).parents[1] / "assets"
+LONGEST_VALUE = 40            # characters of a value that a message repeats
 
 
 @dataclass(frozen=True)
@@ -22,17 +28,37 @@ class Fault:
     message: str
 
 
-def find_fault(document: object, schema: str) -> Fault | None:
-    """The most telling violation of a schema in assets/, or None."""
-    errors = list(_validator(schema).iter_errors(document))
-    misspelt = [error for error in errors if error.validator == "additionalProperties"]      # explains what is missing
-    error = jsonschema.exceptions.best_match(misspelt or errors)
-    return Fault(list(error.absolute_path), _explain(error)) if error else None
+def read_text(path: str | PathLike) -> str:
+    """The text of a document in UTF-8, with or without a byte order mark.
+
+    Raises:
+        MediaError: missing, empty, too large, or not UTF-8.
+    """
+    if require_file(path).stat().st_size > limits.TEXT_BYTES:
+        raise MediaError(f"{path}: is larger than {limits.TEXT_BYTES >> 20} MiB, which no such document is")
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{path}: is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
 @cache
-def _validator(schema: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads((ASSETS / schema).read_text(encoding="utf-8")))
+def load_schema(name: str) -> Mapping:
+    """A JSON Schema of assets/."""
+    return json.loads((ASSETS / name).read_text(encoding="utf-8"))
+
+
+def find_fault(document: object, schema: Mapping) -> Fault | None:
+    """The most telling violation of a schema, or None."""
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(document))
+    # A misspelt key or name explains what else seems to be missing.
+    for telling in ("additionalProperties", "enum"):
+        misspelt = [error for error in errors if error.validator == telling]
+        if misspelt:
+            errors = misspelt
+            break
+    error = jsonschema.exceptions.best_match(errors)
+    return Fault(list(error.absolute_path), _explain(error)) if error else None
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -44,23 +70,27 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"unknown key '{unknown}', {nearest(unknown, known)}"
     if error.validator == "enum":
         known = [str(value) for value in error.validator_value]
-        return f"unknown value {error.instance!r}, {nearest(str(error.instance), known)}"
+        return f"unknown value {_short(repr(error.instance))}, {nearest(str(error.instance), known)}"
     if error.validator == "oneOf" and all("required" in choice for choice in error.validator_value):
         choices = (" and ".join(choice["required"]) for choice in error.validator_value)
         return f"give either {', or '.join(choices)}"
     if error.validator == "not" and "required" in error.validator_value:
         return f"give either {' or '.join(error.validator_value['required'])}, not both"
     if error.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-        return f"{error.instance} is not {_range(error.schema)}{_meaning(error.schema)}"
+        return f"{_short(str(error.instance))} is not {_range(error.schema)}{_meaning(error.schema)}"
     if error.validator == "not" and "exclusiveMinimum" in error.validator_value:
         hole = error.validator_value
         return (f"{error.instance} is too near to 0, give at most {hole['exclusiveMinimum']} or at least "
                 f"{hole['exclusiveMaximum']}{_meaning(error.schema)}")
-    return error.message
+    return _short(error.message, 4 * LONGEST_VALUE)
+
+
+def _short(text: str, most: int = LONGEST_VALUE) -> str:
+    """A value as a message repeats it: cut in the middle where it is long."""
+    return text if len(text) <= most else f"{text[:most // 2]}...{text[-most // 2:]}"
 
 
 def _range(schema: Mapping) -> str:
-    """'within 0..1', 'at least 1', 'above 0 and at most 100': what a schema lets a number be."""
     if "minimum" in schema and "maximum" in schema:
         return f"within {schema['minimum']}..{schema['maximum']}"
     words = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
@@ -73,5 +103,5 @@ def _meaning(schema: Mapping) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """'did you mean ...?' for a misspelt word, else what there is."""
-    match = get_close_matches(word, known, 1)
+    match = get_close_matches(word[: 4 * LONGEST_VALUE], known, 1)
     return f"did you mean '{match[0]}'?" if match else f"there is: {', '.join(known)}"
