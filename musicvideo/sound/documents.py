@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
 import jsonschema
 
-from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
 LONGEST_VALUE = 40            # characters of a value that a message repeats
+MOST_ERRORS = 50              # among which the most telling one is chosen
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Fault:
     message: str
 
 
-def read_text(path: str | PathLike) -> str:
-    """The text of a document in UTF-8, with or without a byte order mark.
+def read_text(path: str | PathLike, most: int) -> str:
+    """The text of a document in UTF-8, with or without a byte order mark, of `most` bytes.
 
     Raises:
         MediaError: missing, empty, too large, or not UTF-8.
     """
-    if require_file(path).stat().st_size > limits.TEXT_BYTES:
-        raise MediaError(f"{path}: is larger than {limits.TEXT_BYTES >> 20} MiB, which no such document is")
+    if require_file(path).stat().st_size > most:
+        raise MediaError(f"{path}: is larger than {most >> 10} KiB, which no such document is")
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -50,7 +51,7 @@ def load_schema(name: str) -> Mapping:
 
 def find_fault(document: object, schema: Mapping) -> Fault | None:
     """The most telling violation of a schema, or None."""
-    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(document))
+    errors = list(islice(jsonschema.Draft202012Validator(schema).iter_errors(document), MOST_ERRORS))
     # A misspelt key or name explains what else seems to be missing.
     for telling in ("additionalProperties", "enum"):
         misspelt = [error for error in errors if error.validator == telling]
@@ -67,26 +68,27 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
         unknown = next(key for key in error.instance if key not in known)
-        return f"unknown key '{unknown}', {nearest(unknown, known)}"
+        return f"unknown key '{shortened(unknown)}', {nearest(unknown, known)}"
     if error.validator == "enum":
         known = [str(value) for value in error.validator_value]
-        return f"unknown value {_short(repr(error.instance))}, {nearest(str(error.instance), known)}"
+        return f"unknown value {shortened(repr(error.instance))}, {nearest(str(error.instance), known)}"
     if error.validator == "oneOf" and all("required" in choice for choice in error.validator_value):
         choices = (" and ".join(choice["required"]) for choice in error.validator_value)
         return f"give either {', or '.join(choices)}"
     if error.validator == "not" and "required" in error.validator_value:
         return f"give either {' or '.join(error.validator_value['required'])}, not both"
     if error.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-        return f"{_short(str(error.instance))} is not {_range(error.schema)}{_meaning(error.schema)}"
+        return f"{shortened(error.instance)} is not {_range(error.schema)}{_meaning(error.schema)}"
     if error.validator == "not" and "exclusiveMinimum" in error.validator_value:
         hole = error.validator_value
         return (f"{error.instance} is too near to 0, give at most {hole['exclusiveMinimum']} or at least "
                 f"{hole['exclusiveMaximum']}{_meaning(error.schema)}")
-    return _short(error.message, 4 * LONGEST_VALUE)
+    return shortened(error.message, 4 * LONGEST_VALUE)
 
 
-def _short(text: str, most: int = LONGEST_VALUE) -> str:
-    """A value as a message repeats it: cut in the middle where it is long."""
+def shortened(value: object, most: int = LONGEST_VALUE) -> str:
+    """A value as a message repeats it: its middle is left out where it is long."""
+    text = str(value)
     return text if len(text) <= most else f"{text[:most // 2]}...{text[-most // 2:]}"
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock
-from musicvideo.sound.documents import find_fault, load_schema, nearest, read_text
+from musicvideo.sound.documents import find_fault, load_schema, nearest, read_text, shortened
 
 CONTROL_RATE = 4000           # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
 SMOOTHING = 0.010             # seconds over which a jump from one position to another is spread
@@ -158,6 +158,9 @@ def read_panning(path: str | PathLike, only: str | None = None, *, scale: bool =
         MediaError: not a panning score; names the set, the move and where it begins.
     """
     sets = _read_json(path)
+    for name, moves in sets.items() if isinstance(sets, dict) else ():
+        if isinstance(moves, list) and len(moves) > limits.MOVES:
+            raise MediaError(f'{path}: set "{name}" has {len(moves)} moves, give at most {limits.MOVES}')
     if scale:
         scale_ears(sets)
     checked = {only: sets[only]} if isinstance(sets, dict) and only in sets else sets
@@ -184,7 +187,7 @@ def set_names(path: str | PathLike) -> list[str]:
 
 def _read_json(path: str | PathLike) -> object:
     try:
-        return json.loads(read_text(path), parse_constant=_finite, parse_float=_finite)
+        return json.loads(read_text(path, limits.PANNING_BYTES), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise MediaError(f"{path}: not JSON ({error})") from None
 
@@ -209,9 +212,9 @@ def _where(sets: Mapping, location: Sequence) -> str:
 
 def _move_name(index: int, move: Mapping | object) -> str:
     if isinstance(move, Mapping) and "m1" in move:
-        return f"move {index + 1} (measure {move['m1']} beat {move.get('b1', 1)})"
+        return f"move {index + 1} (measure {shortened(move['m1'])} beat {shortened(move.get('b1', 1))})"
     if isinstance(move, Mapping) and "t1" in move:
-        return f"move {index + 1} ({move['t1']} s)"
+        return f"move {index + 1} ({shortened(move['t1'])} s)"
     return f"move {index + 1}"
 
 

@@ -31,7 +31,8 @@ SPECTRUM_BLOCK = 256 * SPECTRUM        # samples read at a time for it
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike) -> None:
+def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike, *,
+                 width: float = 14.0) -> None:
     """Draw the ear position of every set over time, one below the other, with measure numbers.
 
     Args:
@@ -39,8 +40,9 @@ def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: f
         clock: where measures begin; None draws seconds only.
         duration: seconds.
         path: picture to write (.png, .svg, .pdf).
+        width: inches.
     """
-    figure = Figure(figsize=(14, 1.2 + 1.7 * len(motions)), layout="constrained")
+    figure = Figure(figsize=(width, 1.2 + 1.7 * len(motions)), layout="constrained")
     axes = figure.subplots(len(motions), 1, sharex=True, squeeze=False)[:, 0]
     time = np.linspace(0, duration, min(max(2, round(duration * CURVE_RATE)), MOST_POINTS), endpoint=False)
     for axis, (name, motion) in zip(axes, motions.items()):

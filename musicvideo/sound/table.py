@@ -16,6 +16,7 @@ from functools import cache
 from math import isfinite
 from typing import Any, ClassVar
 
+from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.sound.documents import find_fault, nearest, read_text
 from musicvideo.sound.models import MODELS
@@ -254,8 +255,11 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
         MediaError: not TOML, an unknown key (with the nearest known one), a value out of range, a part, reverb,
             panning score or set of it that is named but not there. Sounds and clock are not looked at yet.
     """
+    text = read_text(path, limits.TABLE_BYTES)
+    if max(map(len, text.splitlines()), default=0) > limits.TABLE_LINE:
+        raise MediaError(f"{path}: has a line of more than {limits.TABLE_LINE} characters; break it up")
     try:
-        document = tomllib.loads(read_text(path), parse_float=_finite)
+        document = tomllib.loads(text, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise MediaError(f"{path}: not TOML ({error})") from None
     fault = find_fault(document, schema())
