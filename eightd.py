@@ -3,6 +3,8 @@
     python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid
     python eightd.py -i song.mp3 -o song-8d.wav --orbit 16
     python eightd.py -j scores/Impassive.panning.json -m media/Impassive.mid --plot motion.png
+
+docs/panning.md explains panning scores: every effect with a picture, and an example from nothing.
 """
 
 import argparse
@@ -13,10 +15,12 @@ from tqdm import tqdm
 
 from musicvideo.cli import entry_point, Parser
 from musicvideo.errors import MediaError
-from musicvideo.sound.clock import read_clock
-from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, read_panning
-from musicvideo.sound.plots import plot_motions
-from musicvideo.sound.spatial import MODELS, is_silent, load_model, open_sound, render_file
+from musicvideo.sound.clock import Clock, read_clock
+from musicvideo.sound.models import MODELS, load_model
+from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, set_names
+from musicvideo.sound.plots import plot_motions, require_picture
+from musicvideo.sound.soundfiles import is_silent, open_sound
+from musicvideo.sound.spatial import render_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("-i", "--input", metavar="FILE", help="mono or stereo sound: wav, flac, ogg, mp3")
     p.add_argument("-o", "--output", metavar="FILE", help="stereo sound at the same rate: wav or flac")
-    p.add_argument("-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats")
-    p.add_argument("-e", "--set", metavar="SET", help="which set of the panning score, such as vibes")
+    p.add_argument("-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats (see docs/panning.md)")
+    p.add_argument("-e", "--set", metavar="SET", help="which set of the panning score, such as vibes (not needed where there is only one)")
     p.add_argument("-m", "--midi", metavar="MID", help="MIDI file whose tempo and metre the panning score follows")
     p.add_argument("--orbit", metavar="SECONDS", type=float,
                    help="no score: circle the head, so many seconds a turn (below 0: counter-clockwise)")
@@ -57,8 +61,6 @@ def check(p: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         p.error("give the motion: either -j panning.json -e SET, or --orbit SECONDS")
     if args.orbit is not None and args.set:
         p.error("-e names a set of a panning score: give the score with -j, or leave -e out with --orbit")
-    if args.panning and args.input and not args.set:
-        p.error("-j needs -e SET: which set of the panning score to follow")
     if args.plot and not args.panning:
         p.error("--plot draws a panning score: give one with -j")
     if args.sofa and args.model not in (None, "hrtf"):
@@ -76,30 +78,53 @@ def main() -> None:
     args = p.parse_args()
     check(p, args)
     clock = read_clock(args.midi) if args.midi else None
-
-    def motion_of(name: str, duration: float) -> Motion:
-        return read_motion(args.panning, name, clock, duration, scale=args.normalize, distance=args.distance)
-
-    def draw(duration: float) -> None:
-        if args.plot:
-            sets = read_panning(args.panning, scale=args.normalize)
-            plot_motions({name: motion_of(name, duration) for name in sets}, clock, duration, args.plot)
-
+    if args.panning and args.input and not args.set:
+        names = set_names(args.panning)
+        if len(names) > 1:
+            p.error(f"-j needs -e SET: which set of the panning score to follow ({', '.join(names)})")
+        args.set = names[0]
     if args.input:
-        with open_sound(args.input) as sound:
-            frames, duration = sound.frames, sound.frames / sound.samplerate
-            if is_silent(sound):
-                raise MediaError(f"{args.input}: is silent from begin to end, there is nothing to move")
-        motion = motion_of(args.set, duration) if args.panning else orbit(args.orbit, distance=args.distance)
-        model = load_model("hrtf" if args.sofa else args.model, args.sofa)
-        draw(duration)                                    # a fault in it shows before minutes of sound are written
-        with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
-            gain = render_file(args.input, args.output, motion, model, width=args.width, subtype=args.subtype,
-                               progress=bar.update)
-        if gain:
-            print(f"{args.output}: {-gain:.1f} dB softer, so that nothing clips", file=sys.stderr)
+        move(args, clock)
     else:
-        draw(panning_duration(args.panning, clock, scale=args.normalize))
+        draw(args, clock, panning_duration(args.panning, clock, scale=args.normalize))
+
+
+def motion_of(args: argparse.Namespace, name: str, clock: Clock | None, duration: float) -> Motion:
+    return read_motion(args.panning, name, clock, duration, scale=args.normalize, distance=args.distance)
+
+
+def move(args: argparse.Namespace, clock: Clock | None) -> None:
+    """Write the moved sound, and the plot if one is asked for."""
+    with open_sound(args.input) as sound:
+        frames, duration = sound.frames, sound.frames / sound.samplerate
+        if is_silent(sound):
+            raise MediaError(f"{args.input}: is silent from start to end, there is nothing to move")
+    motion = motion_of(args, args.set, clock, duration) if args.panning else orbit(args.orbit, distance=args.distance)
+    model = load_model("hrtf" if args.sofa else args.model, args.sofa)
+    if args.plot:
+        draw(args, clock, duration)                       # first, so that a fault shows before minutes of rendering
+    with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
+        gain = render_file(args.input, args.output, motion, model, width=args.width, subtype=args.subtype,
+                           progress=bar.update)
+    softer = f" ({-gain:.1f} dB softer, so that nothing clips)" if gain else ""
+    print(f"{args.input} -> {args.output}{softer}")
+
+
+def draw(args: argparse.Namespace, clock: Clock | None, duration: float) -> None:
+    """Plot every set that has no fault; name the faults of the others."""
+    require_picture(args.plot)
+    motions, faults = {}, []
+    for name in set_names(args.panning):
+        try:
+            motions[name] = motion_of(args, name, clock, duration)
+        except MediaError as error:
+            faults.append(error)
+    if not motions:
+        raise faults[0]
+    for fault in faults:
+        print(f"note: not drawn: {fault}", file=sys.stderr)
+    plot_motions(motions, clock, duration, args.plot)
+    print(f"{args.panning} -> {args.plot}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Does what one hears follow what the panning score says? Measured on the parts of a mix that move.
+"""How well the heard position follows the panning score, measured on the parts of a mix that move.
 
     python -m benchmarks.ear_balance scores/Impassive.mix.toml      (after `make scores`)
 
-For each part: the correlation, over windows of 50 ms in which it sounds, of the balance between the ears (difference over
-sum of their levels above 700 Hz, below which a head is no obstacle) and the ear position written, where the part's energy
-is in the window. 0.95 and more is following; the second figure has the part's reverb in it, which lags by nature.
+For each part: the correlation between the balance of the ears (difference over sum of their levels above 700 Hz, below
+which a head is no obstacle) and the written ear position, over windows of 50 ms in which the part sounds. The position is
+averaged by the part's energy in the window. 0.95 and more is good. The second figure includes the part's reverb, which
+always lags.
 """
 
 import argparse
@@ -15,8 +16,11 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from musicvideo.sound.mixing import RATE, add_reverb, is_mono, mix_length, prepare, read_mix, read_part_motion
-from musicvideo.sound.spatial import load_model, render
+from musicvideo.sound.mixing import RATE, add_reverb, mix_length, prepare, read_part_motion
+from musicvideo.sound.models import load_model
+from musicvideo.sound.soundfiles import is_mono
+from musicvideo.sound.spatial import render
+from musicvideo.sound.table import read_mix
 
 WINDOW = RATE // 20
 AUDIBLE = 10 ** (-40 / 20)        # of the loudest window

@@ -1,4 +1,4 @@
-"""How fast the 8D panner is, beside the published algorithm, and whether its memory and time stay in proportion.
+"""Speed of the 8D panner, beside the published algorithm; how its time and memory grow with the length of a sound.
 
     python -m benchmarks.eightd                 # one minute, each model; the published algorithm at 10 to 60 s
     python -m benchmarks.eightd --long          # also 10 and 60 minutes
@@ -17,9 +17,10 @@ import numpy as np
 import soundfile
 
 from benchmarks.memory import peak
-from musicvideo.sound.hrtf import find_kemar
+from musicvideo.sound.models import MODELS, load_model
 from musicvideo.sound.panning import Motion, Move, orbit
-from musicvideo.sound.spatial import MODELS, load_model, render_file
+from musicvideo.sound.sofa import find_kemar
+from musicvideo.sound.spatial import render_file
 
 RATE = 48000
 ORBIT = 4.0                  # seconds a turn
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="10 and 60 minutes too: time and memory stay in proportion")
     args = parser.parse_args()
     models = [name for name in MODELS if name != "hrtf" or find_kemar()]
-    jumps = Motion([Move(0, 3600, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=tuple(np.arange(0, 3600.5, 0.5)))])
+    jumps = Motion([Move(0, 3600, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=((0, 0), (3600, 7200)))])
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

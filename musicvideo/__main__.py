@@ -172,7 +172,7 @@ def run_song(song: str, output: str) -> None:
 
 
 def run_check(table: str, name: str, intro: float, outro: float, **settings) -> None:
-    from musicvideo.sound.mixing import read_mix
+    from musicvideo.sound.table import read_mix
     from musicvideo.vision import film
 
     read_mix(table, name)

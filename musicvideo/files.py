@@ -85,7 +85,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     except DiskFull:
         raise _full(path) from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _full(path) from None
         raise
     finally:
@@ -116,6 +116,28 @@ def _runs(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@contextmanager
+def lock(path: str | os.PathLike, message: str) -> Iterator[None]:
+    """Hold a lock file while the context lasts; the system frees it when this process ends, however it ends.
+
+    Args:
+        path: the lock file, made if missing and left behind.
+        message: what to say if another process holds it.
+
+    Raises:
+        MediaError: another process holds it; carries the message.
+    """
+    import filelock                        # here, since set-up runs before any package is installed
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held = filelock.FileLock(path).acquire(timeout=0)
+    except filelock.Timeout:
+        raise MediaError(message) from None
+    with held:
+        yield
 
 
 def flush(path: str | os.PathLike) -> None:

@@ -6,22 +6,27 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import BinaryIO
 
+from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.ffmpeg import SAFE_INPUT, source
 from musicvideo.files import require_file
-from musicvideo.programs import completed_run, run
+from musicvideo.programs import completed_run, program, run
 
 SLACK = 0.5                # seconds a song may end before its header says, as tags and padding blur it
 SLACK_OF_A_GUESS = 1.0     # seconds, where the length is not stated but guessed from the bit rate
 GAP = 0.1                  # seconds; sound that is missing between two packets
-PCM_FORMATS = (1, 3, 0xFFFE)       # of WAV files: whole numbers, floating point, either by its extended description
-# Writers that cannot know the size put a value this close to 2 or 4 GiB.
+# Formats of WAV files with a fixed number of bytes a second: integers, floats, A-law, mu-law, and any of them extended.
+PCM_FORMATS = (1, 3, 6, 7, 0xFFFE)
+# Writers that cannot know the size put a value this close to one of these.
+UNKNOWN_SIZES = (0x7F000000, 1 << 31, 1 << 32)     # bytes; the first is SoX's, in AIFF
 UNKNOWN_SIZE_MARGIN = 8192         # bytes
+MOST_CHUNKS = 1000                 # of a WAV or AIFF file before its samples
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Media:
     width: int | None = None           # pixels
     height: int | None = None          # pixels
     frame_rate: Fraction | None = None
+    open_ended: bool = False           # a WAV or AIFF file that was written to a pipe, and so does not say how long it is
 
 
 def probe(path: str | os.PathLike) -> Media:
@@ -53,70 +59,117 @@ def probe(path: str | os.PathLike) -> Media:
     )
     if probed.returncode:
         raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
-    found = json.loads(probed.stdout)
-    seconds, stated = _wav_duration(path) or (None, None)
-    # Without a table of contents FFmpeg guesses a length from the bit rate.
-    guessed = b"Estimating duration from bitrate" in probed.stderr
+    try:
+        # Without a table of contents FFmpeg guesses a length from the bit rate.
+        found = _media(json.loads(probed.stdout), sound_chunk(path), b"Estimating duration from bitrate" in probed.stderr)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        raise _nonsense(path) from None
+    lowest, highest = limits.SAMPLE_RATES
+    if found.sample_rate is not None and not lowest <= found.sample_rate <= highest:
+        raise MediaError(f"{path}: states a sample rate of {found.sample_rate} Hz (give a file of {lowest} to {highest} Hz)")
+    return found
+
+
+def _nonsense(path: str | os.PathLike) -> MediaError:
+    return MediaError(f"{path}: what {program('ffprobe')} says of it makes no sense (is that FFprobe? is the file whole?)")
+
+
+def _media(described: Mapping, chunk: SoundChunk | None, guessed: bool) -> Media:
+    """What FFprobe's JSON says, with what the header of a WAV or AIFF file says better."""
     # A cover picture in a song is a "video" stream as well, of one frame.
-    streams = [s for s in found.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
+    streams = [s for s in described.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
     audio = next((s for s in streams if s["codec_type"] == "audio"), {})
     video = next((s for s in streams if s["codec_type"] == "video"), {})
-    start = float(found["format"].get("start_time", 0.0))
+    start = _finite(described["format"].get("start_time", 0.0))
+    duration, audio_duration = _finite(described["format"].get("duration", 0.0)), None if guessed else _duration(audio)
+    if chunk and chunk.byte_rate:
+        duration = (chunk.there if chunk.stated is None else chunk.stated) / chunk.byte_rate
+        audio_duration = None if chunk.stated is None else duration
+    elif chunk and chunk.stated is None:
+        # FFmpeg believes the placeholder of the size. Only of uncompressed sound the bytes tell the length.
+        rate = int(audio.get("bit_rate", 0)) / 8 if audio.get("codec_name", "").startswith("pcm_") else 0
+        duration, audio_duration = chunk.there / rate if rate else 0.0, None
     return Media(
-        duration=seconds or float(found["format"].get("duration", 0.0)),
+        duration=duration,
         sample_rate=int(audio["sample_rate"]) if audio else None,
-        channels=audio.get("channels"),
-        audio_codec=audio.get("codec_name"),
-        audio_duration=(seconds if stated else None) if seconds else None if guessed else _duration(audio),
-        audio_start=float(audio.get("start_time", start)) - start,
+        channels=int(audio["channels"]) if audio else None,
+        audio_codec=str(audio["codec_name"]) if "codec_name" in audio else None,
+        audio_duration=audio_duration,
+        audio_start=_finite(audio.get("start_time", start)) - start,
         video_duration=_duration(video),
-        width=video.get("width"),
-        height=video.get("height"),
+        width=int(video["width"]) if "width" in video else None,
+        height=int(video["height"]) if "height" in video else None,
         frame_rate=_frame_rate(video) if video else None,
+        open_ended=chunk is not None and chunk.stated is None,
     )
 
 
-def _wav_duration(path: str | os.PathLike) -> tuple[float, bool] | None:
-    """Seconds of uncompressed sound in a WAV file, and whether its header states them; None for any other file.
+def _finite(text: str | float) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no time")
+    return value
 
-    FFmpeg takes a file that was cut off for whole, and believes one that was written to a pipe, when its length was not
-    known yet, to last for hours. Of such a file the length is that of what is there.
+
+@dataclass(frozen=True)
+class SoundChunk:
+    """The part of a WAV or AIFF file that holds its samples."""
+
+    stated: int | None         # bytes, by the header; None where it was written to a pipe, and holds a placeholder
+    there: int                 # bytes, from its begin to the end of the file
+    byte_rate: int             # bytes a second of uncompressed sound in a WAV file; else 0
+
+
+def sound_chunk(path: str | os.PathLike) -> SoundChunk | None:
+    """Find the samples of a WAV or AIFF file; None in any other file.
+
+    FFmpeg and libsndfile take a WAV file that was cut off for whole, and FFmpeg takes a placeholder for the size, as a
+    writer to a pipe puts it, for a length of hours.
     """
-    with open(path, "rb") as file, suppress(struct.error):
-        if struct.unpack("<4s4x4s", file.read(12)) != (b"RIFF", b"WAVE"):
+    with open(path, "rb") as file, suppress(struct.error, OSError):
+        form, kind = struct.unpack("<4s4x4s", file.read(12))
+        if (form, kind) not in ((b"RIFF", b"WAVE"), (b"FORM", b"AIFF"), (b"FORM", b"AIFC")):
             return None
         byte_rate = 0
-        while True:
-            name, size = struct.unpack("<4sI", file.read(8))
-            chunk = file.tell()
+        for name, size in _chunks(file, "<" if form == b"RIFF" else ">"):
             if name == b"fmt ":
-                kind, byte_rate = struct.unpack("<H6xI", file.read(12))
-                if kind not in PCM_FORMATS:
-                    return None
-            elif name == b"data" and byte_rate:
-                unknown = not size or any(abs(size - limit) < UNKNOWN_SIZE_MARGIN for limit in (1 << 31, 1 << 32))
-                return (os.path.getsize(path) - chunk if unknown else size) / byte_rate, not unknown
-            file.seek(chunk + size + size % 2)
+                wav_format, rate = struct.unpack("<H6xI", file.read(12))
+                byte_rate = rate if wav_format in PCM_FORMATS else 0
+            elif name in (b"data", b"SSND"):
+                unknown = not size or any(abs(size - placeholder) < UNKNOWN_SIZE_MARGIN for placeholder in UNKNOWN_SIZES)
+                return SoundChunk(None if unknown else size, os.path.getsize(path) - file.tell(), byte_rate)
     return None
+
+
+def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
+    """Name and size of each chunk of a RIFF or FORM file; the file is at the chunk's content."""
+    for _ in range(MOST_CHUNKS):
+        name, size = struct.unpack(f"{order}4sI", file.read(8))
+        begin = file.tell()
+        yield name, size
+        file.seek(begin + size + size % 2)
 
 
 def picture_duration(path: str | os.PathLike) -> float:
     """Seconds for which a video shows a picture, by its frames themselves, whatever its header states; 0 without any."""
     printed = run(["ffprobe", "-v", "error", *SAFE_INPUT, "-select_streams", "V:0", "-of", "json", "-show_entries",
                    "packet=pts_time,dts_time,duration_time,flags", source(path)], doing=f"reading {path}")
-    # D: decoded, but not shown, as before the point where a film was cut. An .avi has decoding times only.
-    shown = [packet for packet in json.loads(printed)["packets"] if "D" not in packet["flags"]]
-    begins = [float(packet.get("pts_time", packet.get("dts_time", 0))) for packet in shown]
-    ends = [begin + float(packet.get("duration_time", 0)) for begin, packet in zip(begins, shown)]
+    try:
+        # D: decoded, but not shown, as before the point where a film was cut. An .avi has decoding times only.
+        shown = [packet for packet in json.loads(printed)["packets"] if "D" not in packet["flags"]]
+        begins = [_finite(packet.get("pts_time", packet.get("dts_time", 0))) for packet in shown]
+        ends = [begin + _finite(packet.get("duration_time", 0)) for begin, packet in zip(begins, shown)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _nonsense(path) from None
     return max(ends, default=0.0) - min(begins, default=0.0)
 
 
 def _duration(stream: Mapping) -> float | None:
     """Seconds of a stream; Matroska has them as a tag, 00:01:02.5."""
     if "duration" in stream:
-        return float(stream["duration"])
+        return _finite(stream["duration"])
     tag = stream.get("tags", {}).get("DURATION")
-    return sum(float(part) * unit for part, unit in zip(tag.split(":"), (3600, 60, 1))) if tag else None
+    return sum(_finite(part) * unit for part, unit in zip(tag.split(":"), (3600, 60, 1))) if tag else None
 
 
 def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
@@ -130,8 +183,11 @@ def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
 
 
 def strictness(found: Media) -> list[str]:
-    """FFmpeg's options to stop at the first damage of a file. Uncompressed sound shows none; its length tells."""
-    return [] if (found.audio_codec or "").startswith("pcm_") else ["-xerror"]
+    """FFmpeg's options to stop at the first damage of a file.
+
+    Uncompressed sound shows no damage; its length tells. A file written to a pipe may end anywhere.
+    """
+    return [] if (found.audio_codec or "").startswith("pcm_") or found.open_ended else ["-xerror"]
 
 
 def require_whole(
@@ -160,7 +216,7 @@ def _first_gap(path: str | os.PathLike, end: float) -> float:
     listed = run(["ffprobe", "-v", "quiet", *SAFE_INPUT, "-select_streams", "a:0", "-show_entries",
                   "packet=pts_time,duration_time", "-of", "csv=p=0", source(path)], doing=f"reading {path}")
     heard = None
-    for line in listed.decode().splitlines():
+    for line in listed.decode(errors="replace").splitlines():
         try:
             start, length = map(float, line.split(",")[:2])
         except ValueError:

@@ -5,6 +5,7 @@ from fractions import Fraction
 import mido
 import pytest
 
+from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock, read_clock
 
@@ -122,3 +123,27 @@ def test_time_bases_without_measures_are_refused(tmp_path):
     for name, options in (("two.mid", {"kind": 2}), ("smpte.mid", {"division": -6360})):
         with pytest.raises(MediaError, match="no measures and beats"):
             read_clock(write_midi(tmp_path / name, **options))
+
+
+@pytest.mark.parametrize("events, end, words", [
+    ([(0, metre(1, 1 << 20))], 4 * TPQ, "time signature of 1/1048576"),
+    ([], (1 << 28) - 1, "longer than 24 hours"),
+    ([(0, metre(1, 128))], TPQ * 100_000, "more than 100000 measures"),
+])
+def test_files_beyond_the_limits_are_refused(tmp_path, events, end, words):
+    with pytest.raises(MediaError, match=words):
+        read_clock(write_midi(tmp_path / "a.mid", *events, end=end))
+
+
+def test_a_large_file_is_not_read(tmp_path):
+    path = write_midi(tmp_path / "a.mid")
+    path.write_bytes(path.read_bytes() + bytes(limits.MIDI_BYTES))
+    with pytest.raises(MediaError, match="larger than 2 MiB"):
+        read_clock(path)
+
+
+def test_tempo_changes_between_two_times():
+    clock = Clock(TPQ, [(0, bpm(60)), (TPQ, bpm(120)), (3 * TPQ, bpm(30))], end=8 * TPQ)
+    assert clock.tempo_changes(0, 10) == [1, 2]
+    assert clock.tempo_changes(1, 2) == []
+    assert clock.tempo_changes(0.5, 2) == [1]

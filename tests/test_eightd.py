@@ -1,8 +1,11 @@
 """The 8D script as a person runs it."""
 
+import io
 import json
 import os
 import resource
+import tracemalloc
+import wave
 from functools import partial
 
 import numpy as np
@@ -13,7 +16,7 @@ from test_clock import metre, tempo, write_midi
 from test_spatial import write_sofa
 
 import eightd
-from musicvideo.sound import spatial
+from musicvideo.sound import models
 
 RATE = 48000
 # A second a quarter, 4/4: measures at 0, 4 and 8 s.
@@ -58,10 +61,11 @@ def balance(path, start: float, end: float) -> float:
 
 
 @pytest.mark.parametrize("model", ["pan", "sphere"])
-def test_the_command_of_the_manual(model, song, score, midi, tmp_path):
+def test_the_command_of_the_manual(model, run_score, song, tmp_path):
     out = tmp_path / "out.wav"
-    result = command("eightd.py", "-i", song, "-o", out, "-e", "vibes", "-j", score, "-m", midi, "--model", model)
+    result = run_score(out, "--model", model)
     assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{song} -> {out}\n"
     info = soundfile.info(out)
     assert (info.samplerate, info.channels, info.frames, info.subtype) == (RATE, 2, 9 * RATE, "PCM_16")
     assert balance(out, 0.5, 3.5) < -5
@@ -70,9 +74,9 @@ def test_the_command_of_the_manual(model, song, score, midi, tmp_path):
     assert abs(balance(out, 8.1, 9)) < 0.5                # after the last move it is in front
 
 
-def test_a_song_without_a_score_circles(song, tmp_path):
+def test_a_song_without_a_score_circles(run, song, tmp_path):
     out = tmp_path / "out.flac"
-    assert command("eightd.py", "-i", song, "-o", out, "--orbit", 4, "--subtype", "pcm_24").returncode == 0
+    assert run("-i", song, "-o", out, "--orbit", 4, "--subtype", "pcm_24").returncode == 0
     assert soundfile.info(out).subtype == "PCM_24"
     assert balance(out, 0.9, 1.1) > 3 and balance(out, 2.9, 3.1) < -3
 
@@ -105,11 +109,31 @@ def test_the_plot_needs_no_sound(run, score, midi, tmp_path):
     result = run("-j", score, "-m", midi, "--plot", tmp_path / "motion.png")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "motion.png").read_bytes().startswith(b"\x89PNG")
+    assert result.stdout == f"{score} -> {tmp_path}/motion.png\n"
+
+
+def test_a_plot_of_a_whole_day_stays_small(run, score, tmp_path):
+    """Its points are counted, not its seconds: within the memory of a few megabytes."""
+    score.write_text('{"a": [{"effect": "orbit", "t1": 0, "t2": 86400, "turns": 3}]}')
+    tracemalloc.start()
+    assert run("-j", score, "--plot", tmp_path / "motion.png").returncode == 0
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+
+
+def test_a_score_with_one_set_needs_no_e(run, score, song, midi, tmp_path):
+    out = tmp_path / "out.wav"
+    result = run("-i", song, "-o", out, "-j", score, "-m", midi)
+    assert result.returncode == 2 and "-e SET" in result.stderr and "vibes, bells" in result.stderr
+    score.write_text(json.dumps({"vibes": SETS["vibes"]}))
+    assert run("-i", song, "-o", out, "-j", score, "-m", midi, "--model", "pan").returncode == 0
+    assert balance(out, 0.5, 3.5) < -5
 
 
 def test_help_shows_an_example():
     shown = command("eightd.py", "--help").stdout
     assert "python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid" in shown
+    assert "docs/panning.md" in shown
 
 
 @pytest.mark.parametrize("options, words", [
@@ -118,7 +142,6 @@ def test_help_shows_an_example():
     (["-i", "in.wav", "-o", "out.wav"], ["--orbit"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "0"], ["--orbit"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "nan"], ["--orbit"]),
-    (["-i", "in.wav", "-o", "out.wav", "-j", "p.json"], ["-e SET"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--width", "2"], ["--width"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--distance", "0"], ["--distance"]),
     (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--model", "pan", "--sofa", "x"], ["--sofa"]),
@@ -151,15 +174,24 @@ def test_a_faulty_panning_score(run_score, score, tmp_path, changes, words):
     assert not (tmp_path / "out.wav").exists()
 
 
-def test_a_fault_in_another_set_that_is_to_be_plotted(run_score, score, tmp_path):
-    """It shows before minutes of sound are written, not after."""
+def test_a_fault_in_another_set_does_not_block(run_score, score, tmp_path):
+    """The sound is moved, the other sets are drawn, and the fault is named."""
     sets = json.loads(score.read_text())
-    sets["bells"][0]["m2"] = 7
+    sets["bells"][0]["effect"] = "circle"
     score.write_text(json.dumps(sets))
-    result = run_score(tmp_path / "out.wav", "--plot", tmp_path / "x.png")
-    assert_one_line_error(result, "p.json", 'set "bells"', "no measure 7")
-    assert not (tmp_path / "out.wav").exists() and not (tmp_path / "x.png").exists()
-    assert run_score(tmp_path / "out.wav").returncode == 0        # which does not matter to the sound alone
+    result = run_score(tmp_path / "out.wav", "--plot", tmp_path / "x.png", "--model", "pan")
+    assert result.returncode == 0, result.stderr
+    note, = (line for line in result.stderr.splitlines() if line.startswith("note"))
+    assert 'not drawn' in note and 'set "bells", move 1' in note and "'circle'" in note
+    assert (tmp_path / "out.wav").exists() and (tmp_path / "x.png").exists()
+
+
+def test_faults_in_all_sets_that_are_to_be_plotted(run, score, tmp_path):
+    score.write_text('{"a": [{"effect": "circle"}], "b": [{"effect": "none", "t1": 1e400, "t2": 2}]}')
+    assert_one_line_error(run("-j", score, "--plot", tmp_path / "x.png"), "p.json", "1e400")
+    score.write_text('{"a": [{"effect": "circle"}], "b": 7}')
+    assert_one_line_error(run("-j", score, "--plot", tmp_path / "x.png"), "p.json", 'set "a", move 1, effect', "circle")
+    assert not (tmp_path / "x.png").exists()
 
 
 @pytest.mark.parametrize("place, words", [
@@ -177,14 +209,29 @@ def test_a_plot_that_cannot_be_written(run_score, tmp_path, place, words):
 
 
 def test_ears_outside_are_scaled_with_n(run_score, score, tmp_path):
+    """By one factor: the set moves between -0.7/1.5 and 1."""
     change(score, ear_f=1.5)
-    assert run_score(tmp_path / "out.wav", "-n").returncode == 0
+    assert run_score(tmp_path / "out.wav", "-n", "--model", "pan").returncode == 0
+    angle = np.pi / 4 * (1 - 0.7 / 1.5)
+    assert balance(tmp_path / "out.wav", 0.5, 3.5) == pytest.approx(20 * np.log10(np.tan(angle)), abs=0.1)
+    assert balance(tmp_path / "out.wav", 7.9, 7.98) > 20
+
+
+def wav_file(rate: int) -> bytes:
+    """A WAV file of 48000 samples of 16 bit that states this rate."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, rate, 0, "NONE", "none"))
+        out.writeframes(bytes(range(256)) * 375)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("option, name, content, words", [
     ("-i", "empty.wav", b"", ["is empty"]),
     ("-i", "text.wav", b"not a sound", ["not a sound file"]),
     ("-i", "gone.wav", None, ["no such file"]),
+    ("-i", "slow.wav", wav_file(1), ["sample rate of 1 Hz", "4000"]),
+    ("-i", "cut.wav", wav_file(RATE)[:-10_000], ["damaged or cut off at 0.9 s of its 1.0 s"]),
     ("-m", "broken.mid", b"MThd", ["not a MIDI file"]),
     ("-m", "gone.mid", None, ["no such file"]),
     ("-j", "broken.json", b"{", ["not JSON"]),
@@ -210,8 +257,8 @@ def test_a_sofa_file_of_another_convention(run_score, tmp_path):
 
 def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
     """The sphere takes its place, unless the measured one is asked for."""
-    monkeypatch.setattr(spatial, "find_kemar", lambda: None)
-    spatial.load_model.cache_clear()
+    monkeypatch.setattr(models, "find_kemar", lambda: None)
+    models.load_model.cache_clear()
     try:
         assert run_score(tmp_path / "default.wav").returncode == 0
         assert run_score(tmp_path / "sphere.wav", "--model", "sphere").returncode == 0
@@ -219,7 +266,7 @@ def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
         assert_one_line_error(run_score(tmp_path / "out.wav", "--model", "hrtf"), "libmysofa", "sphere")
         assert not (tmp_path / "out.wav").exists()
     finally:
-        spatial.load_model.cache_clear()
+        models.load_model.cache_clear()
 
 
 @pytest.mark.parametrize("samples, words", [
@@ -228,6 +275,7 @@ def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
     (np.ones((1000, 3)) * 0.1, ["3 channels"]),
     (np.where(np.arange(RATE) == 30000, np.nan, 0.1), ["not numbers"]),
     (np.where(np.arange(RATE) == 30000, np.inf, 0.1), ["not numbers"]),
+    (np.where(np.arange(RATE) == 30000, 1e38, 0.1), ["far above full scale"]),
 ])
 def test_sounds_that_cannot_be_moved(run, write_wav, tmp_path, samples, words):
     path = write_wav("odd.wav", samples)
@@ -253,7 +301,7 @@ def test_what_was_there_stays_when_it_fails(run_score, score, tmp_path):
     assert out.read_bytes() == b"mine"
 
 
-def test_a_full_disk_and_a_forbidden_place_are_one_line_and_keep_what_was_there(tmp_path):
+def test_a_full_disk_and_a_forbidden_place_are_one_line_and_keep_what_was_there(run, tmp_path):
     """A limit on file size stops the writing as a full disk does: in the middle of the output."""
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
@@ -264,6 +312,6 @@ def test_a_full_disk_and_a_forbidden_place_are_one_line_and_keep_what_was_there(
     assert_one_line_error(full, "out.wav", "space")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "out.wav"]
     assert (tmp_path / "out.wav").read_bytes() == b"old"
-    assert_one_line_error(command("eightd.py", "-i", tmp_path / "in.wav", "-o", "/proc/o.wav", "--orbit", "4"), "/proc")
+    assert_one_line_error(run("-i", tmp_path / "in.wav", "-o", "/proc/o.wav", "--orbit", "4"), "/proc")
     (tmp_path / "in.raw").write_bytes(b"1234" * 100)
-    assert_one_line_error(command("eightd.py", "-i", tmp_path / "in.raw", "-o", tmp_path / "o.wav", "--orbit", "4"), "in.raw")
+    assert_one_line_error(run("-i", tmp_path / "in.raw", "-o", tmp_path / "o.wav", "--orbit", "4"), "in.raw")

@@ -1,12 +1,17 @@
 """Panning scores: the curve, the effects, and what is said of a faulty one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from conftest import ROOT
+
+from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock
+from musicvideo.sound.documents import load_schema
 from musicvideo.sound.panning import CONTROL_RATE, SMOOTHING, orbit, read_motion, read_panning
 
 # One second a quarter: 1/4 (a pickup), two measures of 4/4, then 6/8. Measures begin at 0, 1, 5, 9 s; the end is 15 s.
@@ -23,7 +28,8 @@ PUBLISHED = {"vibes": [
 def score(tmp_path):
     def write(sets):
         path = tmp_path / "p.json"
-        path.write_text(sets if isinstance(sets, str) else json.dumps(sets))
+        content = sets if isinstance(sets, (str, bytes)) else json.dumps(sets)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
     return write
 
@@ -146,6 +152,15 @@ NEXT = {"effect": "none", "m1": 2, "m2": "end"}
     ([], ['set "a"']),
     (7, ['set "a"']),
     ([7], ['set "a", move 1']),
+    ([{"effect": "circle", "t1": 0, "t2": 1}], ["move 1 (0 s), effect: unknown value 'circle'", "orbit"]),
+    ([{"effect": "orbit", "t1": 0, "t2": 1, "turns": 1e308}], ["turns", "not within -10000..10000"]),
+    ([{"effect": "orbit", "t1": 0, "t2": 1, "azimuth_f": -1e9}], ["azimuth_f", "not within", "degrees"]),
+    ([{"effect": "none", "t1": 0, "t2": 1e9}], ["t2", "not within 0..86400"]),
+    ([{"effect": "sawtooth", "t1": 0, "t2": 1, "ear_i": 0, "ear_f": 1, "cycles": 1e9}], ["cycles", "at most 100000"]),
+    ([{"effect": "sawtooth", "t1": 0, "t2": 1, "ear_i": 0, "ear_f": 1, "cycles": "per_bar"}], ["cycles", "per_beat"]),
+    ([{**MOVE, "b2": 10**400}], ["b2", "100000", "not within"]),
+    ([{**MOVE, "m1": 10**400}], ["m1", "100000", "not within"]),
+    ([MOVE] * 5001, ['set "a" has 5001 moves']),
 ])
 def test_faults_name_set_move_measure_and_beat(score, sets, words):
     with pytest.raises(MediaError) as caught:
@@ -153,9 +168,13 @@ def test_faults_name_set_move_measure_and_beat(score, sets, words):
     assert str(caught.value).startswith(str(score({"a": sets})))
     for word in words:
         assert word in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", '{"a": [{"effect": "straight", "ear_i": NaN}]}'])
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "{}", "3", '{"a": [{"effect": "straight", "ear_i": NaN}]}', '{"a": [{"effect": "orbit", "turns": 1e400}]}',
+    "[" * 100_000, '{"a": ' * 50_000, '{"a": [{"turns": %s}]}' % ("9" * 5000), b'{"\xe9": []}', " " * (1 << 21),
+])
 def test_what_is_no_panning_score(score, text):
     with pytest.raises(MediaError, match="p.json"):
         read_panning(score(text))
@@ -175,3 +194,36 @@ def test_ears_outside_are_scaled_on_request(score):
     motion = read_motion(score(sets), "a", None, 2, scale=True)
     np.testing.assert_allclose(ears(motion, 0.5, 1.5), [-1, 0.5], atol=1e-6)
     assert ears(read_motion(score(sets), "b", None, 2, scale=True), 1)[0] == pytest.approx(0.5)
+
+
+def test_a_fault_in_another_set_does_not_matter(score):
+    sets = {"a": [{"effect": "none", "t1": 0, "t2": 1}], "b": [{"effect": "circle"}], "c": 7}
+    assert ears(read_motion(score(sets), "a", None, 2), 0.5) == [0]
+    with pytest.raises(MediaError, match='set "b", move 1, effect'):
+        read_motion(score(sets), "b", None, 2)
+
+
+def test_ramps_need_no_memory_of_their_own(score):
+    """Quarters of a microsecond: 60 million ramps a minute, held as a begin and an end."""
+    clock = Clock(480, [(0, 1)], end=480 * 4 * 100)
+    move = {"effect": "sawtooth", "m1": 1, "m2": 100, "ear_i": 0, "ear_f": 0.8, "cycles": "per_beat"}
+    motion = read_motion(score({"a": [move]}), "a", clock, 1)
+    assert len(motion.moves[1].ramps) == 2
+
+
+def test_limits_of_the_schema_are_those_stated():
+    move = load_schema("panning.schema.json")["$defs"]["move"]["properties"]
+    assert move["t1"]["maximum"] == move["t2"]["else"]["maximum"] == limits.LONGEST
+    assert load_schema("panning.schema.json")["$defs"]["measure"]["maximum"] == limits.MEASURES
+
+
+def test_the_examples_of_the_manual(score):
+    """Every effect has one, with a picture, and each is a panning score."""
+    text = (ROOT / "docs" / "panning.md").read_text(encoding="utf-8")
+    examples = [json.loads(example) for example in re.findall("```json\n(.*?)```", text, re.DOTALL)]
+    for sets in examples:
+        for name in sets:
+            assert read_motion(score(sets), name, None, 10).moves
+    effects = load_schema("panning.schema.json")["$defs"]["move"]["properties"]["effect"]["enum"]
+    assert {name for sets in examples for name in sets} == {"song", *effects}
+    assert all((ROOT / "docs" / "panning" / f"{effect}.png").stat().st_size < 30_000 for effect in effects)

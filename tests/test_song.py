@@ -1,6 +1,7 @@
 """Strangers' songs, in every format, whole and broken."""
 
 import os
+import resource
 import subprocess
 
 import numpy as np
@@ -45,13 +46,16 @@ def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
     assert song.decode(path, tmp_path / "out.wav")
 
 
-@pytest.mark.parametrize("writer", ["sox {} -t wav - trim 0 3", "ffmpeg -v error -i {} -f wav pipe:"])
-def test_a_wav_written_to_a_pipe_is_taken(writer, tmp_path):
+@pytest.mark.parametrize("writer", [
+    "sox {} -t wav - trim 0 3", "sox {} -e a-law -t wav - trim 0 3", "sox {} -t aiff - trim 0 3",
+    "sox {} -b 24 -t aiff - trim 0 3", "sox {} -e float -b 32 -t aifc - trim 0 3", "ffmpeg -v error -i {} -f wav pipe:",
+])
+def test_a_sound_written_to_a_pipe_is_taken(writer, tmp_path):
     name, _, arguments = writer.format(make_media(tmp_path / "tone.flac", *TONE)).partition(" ")
-    subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped.wav", shell=True, check=True)
-    assert int.from_bytes((tmp_path / "piped.wav").read_bytes()[4:8], "little") > 0x7fff0000     # 2 GiB or more
-    result = command("-m", "musicvideo", "song", tmp_path / "piped.wav", tmp_path / "out.wav")
-    assert result.returncode == 0, result.stderr
+    subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped", shell=True, check=True)
+    header = (tmp_path / "piped").read_bytes()[:8]
+    assert int.from_bytes(header[4:], "little" if header.startswith(b"RIFF") else "big") >= 0x7f000000      # 2 GB or more
+    assert song.decode(tmp_path / "piped", tmp_path / "out.wav")
     assert probe.probe(tmp_path / "out.wav").duration == pytest.approx(3, abs=1e-3)
 
 
@@ -62,6 +66,43 @@ def test_decodes_again_only_what_changed(tmp_path):
     make_media(path, "-f", "lavfi", "-i", "sine=f=220:d=2")
     assert song.decode(path, output)
     assert probe.probe(output).duration == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(path.read_bytes()[:1000] + bytes(path.stat().st_size - 1000)),
+    lambda path: path.write_bytes(b"garbage" * 1000), lambda path: path.unlink(),
+    lambda path: path.with_suffix(".source.json").write_bytes(b"\xff\xfe garbage"),
+    lambda path: path.with_suffix(".source.json").write_bytes(b"[" * 100_000),
+])
+def test_a_damaged_output_is_made_again(tmp_path, damage):
+    path, output = make_media(tmp_path / "a.flac", *TONE), tmp_path / "out.wav"
+    song.decode(path, output)
+    whole = output.read_bytes()
+    damage(output)
+    assert song.decode(path, output)
+    assert output.read_bytes() == whole
+    assert not song.decode(path, output)
+
+
+@pytest.mark.parametrize("printed", ["garbage", "[]", "[" * 100_000, '{"streams": [1], "format": {}}', (
+    '{"streams": [{"codec_type": "audio", "codec_name": "flac", "sample_rate": "NaN", "channels": 2}], "format": {}}')])
+def test_a_prober_that_prints_nonsense(tmp_path, monkeypatch, printed):
+    path = make_media(tmp_path / "a.flac", *TONE)
+    (tmp_path / "printed").write_text(printed)
+    (tmp_path / "ffprobe").write_text(f"#!/bin/sh\ncat {tmp_path}/printed\n")
+    (tmp_path / "ffprobe").chmod(0o755)
+    monkeypatch.setenv("FFPROBE", str(tmp_path / "ffprobe"))
+    with pytest.raises(MediaError, match="a.flac: what .*ffprobe says of it makes no sense"):
+        song.decode(path, tmp_path / "out.wav")
+
+
+def test_a_file_that_states_one_hertz_is_refused(tmp_path):
+    data = bytearray(make_media(tmp_path / "a.wav", *TONE).read_bytes())
+    data[24:28] = (1).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(MediaError, match="sample rate of 1 Hz .give a file of 4000 to 768000 Hz"):
+        song.decode(tmp_path / "a.wav", tmp_path / "out.wav")
 
 
 def test_what_is_no_song_says_so(tmp_path):
@@ -84,7 +125,7 @@ def test_what_is_no_song_says_so(tmp_path):
     for name, message in [
         ("missing.mp3", "no such file"), ("empty.mp3", "is empty"), ("text.mp3", "not an audio or video file"),
         ("list.m3u8", "not an audio or video file"), ("script.mp3", "not an audio or video file"),
-        ("cut.wav", "cut off at 1.0 s of its 3.0 s"), ("cut.mp3", "cut off at"), ("torn.flac", "is it whole"),
+        ("cut.wav", "cut off at 1.0 s of its 3.0 s"), ("cut.mp3", "cut off at"), ("torn.flac", "damaged or cut off at"),
         ("torn.opus", "damaged or cut off at 1.0 s of its 3.0 s"), ("mute.mp4", "has no sound"), (".", "is a folder"),
     ]:
         with pytest.raises(MediaError, match=message):
@@ -105,16 +146,16 @@ def test_one_line_on_the_command(tmp_path):
     assert_one_line_error(command("-m", "musicvideo", "song", tone, "/proc/o.wav"), "/proc")
 
 
-def test_a_full_disk_keeps_the_old_file(tmp_path):
-    """A limit on file size stops FFmpeg as a full disk does: in the middle of its output."""
-    import resource
-
+@pytest.mark.parametrize("missing", [16 << 20, 1])
+def test_a_full_disk_keeps_the_old_file(tmp_path, missing):
+    """A limit on file size stops the writing as a full disk does: in the middle of the output, and a byte before its end."""
     output = tmp_path / "out.wav"
     song.decode(make_media(tmp_path / "a.wav", *TONE), output)
     old = output.read_bytes()
     longer = make_media(tmp_path / "b.flac", "-f", "lavfi", "-i", "sine=d=60")
+    size = 60 * 48000 * 6 + 44 - missing
     result = command("-m", "musicvideo", "song", longer, output,
-                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
-    assert_one_line_error(result, "b.flac")
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    assert_one_line_error(result, "out.wav", "no space left")
     assert output.read_bytes() == old
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.flac", "out.source.json", "out.wav"]

@@ -1,5 +1,7 @@
 """What reaches the ears, measured: time and level differences, power, splatter, block borders."""
 
+from functools import cache
+
 import h5py
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ from scipy import fft, signal
 from musicvideo.errors import MediaError
 from musicvideo.sound import spatial
 from musicvideo.sound.delay import glide
-from musicvideo.sound.hrtf import MeasuredHead, find_kemar, prepare, read_sofa
+from musicvideo.sound.models import load_model
+from musicvideo.sound.models.hrtf import MeasuredHead
+from musicvideo.sound.models.sphere import HEAD_TIME
 from musicvideo.sound.panning import Motion, Move, Position, orbit
-from musicvideo.sound.spatial import HEAD_TIME, MARGIN, load_model, render, render_file
+from musicvideo.sound.sofa import find_kemar, read_sofa
+from musicvideo.sound.spatial import MARGIN, render, render_file
 
 RATE = 48000
 DIRECTIONS = [0, 30, -30, 60, -60, 90, -90, 120, 150, 180]
@@ -180,14 +185,14 @@ def tone(seconds: float) -> np.ndarray:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_circling_tone_stays_a_tone(model):
-    ears = render(tone(10), RATE, orbit(4), load_model(model))
+    ears = render(tone(6), RATE, orbit(4), load_model(model))
     assert splatter(ears[RATE:-RATE], beyond=50) < -80
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_jump_does_not_click(model):
-    jumps = [Move(0, 10, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=tuple(range(11)))]
-    ears = render(tone(10), RATE, Motion(jumps), load_model(model))
+    jumps = [Move(0, 6, "sawtooth", ear_i=-0.9, ear_f=0.9, ramps=((0, 0), (6, 6)))]
+    ears = render(tone(6), RATE, Motion(jumps), load_model(model))
     assert splatter(ears[RATE:-RATE], beyond=100) < -40
     assert splatter(ears[RATE:-RATE], beyond=1000) < -80
 
@@ -221,17 +226,18 @@ def test_hrtf_at_other_rates(rate):
     assert difference(rate) == pytest.approx(difference(48000), abs=20)
 
 
+@cache
 def levels_at(rate: int, azimuth: float) -> np.ndarray:
     """dB by which the measured head changes noise from 200 Hz to 9 kHz: all of it, then three bands."""
-    frequency = fft.rfftfreq(rate, 1 / rate)
-    phase = np.random.default_rng(5).uniform(0, 2 * np.pi, 9000)
-    spectrum = np.zeros(len(frequency), complex)
-    spectrum[200:9000] = np.exp(1j * phase[200:])
-    edge = rate // 8
-    source = np.pad(fft.irfft(spectrum, rate), edge, "wrap")
+    count, step = rate // 5, 5                                  # samples, Hz
+    phase = np.random.default_rng(5).uniform(0, 2 * np.pi, 9000 // step)
+    spectrum = np.zeros(count // 2 + 1, complex)
+    spectrum[200 // step: 9000 // step] = np.exp(1j * phase[200 // step:])
+    edge = rate // 20
+    source = np.pad(fft.irfft(spectrum, count), edge, "wrap")
     ears = load_model("hrtf")(source, at(azimuth, len(source)), rate)[edge:-edge]
     power = (np.abs(fft.rfft(ears, axis=0)) ** 2).sum(axis=1)
-    return np.array([10 * np.log10(power[low:high].mean())
+    return np.array([10 * np.log10(power[low // step: high // step].mean())
                      for low, high in ((200, 9000), (300, 600), (2000, 4000), (6000, 8000))])
 
 
@@ -246,7 +252,7 @@ def test_hrtf_sounds_the_same_at_every_rate(rate):
 @pytest.mark.parametrize("rate", [48000, 96000, 192000])
 def test_responses_begin_within_their_pre_ring(rate):
     """What an aligned response cuts off at its begin is little: it rises out of silence."""
-    responses = prepare(read_sofa(find_kemar()), rate).responses
+    responses = load_model("hrtf").filters(rate).responses
     assert decibels(np.abs(responses[..., :2]).max() / np.abs(responses).max()) < -35
 
 
@@ -256,7 +262,7 @@ def test_responses_begin_within_their_pre_ring(rate):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_streamed_equals_whole(model, channels, write_wav, tmp_path, monkeypatch):
-    monkeypatch.setattr(spatial, "BLOCK", 1 << 14)
+    monkeypatch.setattr(spatial, "RENDER_BLOCK", 1 << 14)
     sound = np.random.default_rng(3).normal(0, 0.1, (100_001, channels))
     path = write_wav("in.wav", sound, subtype="DOUBLE")
     motion = orbit(1.3)
@@ -307,7 +313,32 @@ def test_nothing_clips_in_whole_numbers(write_wav, tmp_path):
     out = soundfile.read(tmp_path / "out.wav", dtype="int16")[0]
     assert gain < 0
     assert 32700 < np.abs(out.astype(int)).max() < 32768
-    assert render_file(path, tmp_path / "float.wav", orbit(2), load_model("sphere"), subtype="FLOAT") == 0
+    assert render_file(path, tmp_path / "float.wav", orbit(2), load_model("sphere"), subtype="FLOAT") == gain
+    assert np.abs(soundfile.read(tmp_path / "float.wav")[0]).max() <= 1
+    # What is mastered later keeps its level.
+    assert render_file(path, tmp_path / "stem.wav", orbit(2), load_model("sphere"), subtype="FLOAT", limited=False) == 0
+    assert np.abs(soundfile.read(tmp_path / "stem.wav")[0]).max() == pytest.approx(10 ** (-gain / 20), rel=1e-3)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_model_gone_wild_is_limited(write_wav, tmp_path, subtype):
+    """No sample passes full scale, and none that is not a number is written, whatever a model or a motion does."""
+    def louder_each_time(source, position, rate, calls=[]):  # noqa: B006
+        calls.append(1)
+        return np.stack([source, source], axis=1) * 10.0 ** len(calls)
+
+    path = write_wav("in.wav", noise(0.1))
+    render_file(path, tmp_path / "out.wav", orbit(2), louder_each_time, subtype=subtype)
+    assert 0.5 < np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() <= 1
+    for value in (np.nan, np.inf):
+        with pytest.raises(MediaError, match="in.wav: this motion makes samples that are not numbers"):
+            render_file(path, tmp_path / "bad.wav", orbit(2), lambda source, position, rate: np.full((len(source), 2), value))
+    assert not (tmp_path / "bad.wav").exists()
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(ValueError, match="model: unknown name 'spere' .choose pan, sphere, hrtf"):
+        load_model("spere")
 
 
 # -- SOFA files ---------------------------------------------------------------------------------------------------
@@ -368,6 +399,12 @@ def test_what_is_no_sofa_file(tmp_path, content):
     (tmp_path / "x.sofa").write_bytes(content)
     with pytest.raises(MediaError, match="x.sofa"):
         read_sofa(tmp_path / "x.sofa")
+    write_sofa(tmp_path / "x.sofa")
+    with h5py.File(tmp_path / "x.sofa", "a") as file:
+        del file["Data.IR"]
+        file.create_dataset("Data.IR", (1 << 20, 2, 1 << 16), "f4", chunks=True, compression="gzip")      # a TB, unpacked
+    with pytest.raises(MediaError, match="x.sofa: .*numbers"):
+        read_sofa(tmp_path / "x.sofa")
     with h5py.File(tmp_path / "x.sofa", "w") as file:
         file.attrs["SOFAConventions"] = np.bytes_("SimpleFreeFieldHRIR")
     with pytest.raises(MediaError, match="x.sofa"):
@@ -377,7 +414,7 @@ def test_what_is_no_sofa_file(tmp_path, content):
 @needs_kemar
 def test_diffuse_field_is_flat():
     """A sound from everywhere keeps its colour: within 1 dB in third octaves from 125 Hz to 16 kHz."""
-    filters = prepare(read_sofa(find_kemar()), RATE)
+    filters = load_model("hrtf").filters(RATE)
     measured = read_sofa(find_kemar())
     power = (np.abs(fft.rfft(filters.responses, 4096)) ** 2).sum(axis=1)
     ring = np.abs(measured.directions[:, 2]) < 0.99            # all but the top, which counts little
@@ -390,8 +427,8 @@ def test_diffuse_field_is_flat():
 
 
 def test_margin_covers_the_longest_filter():
-    from musicvideo.sound import hrtf
+    from musicvideo.sound.models import hrtf
     earliest = 0.002 * 192000                                   # and the gliding delay before the filter
     assert MARGIN >= hrtf.LONGEST_TAPS + 2 * hrtf.LONGEST_PRE_RING + hrtf.CONTROL_HOP + earliest
     assert all(hrtf.pre_ring(rate) <= hrtf.LONGEST_PRE_RING for rate in (8000, 48000, 192000, 768000))
-    assert spatial.BLOCK % hrtf.CONTROL_HOP == 0
+    assert spatial.RENDER_BLOCK % hrtf.CONTROL_HOP == 0

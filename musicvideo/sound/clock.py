@@ -1,14 +1,14 @@
 """Musical time: measures and beats to seconds, read from a Standard MIDI File.
 
-The score program writes the MIDI file; its tempo and time signature events are the clock that everything written
-in measures and beats follows. Arithmetic is exact (fractions) until the last step, so nothing drifts.
+The score program writes the MIDI file. Its tempo and time signature events make the clock (a tempo map) that everything
+written in measures and beats follows. Arithmetic is exact (fractions) until the last step, so nothing drifts.
 
 Source: Standard MIDI Files 1.0 (MIDI Association, RP-001), meta events 0x51 and 0x58.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,18 +17,19 @@ from os import PathLike
 
 import mido
 
+from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
-DEFAULT_TEMPO = 500_000       # microseconds a quarter note, 120 a minute: what a MIDI file without tempo means
-DEFAULT_METRE = (4, 4)        # and without a time signature
+DEFAULT_TEMPO = 500_000       # microseconds a quarter note, 120 a minute, of a MIDI file without tempo
+DEFAULT_METRE = (4, 4)        # of one without time signature
 
 
 @dataclass(frozen=True)
 class Metre:
-    """A time signature and where it begins to hold."""
+    """A time signature and where it begins."""
 
-    tick: int                 # always the start of a measure, whether or not the measure before it was full
+    tick: int                 # always the start of a measure, even where the measure before it is not full
     measure: int              # number of that measure, from 1
     numerator: int
     denominator: int
@@ -37,9 +38,8 @@ class Metre:
 class Clock:
     """Seconds of any measure and beat.
 
-    A time signature always begins a measure: where it comes before the running measure is full, that measure ends
-    there. This is how a pickup bar looks in MIDI, and it counts as measure 1, as does one written as a short
-    measure with a signature of its own.
+    A time signature always begins a measure. Where it comes before the current measure is full, that measure ends there:
+    this is how MIDI writes a pickup bar, which counts as measure 1, as does a short measure with its own signature.
 
     Args:
         ticks_per_quarter: MIDI division, above 0.
@@ -65,7 +65,7 @@ class Clock:
         for tick, (numerator, denominator) in metre_at.items():
             number = self._measures_until(tick) + 1
             self.metres.append(Metre(tick, number, numerator, denominator))
-        # A pedal's or a note's release may stand a tick behind the last bar line, and begins no measure.
+        # The release of a pedal or a note may come a tick after the last bar line; it begins no measure.
         self.measures = max(self._measures_until(end - ticks_per_quarter // 32), self.metres[-1].measure - 1)
 
     def _measures_until(self, tick: int) -> int:
@@ -117,6 +117,12 @@ class Clock:
         since = microseconds - self._microseconds[index]
         return self._tempo_ticks[index] + since * self.ticks_per_quarter / self._tempos[index]
 
+    def tempo_changes(self, begin: float, end: float) -> list[float]:
+        """Seconds of the tempo events strictly between two times in seconds."""
+        inside = slice(bisect_right(self._microseconds, Fraction(begin) * 1_000_000),
+                       bisect_left(self._microseconds, Fraction(end) * 1_000_000))
+        return [float(time / 1_000_000) for time in self._microseconds[inside]]
+
     @property
     def duration(self) -> float:
         """Seconds from the start of the piece to the end of its last measure."""
@@ -131,9 +137,10 @@ def read_clock(path: str | PathLike) -> Clock:
     """The clock of a MIDI file (type 0 or 1).
 
     Raises:
-        MediaError: missing, broken, or with a time base that has no measures.
+        MediaError: missing, broken, with a time base that has no measures, or beyond `musicvideo.limits`.
     """
-    require_file(path)
+    if require_file(path).stat().st_size > limits.MIDI_BYTES:
+        raise MediaError(f"{path}: is larger than {limits.MIDI_BYTES >> 20} MiB, which the MIDI file of no score is")
     try:
         midi = mido.MidiFile(path, clip=True)
     except (OSError, EOFError, ValueError, LookupError, mido.KeySignatureError) as error:
@@ -153,4 +160,13 @@ def read_clock(path: str | PathLike) -> Clock:
         end = max(end, tick)
     if not end:
         raise MediaError(f"{path}: this MIDI file holds no music; export it again")
-    return Clock(midi.ticks_per_beat, tempos, signatures, end)
+    for _, numerator, denominator in signatures:
+        if denominator > limits.DENOMINATOR:
+            raise MediaError(f"{path}: has a time signature of {numerator}/{denominator}; give one of at most "
+                             f"1/{limits.DENOMINATOR} notes")
+    clock = Clock(midi.ticks_per_beat, tempos, signatures, end)
+    if clock.tick_seconds(end) > limits.LONGEST:
+        raise MediaError(f"{path}: lasts longer than {limits.LONGEST // 3600} hours; export it again")
+    if clock.measures > limits.MEASURES:
+        raise MediaError(f"{path}: has more than {limits.MEASURES} measures; export it again")
+    return clock

@@ -1,7 +1,7 @@
 """Panning scores: where a sound source is at each instant, written in measures and beats (or seconds).
 
-The format is a JSON object of named sets, each a list of moves contiguous in time; assets/panning.schema.json is its
-grammar. Directions are azimuth (degrees clockwise from the front) and elevation (degrees above the ears). A move
+The format is a JSON object of named sets, each a list of moves contiguous in time. `assets/panning.schema.json` is its
+grammar, `docs/panning.md` explains it. Directions are azimuth (degrees clockwise from the front) and elevation (degrees above the ears). A move
 written for an ear position (-1 left, 0 middle, 1 right) is one in the front half plane: ear = sin(azimuth).
 """
 
@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil, floor, inf
+from math import ceil, floor, inf, isfinite
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
+from musicvideo import limits
 from musicvideo.errors import MediaError
-from musicvideo.files import require_file
 from musicvideo.sound.clock import Clock
-from musicvideo.sound.schema import find_fault, nearest
+from musicvideo.sound.documents import find_fault, load_schema, nearest, read_text, shortened
 
-CONTROL_RATE = 4000           # Hz; the curve is computed here and linear in between (error of a 4 s circle: -150 dB)
-SMOOTHING = 0.010             # seconds over which a jump from one place to another is spread
-SAME_TIME = 1e-4              # seconds; positions closer than this are one (beats like 1.333 are rounded)
+CONTROL_RATE = 4000           # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
+SMOOTHING = 0.010             # seconds over which a jump from one position to another is spread
+SAME_TIME = 1e-4              # seconds; times closer than this count as equal, since beats like 1.333 are rounded
 EARS = ("ear_i", "ear_mid", "ear_f")
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a source is, one value a sample."""
+    """Where a source is, one value for each sample."""
 
     azimuth: np.ndarray       # (N,) degrees clockwise from the front; not wrapped: 450 is one turn and a quarter
     elevation: np.ndarray     # (N,) degrees above the ears, -90 to 90
@@ -53,7 +53,8 @@ class Move:
     ear_f: float = 0.0
     azimuth_i: float = 0.0                       # degrees
     azimuth_f: float = 0.0
-    ramps: tuple[float, ...] = ()                # sawtooth: seconds at which ramp 0, 1, 2, ... begins
+    # Sawtooth: (seconds, ramps done by then), ascending, from the begin to the end; linear in between.
+    ramps: tuple[tuple[float, float], ...] = ()
     elevation: tuple[float, float] = (0.0, 0.0)  # degrees, from and to
     distance: tuple[float, float] = (1.0, 1.0)   # metres, from and to
 
@@ -67,14 +68,14 @@ class Move:
         if self.effect == "orbit":
             return self.azimuth_i + (self.azimuth_f - self.azimuth_i) * s
         if self.effect == "sawtooth":
-            ramp = np.interp(time, self.ramps, np.arange(len(self.ramps)))
+            ramp = np.interp(time, *np.transpose(self.ramps))
             shape, target = ramp - np.floor(ramp), self.ear_f
         elif self.effect in ("whole_cosine", "half_sine"):
             shape, target = SHAPES[self.effect](s), self.ear_mid
         else:
             shape, target = SHAPES[self.effect](s), self.ear_f
         ear = self.ear_i + (target - self.ear_i) * shape
-        return np.degrees(np.arcsin(np.clip(ear, -1, 1)))      # rounding may pass 1 by a hair
+        return np.degrees(np.arcsin(np.clip(ear, -1, 1)))      # rounding may exceed 1
 
 
 SHAPES = {
@@ -88,10 +89,10 @@ SHAPES = {
 
 
 class Motion:
-    """The way of one source through the whole piece.
+    """The path of one source through the whole piece.
 
-    Before the first move and after the last the source is in front. Where one move ends elsewhere than the next
-    begins, and at each jump of a sawtooth, the source takes the short way round within `SMOOTHING`.
+    Before the first move and after the last the source is in front. Where a move does not begin at the position where the
+    one before it ended, and at each jump of a sawtooth, the source takes the shorter way within `SMOOTHING`.
 
     Args:
         moves: contiguous in time.
@@ -102,7 +103,7 @@ class Motion:
         self.moves = [Move(first.begin - 1, first.begin, distance=(first.distance[0],) * 2), *moves,
                       Move(last.end, last.end + 1, distance=(last.distance[1],) * 2)]
         self._begins = np.array([move.begin for move in self.moves[1:]])
-        self._turns = [0.0]       # degrees added to each move, whole turns, so that none of them begins far from the last
+        self._turns = [0.0]       # degrees, whole turns, added to each move so that it begins near the end of the one before
         for before, after in zip(self.moves, self.moves[1:]):
             left = before.azimuth(np.nextafter([before.end], -inf))[0] + self._turns[-1]
             self._turns.append(360 * np.round((left - after.azimuth(np.array([after.begin]))[0]) / 360))
@@ -143,10 +144,11 @@ def orbit(period: float, azimuth: float = 0.0, distance: float = 1.0) -> Motion:
                         distance=(distance, distance))])
 
 
-def read_panning(path: str | PathLike, *, scale: bool = False) -> dict[str, list[dict]]:
+def read_panning(path: str | PathLike, only: str | None = None, *, scale: bool = False) -> dict[str, list[dict]]:
     """Read a panning score and check its grammar.
 
     Args:
+        only: the one set whose moves are checked; faults in others do not matter. None checks all.
         scale: make ear positions outside ±1 fit, by one factor a set, instead of refusing them.
 
     Returns:
@@ -155,23 +157,47 @@ def read_panning(path: str | PathLike, *, scale: bool = False) -> dict[str, list
     Raises:
         MediaError: not a panning score; names the set, the move and where it begins.
     """
-    require_file(path)
-    try:
-        sets = json.loads(Path(path).read_text(encoding="utf-8-sig"), parse_constant=_refuse)
-    except ValueError as error:
-        raise MediaError(f"{path}: not JSON ({error})") from None
+    sets = _read_json(path)
+    for name, moves in sets.items() if isinstance(sets, dict) else ():
+        if isinstance(moves, list) and len(moves) > limits.MOVES:
+            raise MediaError(f'{path}: set "{name}" has {len(moves)} moves, give at most {limits.MOVES}')
     if scale:
         scale_ears(sets)
-    fault = find_fault(sets, "panning.schema.json")
+    checked = {only: sets[only]} if isinstance(sets, dict) and only in sets else sets
+    fault = find_fault(checked, load_schema("panning.schema.json"))
     if fault:
         hint = "; an ear is -1 to 1, scale it with -n" if set(fault.path) & set(EARS) else ""
         raise MediaError(f"{path}: {_where(sets, fault.path)}{fault.message}{hint}")
     return sets
 
 
-def _refuse(constant: str) -> None:
-    """Python's JSON reader takes NaN and Infinity, which are no positions."""
-    raise ValueError(f"{constant} is not a number")
+def set_names(path: str | PathLike) -> list[str]:
+    """Names of the sets of a panning score, whose moves are not looked at.
+
+    Raises:
+        MediaError: not a JSON object, an empty one, or one with too many sets.
+    """
+    sets = _read_json(path)
+    if not isinstance(sets, dict) or not sets:
+        raise MediaError(f"{path}: is not a panning score: a JSON object of sets, each a list of moves")
+    if len(sets) > limits.SETS:
+        raise MediaError(f"{path}: has {len(sets)} sets, give at most {limits.SETS}")
+    return list(sets)
+
+
+def _read_json(path: str | PathLike) -> object:
+    try:
+        return json.loads(read_text(path, limits.PANNING_BYTES), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise MediaError(f"{path}: not JSON ({error})") from None
+
+
+def _finite(text: str) -> float:
+    """Python's JSON reader takes NaN, Infinity and 1e400, which are no positions."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is not a number")
+    return value
 
 
 def _where(sets: Mapping, location: Sequence) -> str:
@@ -186,14 +212,14 @@ def _where(sets: Mapping, location: Sequence) -> str:
 
 def _move_name(index: int, move: Mapping | object) -> str:
     if isinstance(move, Mapping) and "m1" in move:
-        return f"move {index + 1} (measure {move['m1']} beat {move.get('b1', 1)})"
+        return f"move {index + 1} (measure {shortened(move['m1'])} beat {shortened(move.get('b1', 1))})"
     if isinstance(move, Mapping) and "t1" in move:
-        return f"move {index + 1} ({move['t1']} s)"
+        return f"move {index + 1} ({shortened(move['t1'])} s)"
     return f"move {index + 1}"
 
 
 def scale_ears(sets: object) -> None:
-    """Divide the ear positions of each set that leaves ±1 by their largest, in place; leaves junk to the schema."""
+    """Divide the ear positions of each set that leaves ±1 by their largest, in place; the schema reports anything else."""
     for moves in sets.values() if isinstance(sets, dict) else ():
         moves = [move for move in moves if isinstance(move, dict)] if isinstance(moves, list) else []
         ears = [(move, key) for move in moves for key in EARS if isinstance(move.get(key), (int, float))]
@@ -216,9 +242,9 @@ def read_motion(path: str | PathLike, name: str, clock: Clock | None, duration: 
         distance: metres, of moves that give none.
 
     Raises:
-        MediaError: no such set, a gap or overlap between moves, a measure or beat that is not in the piece.
+        MediaError: no such set, a fault in it, a gap or overlap between moves, a measure or beat outside the piece.
     """
-    sets = read_panning(path, scale=scale)
+    sets = read_panning(path, name, scale=scale)
     if name not in sets:
         raise MediaError(f'{path}: there is no set "{name}", {nearest(name, list(sets))}')
     moves: list[Move] = []
@@ -242,10 +268,16 @@ def read_motion(path: str | PathLike, name: str, clock: Clock | None, duration: 
 
 
 def panning_duration(path: str | PathLike, clock: Clock | None, *, scale: bool = False) -> float:
-    """Seconds a panning score lasts where no sound says it: to the end of the piece, or of its last move in seconds."""
-    sets = read_panning(path, scale=scale)
-    times = [move["t2"] for moves in sets.values() for move in moves if isinstance(move.get("t2"), (int, float))]
-    return max([*times, clock.duration if clock else SMOOTHING])
+    """Seconds a panning score lasts without a sound: to the end of the piece, or of the last move in seconds.
+
+    Sets with a fault do not count.
+    """
+    ends = [clock.duration if clock else SMOOTHING]
+    for name in set_names(path):
+        with suppress(MediaError):
+            moves = read_panning(path, name, scale=scale)[name]
+            ends += [move["t2"] for move in moves if isinstance(move.get("t2"), (int, float))]
+    return max(ends)
 
 
 def _end(written: Mapping, clock: Clock | None, duration: float) -> float:
@@ -276,10 +308,10 @@ def _move(written: Mapping, begin: float, end: float, clock: Clock | None, dista
     return Move(begin, end, written["effect"], **given)
 
 
-def _ramps(cycles: float | str, begin: float, end: float, clock: Clock | None) -> tuple[float, ...]:
-    """Seconds at which the ramps of a sawtooth begin; the last one is the first that does not end within the move."""
+def _ramps(cycles: float | str, begin: float, end: float, clock: Clock | None) -> tuple[tuple[float, float], ...]:
+    """How many ramps of a sawtooth are done at its begin, at each tempo change, and at its end."""
     if cycles == "per_beat":
-        first, last = clock.seconds_tick(begin), clock.seconds_tick(end)
-        count = ceil((last - first) / clock.ticks_per_quarter) + 1
-        return tuple(clock.tick_seconds(first + n * clock.ticks_per_quarter) for n in range(count))
-    return tuple(begin + (end - begin) * n / cycles for n in range(ceil(cycles) + 1))
+        first = clock.seconds_tick(begin)
+        times = [begin, *clock.tempo_changes(begin, end), end]
+        return tuple((time, float((clock.seconds_tick(time) - first) / clock.ticks_per_quarter)) for time in times)
+    return (begin, 0.0), (end, float(cycles))

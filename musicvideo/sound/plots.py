@@ -1,4 +1,4 @@
-"""Pictures of sound, to see what one is about to hear."""
+"""Pictures of motions and of finished mixes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from scipy import signal
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic
 from musicvideo.sound.clock import Clock
-from musicvideo.sound.mixing import SILENCE, Master, loudness_curves
-from musicvideo.sound.panning import Motion
+from musicvideo.sound.mastering import ABSOLUTE_GATE, loudness_curves
+from musicvideo.sound.panning import Motion, Position
+from musicvideo.sound.table import Master
 
 FRONT, BEHIND, INK, MIST, GRID = "#c2410c", "#1d4ed8", "#292524", "#b5afaa", "#e7e5e4"
 CURVE_RATE = 400              # points a second of a drawn curve
+MOST_POINTS = 50_000          # of a drawn curve; its picture is some 1500 pixels wide
 MOST_MEASURE_NUMBERS = 40
+MOST_MEASURE_LINES = 400
 STEP = 0.1                    # seconds from point to point of a report
 OVERSAMPLING = 4              # for true peaks, as ITU-R BS.1770 says
-SPECTRUM = 8192               # samples a window of a spectrum
+SPECTRUM = 8192               # samples in a window of a spectrum
+SPECTRUM_BLOCK = 256 * SPECTRUM        # samples read at a time for it
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike) -> None:
+def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike, *,
+                 width: float = 14.0) -> None:
     """Draw the ear position of every set over time, one below the other, with measure numbers.
 
     Args:
@@ -35,12 +40,13 @@ def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: f
         clock: where measures begin; None draws seconds only.
         duration: seconds.
         path: picture to write (.png, .svg, .pdf).
+        width: inches.
     """
-    figure = Figure(figsize=(14, 1.2 + 1.7 * len(motions)), layout="constrained")
+    figure = Figure(figsize=(width, 1.2 + 1.7 * len(motions)), layout="constrained")
     axes = figure.subplots(len(motions), 1, sharex=True, squeeze=False)[:, 0]
-    time = np.arange(round(duration * CURVE_RATE)) / CURVE_RATE
+    time = np.linspace(0, duration, min(max(2, round(duration * CURVE_RATE)), MOST_POINTS), endpoint=False)
     for axis, (name, motion) in zip(axes, motions.items()):
-        position = motion.sample(0, len(time), CURVE_RATE)
+        position = Position(*motion.at(time))
         behind = np.cos(np.radians(position.azimuth)) < -1e-6
         for part, colour, label in ((~behind, FRONT, "in front"), (behind, BEHIND, "behind")):
             axis.plot(time, np.where(part, position.ear, np.nan), color=colour, linewidth=1.8, label=label)
@@ -87,9 +93,8 @@ def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | 
             axis.set_xlim(0, time[-1])
             axis.grid(color=GRID)
             axis.spines[["top", "right"]].set_visible(False)
-        sound, rate = soundfile.read(mix)
-        frequency, density = signal.welch(sound, rate, nperseg=SPECTRUM, axis=0)
-        spectrum.semilogx(frequency[1:], 10 * np.log10(density[1:].mean(axis=1) + 1e-20), linewidth=1.2,
+        frequency, density = _spectrum(mix)
+        spectrum.semilogx(frequency[1:], 10 * np.log10(density[1:] + 1e-20), linewidth=1.2,
                           color=(INK, FRONT, BEHIND)[column % 3], label=name)
     spectrum.set(xlim=(20, 20000), xlabel="Hz", ylabel="mean spectrum (dB full scale/Hz)")
     top = max(line.get_ydata().max() for line in spectrum.lines)
@@ -104,18 +109,18 @@ def _plot_loudness(axis: Axes, curves: Mapping[str, np.ndarray], master: Master)
     time = STEP * np.arange(1, len(curves["M"]) + 1)
     for key, colour, width, label in (("M", MIST, 1, "momentary"), ("S", FRONT, 1.8, "short-term"),
                                       ("I", BEHIND, 1.4, "integrated so far")):
-        # Below the gate: silence, and the beginning, before the first 0.4 s (short-term: 3 s) are over.
-        axis.plot(time, np.where(curves[key] > SILENCE, curves[key], np.nan), color=colour, linewidth=width, label=label)
-    if master.loudness is not None:
-        axis.axhline(master.loudness, color=INK, linewidth=0.8, linestyle="--", label="target")
+        # Values below the gate are silence, or the start, before the first 0.4 s (short-term: 3 s) are complete.
+        axis.plot(time, np.where(curves[key] > ABSOLUTE_GATE, curves[key], np.nan), color=colour, linewidth=width, label=label)
+    if master.target is not None:
+        axis.axhline(master.target, color=INK, linewidth=0.8, linestyle="--", label="target")
     axis.set(ylim=(-60, 0), ylabel="loudness (LUFS)")
     axis.legend(frameon=False, ncols=4, loc="lower center", fontsize=8)
 
 
 def _peaks_and_balance(path: str | PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every `STEP`: time (s), true peak (dBTP), level of the right ear over the left (dB; nothing where it is silent)."""
+    """Every `STEP`: time (s), true peak (dBTP), level of the right ear over the left (dB; NaN in silence)."""
     peaks, ears = [], []
-    context = 64                                           # samples on either side, so that no border rings
+    context = 64                                           # samples on either side of a block, for the resampling filter
     with soundfile.SoundFile(path) as file:
         step = round(STEP * file.samplerate)
         for block in file.blocks(step + 2 * context, overlap=2 * context, always_2d=True, fill_value=0):
@@ -128,11 +133,24 @@ def _peaks_and_balance(path: str | PathLike) -> tuple[np.ndarray, np.ndarray, np
         return STEP * np.arange(len(peaks)), 20 * np.log10(peaks), balance
 
 
+def _spectrum(path: str | PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies (Hz) and mean power spectral density of a sound file, by Welch's method, in constant memory."""
+    densities, weights = [], []
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        for block in file.blocks(SPECTRUM_BLOCK, overlap=SPECTRUM // 2, always_2d=True):
+            block = np.pad(block, ((0, max(0, SPECTRUM - len(block))), (0, 0)))
+            frequency, density = signal.welch(block, rate, nperseg=SPECTRUM, axis=0)
+            densities.append(density.mean(axis=1))
+            weights.append(len(block) - SPECTRUM // 2)
+    return frequency, np.average(densities, axis=0, weights=weights)
+
+
 def mark_measures(axes, clock: Clock) -> None:
-    """A line at every downbeat, and numbers, as many as there is room for, above the first of the axes."""
+    """A line at each downbeat, and measure numbers above the first of the axes, as many as there is room for."""
     downbeats = clock.downbeats()
     for axis in axes:
-        axis.vlines(downbeats, *axis.get_ylim(), color=GRID, linewidth=0.8, zorder=0)
+        axis.vlines(downbeats[:: -(-len(downbeats) // MOST_MEASURE_LINES)], *axis.get_ylim(), color=GRID, linewidth=0.8, zorder=0)
     every = -(-clock.measures // MOST_MEASURE_NUMBERS)
     top = axes[0].secondary_xaxis("top")
     top.set_xticks(downbeats[:-1:every], range(1, clock.measures + 1, every), fontsize=8)
@@ -141,7 +159,7 @@ def mark_measures(axes, clock: Clock) -> None:
 
 
 def save(figure: Figure, path: str | PathLike) -> None:
-    """Write a figure; the file is there whole or not at all."""
+    """Write a figure, atomically."""
     require_picture(path)
     with atomic(path) as partial:
         figure.savefig(partial, dpi=110, facecolor="white")

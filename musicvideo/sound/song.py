@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import json
 import os
+import wave
 from pathlib import Path
 
-from musicvideo import ffmpeg, files, probe, programs
+from musicvideo import files, probe
+from musicvideo.decoder import decode as decoded
 from musicvideo.errors import MediaError
+
+SAMPLE_RATE = 48_000           # Hz
+CHANNELS = 2
+SAMPLE_BYTES = 3               # 24 bit
+LONGEST_WAV = (1 << 32) - 4096 # bytes of samples: a WAV file states its size in 32 bits
 
 
 def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
-    """Decode a song to 48 kHz, 24 bit stereo, unless `output` was made from this very file already.
+    """Decode a song to 48 kHz, 24 bit stereo, unless `output` was made from this very file already, and is whole.
 
-    Which file that was is kept beside the output, as `<output>.source.json`.
+    `<output>.source.json` beside the output says which file that was, and holds the output's SHA-256.
 
     Returns:
         Whether the output was written.
 
     Raises:
-        MediaError: missing, empty, cut off, or not one single file with sound in it.
+        MediaError: missing, empty, cut off, or not one single file with sound in it; too long for a WAV file.
     """
     song, output = files.require_file(song), Path(output)
     status = song.stat()
-    identity = json.dumps([str(song.resolve()), status.st_size, status.st_mtime_ns])
+    identity = [str(song.resolve()), status.st_size, status.st_mtime_ns]
     note = output.with_suffix(".source.json")
-    if output.exists() and note.exists() and note.read_text() == identity:
+    if _is_made(output, note, identity):
         return False
     found = probe.probe(song)
     if found.audio_codec is None:
         raise MediaError(f"{song}: has no sound in it")
     if song.resolve() == output.resolve():
         raise MediaError(f"{song}: is where the decoded song goes; keep your song outside {output.parent}/")
-    # Many a sound mp3 has tags or junk between its frames; in any other format an error means a broken file.
-    strict = [] if found.audio_codec == "mp3" else probe.strictness(found)
     with files.atomic(output) as partial:
-        programs.run(
-            ["ffmpeg", "-v", "error", *strict, *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(song), "-map", "0:a:0",
-             "-ac", "2", "-ar", "48000", "-c:a", "pcm_s24le", ffmpeg.source(partial)],
-            doing=f"decoding {song} (is it whole?)",
-        )
-        probe.require_whole(song, found, probe.probe(partial).duration)
-    note.write_text(identity)
+        _write(song, found, partial)
+        made = json.dumps([*identity, files.sha256(partial)])
+    with files.atomic(note) as partial:
+        partial.write_text(made, encoding="ascii")
     return True
+
+
+def _is_made(output: Path, note: Path, identity: list) -> bool:
+    """Whether an output is what its note says, and was made from a song of this identity."""
+    try:
+        return note.read_bytes() == json.dumps([*identity, files.sha256(output)]).encode()
+    except OSError:                    # either is missing, or something else lies there
+        return False
+
+
+def _write(song: Path, found: probe.Media, partial: Path) -> None:
+    written = 0
+    with open(partial, "wb") as stream, wave.open(stream, "wb") as file:
+        file.setframerate(SAMPLE_RATE)
+        file.setnchannels(CHANNELS)
+        file.setsampwidth(SAMPLE_BYTES)
+        for piece in decoded(song, found, codec="pcm_s24le", sample_rate=SAMPLE_RATE, channels=CHANNELS, strict=True):
+            written += len(piece)
+            if written > LONGEST_WAV:
+                hours = LONGEST_WAV / (SAMPLE_RATE * CHANNELS * SAMPLE_BYTES * 3600)
+                raise MediaError(f"{song}: is longer than the {hours:.1f} hours that a WAV file holds; give a part of it")
+            file.writeframesraw(piece)

@@ -1,11 +1,9 @@
-"""A song -> how loud it is, how fast that rises and which pitches sound, on a grid of moments."""
+"""A song -> loudness, its rise, and the strength of the pitch classes, on an even grid of times."""
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
-import subprocess
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +14,7 @@ import librosa
 import numpy as np
 import soxr
 
-from musicvideo import errors, ffmpeg, files, probe, programs
+from musicvideo import caches, decoder, errors, files, limits, probe
 
 SAMPLE_RATE = 22050            # Hz; librosa's default, which the mapping was designed at
 HOP_UNIT = 64                  # samples; a CQT over seven octaves halves its hop six times
@@ -24,21 +22,20 @@ N_FFT = 2048                   # samples in a window of the mel spectrogram
 MEL_BANDS = 128
 MEL_CEILING = 8000             # Hz
 CHROMA_BINS = 36               # CQT bins an octave, three a pitch class
-BLOCK = 20 * SAMPLE_RATE       # samples analysed at a time, so that memory does not grow with the song
-CONTEXT = 3 * SAMPLE_RATE      # samples beside a block; half the longest CQT filter is 0.8 s
-SHORTEST = 3 * SAMPLE_RATE     # samples; shorter songs are analysed with silence behind them
-QUIET = 1e-6                   # power; 60 dB below full scale
-PERCENTILES = (5, 98)          # of the onset envelope, that become 0 and 1
+ANALYSIS_BLOCK = 20 * SAMPLE_RATE      # samples analysed at a time, so that memory does not grow with the song
+ANALYSIS_CONTEXT = 3 * SAMPLE_RATE     # samples on either side of a block; half the longest CQT filter is 0.8 s
+SHORTEST_ANALYSIS = 3 * SAMPLE_RATE    # samples; shorter songs are analysed with silence appended
+POWER_FLOOR = 1e-6             # power of a mel band, 60 dB below full scale; decibels are limited there
+PERCENTILES = (5, 98)          # of the onset envelope, that are mapped to 0 and 1
 ONSET_SMOOTHING = 0.12         # seconds
 CHROMA_SMOOTHING = 1.0         # seconds
-MOST_PEAKS = 1 << 18           # of spectra, that tell the tuning; of more, every second, fourth, ... is taken
-REMEMBERED_AS = 2              # raised when an analysis gives other numbers, so that remembered ones are forgotten
-READ = 1 << 17                 # samples decoded at a time
+MOST_PEAKS = 1 << 18           # spectral peaks that the tuning is estimated from; of more, every 2nd, 4th, ... is taken
+ANALYSIS_VERSION = 2           # raised when an analysis gives other numbers, so that cached ones are not used
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the mapping needs to know of a song; grid point t is at t * frame_length / 22 050 seconds.
+    """What a mapping takes from a song; grid point t is at t * frame_length / 22 050 seconds.
 
     Attributes:
         mel_power: (T,) float32, mean power over mel bands, 0 at its lowest and 1 at its highest.
@@ -55,17 +52,17 @@ class Features:
     duration: float
 
 
-# Mono samples at 22 050 Hz: all of them, (n,), or whatever yields them piece by piece as often as it is asked to.
+# Mono samples at 22 050 Hz: all of them, (n,), or an iterable of pieces that can be iterated over repeatedly.
 Samples = np.ndarray | Iterable[np.ndarray]
 
 
 @dataclass(frozen=True)
 class Song:
-    """A song, mono at 22 050 Hz, as often as it is iterated over and never all of it in memory.
+    """A song, mono at 22 050 Hz. Each iteration decodes it again, so memory does not grow with its length.
 
-    Iterating decodes it and yields (n,) float32, piece by piece: the mean of the channels, full scale 1.
-    It raises a MediaError if the file is missing, empty, without sound, or damaged within the time asked for, and a
-    ValueError for a duration that is not positive.
+    Iterating yields (n,) float32, piece by piece: the mean of the channels, full scale 1. It raises a MediaError if the
+    file is missing, empty, without sound, or damaged within the time asked for, or holds samples that are not numbers,
+    and a ValueError for a duration that is not positive.
 
     Attributes:
         path: any audio file, or a video file for its sound.
@@ -79,33 +76,21 @@ class Song:
         if self.duration is not None and not self.duration > 0:
             raise ValueError(f"duration: {self.duration} is not more than 0 seconds")
         found = probe.probe(self.path)
-        if not found.sample_rate or not found.channels:
-            raise errors.MediaError(f"{self.path}: has no audio in it")
-        # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
-        # through its fallback decoder, and stays silent about damage.
-        limit = [] if self.duration is None else ["-t", repr(float(self.duration))]
-        command = [
-            programs.program("ffmpeg"), "-v", "error", "-nostdin", *probe.strictness(found),
-            *ffmpeg.SAFE_INPUT, *limit, "-i", ffmpeg.source(self.path),
-            "-map", "0:a:0", "-f", "f32le", "-c:a", "pcm_f32le", "-",
-        ]  # fmt: skip
-        resampler = soxr.ResampleStream(found.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        frame_bytes = 4 * found.channels
         decoded = given = 0
-        with tempfile.TemporaryFile() as stderr:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL) as process:
-                while data := process.stdout.read(READ * frame_bytes):
-                    frames = np.frombuffer(data[:len(data) // frame_bytes * frame_bytes], "<f4")
-                    mono = librosa.to_mono(frames.reshape(-1, found.channels).T)
-                    decoded += len(mono)
-                    piece = resampler.resample_chunk(np.ascontiguousarray(mono))
-                    given += len(piece)
-                    yield piece
-            stderr.seek(0)
-            complaint = stderr.read()
-        if not decoded:
-            raise errors.MediaError(f"{self.path}: cannot be decoded: {programs.last_line(complaint)}")
-        probe.require_whole(self.path, found, decoded / found.sample_rate, self.duration, failed=process.returncode != 0)
+        resampler = None
+        # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
+        # through its fallback decoder, and does not report damage.
+        for piece in decoder.decode(self.path, found, codec="pcm_f32le", duration=self.duration):
+            frames = np.frombuffer(piece, "<f4")
+            if not np.abs(frames).max() <= limits.LARGEST_SAMPLE:         # false for NaN as well
+                raise errors.MediaError(f"{self.path}: holds samples that are no sound (NaN, infinite or far above full "
+                                        "scale); export it again")
+            mono = librosa.to_mono(frames.reshape(-1, found.channels).T)
+            decoded += len(mono)
+            resampler = resampler or soxr.ResampleStream(found.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+            resampled = resampler.resample_chunk(np.ascontiguousarray(mono))
+            given += len(resampled)
+            yield resampled
         rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
         yield librosa.util.fix_length(rest, size=-(-decoded * SAMPLE_RATE // found.sample_rate) - given)
 
@@ -119,7 +104,7 @@ def classic_features(song: Samples, frame_length: int = 512) -> Features:
     """The features of the published deep-music-visualizer.
 
     Args:
-        song: mono at 22 050 Hz; gone through twice.
+        song: mono at 22 050 Hz; iterated over twice.
         frame_length: hop in samples, a multiple of 64.
 
     Returns:
@@ -150,14 +135,14 @@ def classic_features(song: Samples, frame_length: int = 512) -> Features:
 
 
 def pulse_features(song: Samples, frame_length: int = 512) -> Features:
-    """Drums move the picture, harmony chooses what it shows.
+    """Features in which drums move the picture and harmony chooses what it shows.
 
-    The percussive half of a spectrogram (Fitzgerald 2010, median filters along time and along frequency) gives the
-    onset envelope, which stands for loudness; the harmonic half gives CENS chroma (Müller and Ewert 2011). Percentiles
-    bound the envelope, so that one click does not flatten a song, and smoothing is in seconds.
+    The percussive part of the spectrogram (Fitzgerald 2010, median filters along time and along frequency) gives the
+    onset envelope, which takes the place of loudness; the harmonic part gives CENS chroma (Müller and Ewert 2011).
+    The envelope is scaled between percentiles, so that one click does not flatten a song. Smoothing is in seconds.
 
     Args:
-        song: mono at 22 050 Hz; gone through twice.
+        song: mono at 22 050 Hz; iterated over twice.
         frame_length: hop in samples, a multiple of 64.
 
     Returns:
@@ -172,8 +157,8 @@ def pulse_features(song: Samples, frame_length: int = 512) -> Features:
 
     def onsets(piece):
         _, percussive = librosa.decompose.hpss(_mel(piece, frame_length))
-        # Decibels below the quietest that counts are all alike, or the onsets of noise would be as good as any.
-        decibels = librosa.power_to_db(percussive, amin=QUIET, top_db=None)
+        # With a floor, since noise far below hearing would show as strong onsets in decibels.
+        decibels = librosa.power_to_db(percussive, amin=POWER_FLOOR, top_db=None)
         return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=frame_length)
 
     def chroma(piece):
@@ -199,6 +184,7 @@ def pulse_features(song: Samples, frame_length: int = 512) -> Features:
     )
 
 
+ARRAYS = ("mel_power", "mel_gradient", "chroma")       # of `Features`
 # What `--mapping` may be. To add one, write a function of a song and a hop.
 MAPPINGS = {"classic": classic_features, "pulse": pulse_features}
 
@@ -206,14 +192,16 @@ MAPPINGS = {"classic": classic_features, "pulse": pulse_features}
 def cached_features(
     song: Song, frame_length: int = 512, *, mapping: str = "classic", cache: str | os.PathLike
 ) -> Features:
-    """The features of a song, from a folder that remembers them by what is in its file.
+    """The features of a song, from a cache folder where they are there, else analysed and put there.
+
+    The key is the content of the song's file, so that a renamed song is found and a changed one is not.
 
     Args:
-        song: decoded only if its features are not remembered.
+        song: decoded only if its features are not cached.
         frame_length: hop in samples, a multiple of 64.
         mapping: one of `MAPPINGS`.
-        cache: folder, made if missing; a file in it that cannot be read is made anew, and one that cannot be
-            written is done without.
+        cache: folder, made if missing. A file in it that is damaged is written anew; a folder that cannot be written is
+            done without.
 
     Raises:
         MediaError: the song cannot be decoded.
@@ -222,16 +210,32 @@ def cached_features(
     if mapping not in MAPPINGS:
         raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
     content = f"{files.sha256(files.require_file(song.path))}-{song.duration or 'whole'}"
-    name = f"{mapping}-{frame_length}-v{REMEMBERED_AS}-librosa{librosa.__version__}-{content}.npz"
-    file = Path(cache) / name
-    arrays = ("mel_power", "mel_gradient", "chroma")
-    with contextlib.suppress(KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        with np.load(file) as found:
-            return Features(*(found[name] for name in arrays), frame_length, float(found["duration"]))
+    file = Path(cache) / f"{mapping}-{frame_length}-v{ANALYSIS_VERSION}-librosa{librosa.__version__}-{content}.npz"
+    cached = caches.recall(file)
+    if features := cached and _unpacked(cached, frame_length):
+        return features
     features = MAPPINGS[mapping](song, frame_length)
-    with contextlib.suppress(OSError), files.atomic(file) as partial:
-        np.savez(partial, duration=features.duration, **{name: getattr(features, name) for name in arrays})
+    packed = io.BytesIO()
+    np.savez(packed, duration=features.duration, **{name: getattr(features, name) for name in ARRAYS})
+    caches.remember(file, packed.getvalue())
     return features
+
+
+def _unpacked(content: bytes, frame_length: int) -> Features | None:
+    """Features from the bytes of an .npz; None if it holds anything else."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            arrays = {name: found[name] for name in ARRAYS}
+            duration = float(found["duration"])
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    points = len(arrays["chroma"].T)
+    shapes = {"mel_power": (points,), "mel_gradient": (points,), "chroma": (12, points)}
+    sound = all(arrays[name].shape == shape and arrays[name].dtype == np.float32 and np.isfinite(arrays[name]).all()
+                for name, shape in shapes.items())
+    # As many points as the mapping's functions promise for the duration.
+    expected = 1 + int(round(duration * SAMPLE_RATE)) // frame_length if np.isfinite(duration) else 0
+    return Features(**arrays, frame_length=frame_length, duration=duration) if sound and points == expected else None
 
 
 def estimate_tuning(song: Samples) -> float:
@@ -253,7 +257,7 @@ def estimate_tuning(song: Samples) -> float:
 
 
 def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int) -> Iterator[np.ndarray]:
-    """Yield a centred analysis of a long signal piece by piece.
+    """Yield a centred analysis of a long signal block by block.
 
     Args:
         analyse: (n,) samples -> (..., 1 + n // hop).
@@ -266,9 +270,9 @@ def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int)
     Raises:
         ValueError: no samples.
     """
-    length, context = max(1, BLOCK // hop), -(-CONTEXT // hop)     # grid points
+    length, context = max(1, ANALYSIS_BLOCK // hop), -(-ANALYSIS_CONTEXT // hop)     # grid points
     pieces = iter([song] if isinstance(song, np.ndarray) else song)
-    kept, first = np.zeros(0, np.float32), 0                       # samples, and the grid point of the first of them
+    kept, first = np.zeros(0, np.float32), 0                       # samples; grid point of the first of them
     start = 0
     while True:
         wanted = (start + length + context - first) * hop
@@ -276,11 +280,14 @@ def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int)
         while (missing := wanted - sum(map(len, have))) > 0 and (piece := next(pieces, None)) is not None:
             have.append(piece)
         kept = np.concatenate(have)
-        points = first + 1 + len(kept) // hop                      # of all that came so far
+        points = first + 1 + len(kept) // hop                      # of all samples so far
         if not len(kept):
             raise ValueError("song: no samples")
-        long_enough = librosa.util.fix_length(kept, size=max(len(kept), SHORTEST)) if missing > 0 else kept[:wanted]
-        yield analyse(long_enough)[..., start - first:min(start + length, points) - first]
+        if missing > 0:
+            block = librosa.util.fix_length(kept, size=max(len(kept), SHORTEST_ANALYSIS))
+        else:
+            block = kept[:wanted]
+        yield analyse(block)[..., start - first:min(start + length, points) - first]
         start += length
         if missing > 0 and start >= points:
             return
@@ -298,7 +305,7 @@ def in_blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: i
             length += len(piece)
             yield piece
 
-    # In one piece that grows: many small ones would lie between the passing large ones and hold the heap apart.
+    # In one array that grows: many small ones between large temporary ones would fragment the heap.
     found, end = np.zeros(0, np.float32), 0
     for part in blocks(analyse, counted(), hop):
         reached = end + part.shape[-1]
@@ -323,12 +330,12 @@ def _mel(samples: np.ndarray, frame_length: int) -> np.ndarray:
 
 
 def _odd(points: float) -> int:
-    """The odd whole number nearest below, at least 1, so that a window has a middle."""
+    """The largest odd integer up to `points`, at least 1: a window with a middle sample."""
     return max(1, int(points)) // 2 * 2 + 1
 
 
 def _bounded(envelope: np.ndarray) -> np.ndarray:
-    """An envelope mapped onto 0..1 between two percentiles; by its extremes if it lies still most of the time."""
+    """An envelope mapped onto 0..1 between two percentiles; by its extremes if it is constant most of the time."""
     low, high = np.percentile(envelope, PERCENTILES)
     return np.clip((envelope - low) / (high - low), 0, 1) if high > low else _spread(envelope)
 

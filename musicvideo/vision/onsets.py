@@ -1,4 +1,4 @@
-"""A song -> the moments at which something begins to sound."""
+"""A song -> the times and strengths of its onsets."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import librosa
 import numpy as np
 
-from musicvideo.vision.features import HOP_UNIT, QUIET, SAMPLE_RATE, Song, in_blocks
+from musicvideo.vision.features import HOP_UNIT, POWER_FLOOR, SAMPLE_RATE, Song, in_blocks
 
-HOP = 8 * HOP_UNIT             # samples between two looks
+HOP = 8 * HOP_UNIT             # samples from point to point of the envelope
 
 
 def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
@@ -23,7 +23,7 @@ def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
     """
     def flux(piece: np.ndarray) -> np.ndarray:
         power = librosa.feature.melspectrogram(y=piece, sr=SAMPLE_RATE, hop_length=HOP)
-        decibels = librosa.power_to_db(power, amin=QUIET, top_db=None)
+        decibels = librosa.power_to_db(power, amin=POWER_FLOOR, top_db=None)
         return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=HOP)
 
     envelope, _ = in_blocks(flux, Song(song), HOP)

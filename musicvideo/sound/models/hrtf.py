@@ -1,127 +1,48 @@
-"""A measured head: head-related impulse responses from a SOFA file (AES69), rendered for a moving source.
+"""A measured head: head-related impulse responses, rendered for a moving source.
 
 A response is split into its arrival time and the rest. The rests are aligned, so that neighbouring directions can be
-mixed without comb filtering; the arrival times glide separately. Each sample is a mix of the responses of the three
-directions around it.
+mixed without comb filtering; the arrival times are interpolated separately, as a gliding delay. Each sample is a mix of
+the responses of the three measured directions around it.
 
-Sources: AES69-2022 (SOFA); Gamper, "Head-related transfer function interpolation in azimuth, elevation, and distance",
+Source: Gamper, "Head-related transfer function interpolation in azimuth, elevation, and distance",
 JASA 134(6), 2013 (barycentric weights).
 """
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy import fft, signal, sparse, spatial
 from threadpoolctl import threadpool_limits
 
 from musicvideo.errors import MediaError
-from musicvideo.files import require_file
 from musicvideo.sound.delay import glide
 from musicvideo.sound.panning import Position
+from musicvideo.sound.sofa import CLEARANCE, Measurement, read_sofa, unit_vectors
 
-# Where libmysofa, which FFmpeg stands on, installs MIT's measurements of a KEMAR manikin.
-KEMAR = [Path(prefix) / "share/libmysofa/default.sofa" for prefix in (sys.prefix, "/usr", "/usr/local", "/opt/homebrew")]
-
-CONVENTION = "SimpleFreeFieldHRIR"
-LONGEST = 0.02                # seconds of a response that are kept
-LONGEST_TAPS = 3840           # and samples, at rates above 192 kHz
-PRE_RING = 32                 # samples before its arrival that an aligned response may begin, up to 48 kHz
-LONGEST_PRE_RING = 128        # and from 192 kHz on; as long in time between them
+LONGEST_RESPONSE = 0.02       # seconds of a response that are used
+LONGEST_TAPS = 3840           # samples of it, a limit at rates above 192 kHz
+PRE_RING = 32                 # samples by which an aligned response may begin before its arrival, up to 48 kHz
+LONGEST_PRE_RING = 128        # the same from 192 kHz on; in between the same time
 CONTROL_HOP = 128             # samples from one computation of the weights to the next; linear in between
 SEGMENT = 8192                # samples filtered at once
-NEAR_MIDDLE = 0.1             # of the distance to the directions, where they are looked up
-MEASURED = 0.45               # of the rate of the measurement: up to there it has something to say
-LOWEST = 150.0                # Hz; below it a response is more of its loudspeaker than of a head
-BASS = (250.0, 1000.0)        # Hz; the phase of the loudspeaker is taken out below the first, and ever less up to the second
+LOOKUP_RADIUS = CLEARANCE / 2 # where directions are looked up, inside the hull of the measured ones, which lie at 1
+MEASURED_BAND = 0.45          # upper limit of valid data, as a fraction of the rate of the measurement
+BASS_LIMIT = 150.0            # Hz; below it a response shows its loudspeaker rather than a head
+PHASE_CORRECTION = (250.0, 1000.0)     # Hz; the loudspeaker's phase is removed below the first, and fades out to the second
 MOST_EQUALISATION = 20.0      # dB up or down
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """The responses of a SOFA file."""
-
-    rate: float               # Hz
-    directions: np.ndarray    # (M, 3) unit vectors from the head: to the front, to the left, up
-    responses: np.ndarray     # (M, 2, N) left and right ear
-    delays: np.ndarray        # (M, 2) samples that the file says to wait before each response
-
-
-def find_kemar() -> Path | None:
-    """The measured head that came with FFmpeg, if it did."""
-    return next((path for path in KEMAR if path.is_file()), None)
-
-
-def read_sofa(path: str | PathLike) -> Measurement:
-    """Read a SOFA file of free-field head-related impulse responses.
-
-    Raises:
-        MediaError: not a SOFA file, or one of another convention.
-    """
-    require_file(path)
-    try:
-        with h5py.File(path) as file:
-            convention = _text(file.attrs.get("SOFAConventions", "none"))
-            if convention != CONVENTION:
-                raise MediaError(f"{path}: its SOFA convention is {convention}; give a file of {CONVENTION}")
-            responses = file["Data.IR"][:].astype(float)
-            rate = float(file["Data.SamplingRate"][:].flat[0])
-            directions = _unit_vectors(file["SourcePosition"], len(responses))
-            left_first = _unit_vectors(file["ReceiverPosition"], 2)[:, 1].argmax() == 0
-            delays = np.broadcast_to(file["Data.Delay"][:], (len(responses), 2)).astype(float)
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise MediaError(f"{path}: not a SOFA file that can be read ({' '.join(str(error).split())})") from None
-    if responses.shape[1] != 2 or not np.isfinite(responses).all() or not responses.any(axis=-1).all():
-        raise MediaError(f"{path}: does not hold a sound response of two ears for each direction")
-    if not _surround(directions):
-        raise MediaError(f"{path}: its {len(responses)} directions do not surround a head")
-    order = [0, 1] if left_first else [1, 0]
-    return Measurement(rate, directions, responses[:, order], delays[:, order])
-
-
-def _surround(directions: np.ndarray) -> bool:
-    """Whether there are directions on all sides of the head."""
-    try:
-        sides = spatial.ConvexHull(directions).equations[:, 3]
-    except (spatial.QhullError, ValueError):              # too few, or all in one plane
-        return False
-    return bool((sides < -2 * NEAR_MIDDLE).all())
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _unit_vectors(positions: h5py.Dataset, count: int) -> np.ndarray:
-    """(count, 3) cartesian unit vectors of a SOFA position variable, spherical (degrees) or cartesian."""
-    values = positions[:].reshape(len(positions), 3, -1)[..., 0].astype(float)
-    if _text(positions.attrs.get("Type", "spherical")).startswith("spherical"):
-        values = unit_vectors(-values[:, 0], values[:, 1])      # SOFA counts azimuth counter-clockwise
-    else:
-        values = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return np.broadcast_to(values, (count, 3))
-
-
-def unit_vectors(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
-    """(N, 3) unit vectors, front, left, up, of directions in degrees, azimuth clockwise."""
-    a, e = np.radians(azimuth), np.radians(elevation)
-    return np.stack([np.cos(a) * np.cos(e), -np.sin(a) * np.cos(e), np.sin(e)], axis=-1)
-
-
 class MeasuredHead:
-    """A model as `musicvideo.sound.spatial.pan` is one: call it with a source, its position and the rate."""
+    """A sound model (see `musicvideo.sound.models`) that renders with measured responses."""
 
     def __init__(self, measurement: Measurement):
         self.measurement = measurement
         # Every triangle of neighbours, with the middle of the head as a fourth corner.
         self._mesh = spatial.Delaunay(np.vstack([measurement.directions, np.zeros(3)]))
-        with threadpool_limits(1):            # thousands of tiny matrices: on a busy machine threads take seconds for them
+        with threadpool_limits(1):            # thousands of tiny matrices, for which threads on a busy machine take seconds
             self._transforms = self._mesh.transform
         self._filters: dict[float, Filters] = {}
 
@@ -141,17 +62,17 @@ class MeasuredHead:
         Returns:
             (N, 4) direction numbers, (N, 4) weights that add up to 1, one of them 0.
         """
-        points = NEAR_MIDDLE * unit_vectors(azimuth, elevation)
+        points = LOOKUP_RADIUS * unit_vectors(azimuth, elevation)
         simplex = self._mesh.find_simplex(points)
         corners, transform = self._mesh.simplices[simplex], self._transforms[simplex]
         three = np.einsum("nij,nj->ni", transform[:, :3], points - transform[:, 3])
         weights = np.column_stack([three, 1 - three.sum(axis=1)])
         middle = corners == len(self.measurement.directions)
-        weights = np.where(middle | (weights < NEAR_MIDDLE * 1e-9), 0, weights)
+        weights = np.where(middle | (weights < LOOKUP_RADIUS * 1e-9), 0, weights)
         return np.where(middle, 0, corners), weights / weights.sum(axis=1, keepdims=True)
 
     def filters(self, rate: float) -> Filters:
-        """The responses made ready for signals of `rate` Hz; computed once."""
+        """The responses prepared for signals of `rate` Hz; computed once."""
         if rate not in self._filters:
             self._filters[rate] = prepare(self.measurement, rate)
         return self._filters[rate]
@@ -161,9 +82,9 @@ class Filters:
     """Aligned, equalised responses at one rate.
 
     Args:
-        responses: (M, 2, taps), each with its arrival `early` samples after its begin.
-        arrivals: (M, 2) samples after the arrival of a source in front, fractions, below 0 where earlier.
-        early: as `pre_ring` has it for the rate.
+        responses: (M, 2, taps), each with its arrival `early` samples after its start.
+        arrivals: (M, 2) samples after the arrival of a source in front, with fractions; negative where earlier.
+        early: `pre_ring` of the rate.
     """
 
     def __init__(self, responses: np.ndarray, arrivals: np.ndarray, early: int):
@@ -200,27 +121,26 @@ class Filters:
         return filtered
 
     def _spectrum(self, direction: int) -> np.ndarray:
-        """(2, bins) of a direction's responses; kept, since sources come by again."""
+        """(2, bins) of a direction's responses; cached, since sources return to directions."""
         if direction not in self._spectra:
             self._spectra[direction] = fft.rfft(self.responses[direction], self._size)
         return self._spectra[direction]
 
 
 def pre_ring(rate: float) -> int:
-    """Samples at `rate` Hz before its arrival that an aligned response may begin."""
+    """Samples at `rate` Hz by which an aligned response may begin before its arrival."""
     return min(max(PRE_RING, round(PRE_RING * rate / 48000)), LONGEST_PRE_RING)
 
 
 def prepare(measurement: Measurement, rate: float) -> Filters:
-    """Bring responses to `rate` Hz, take their arrival times out, and equalise them to the diffuse field.
+    """Resample responses to `rate` Hz, remove their arrival times, and equalise them to the diffuse field.
 
-    After equalisation a sound that comes from everywhere keeps its spectrum and its power in the sum of both ears: the
-    loudspeaker of the measurement and what all directions share (the ear canal) are gone, what tells directions apart
-    stays.
+    After equalisation a sound from all directions keeps its spectrum, and its power in the sum of both ears. This removes
+    the loudspeaker of the measurement and what all directions share (the ear canal); differences between directions stay.
     """
     ratio = Fraction(rate / measurement.rate).limit_denominator(1000)
     responses = signal.resample_poly(measurement.responses, ratio.numerator, ratio.denominator, axis=-1)
-    kept = min(round(LONGEST * rate), LONGEST_TAPS)
+    kept = min(round(LONGEST_RESPONSE * rate), LONGEST_TAPS)
     responses = responses[..., :kept]
     early = pre_ring(rate)
     short = 2 * fft.next_fast_len(responses.shape[-1] + early)
@@ -231,21 +151,21 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
     area = spatial.SphericalVoronoi(measurement.directions).calculate_areas()
     power = np.average((np.abs(spectra) ** 2).sum(axis=1), axis=0, weights=area)
     loudness = 10 * np.log10(np.maximum(power, power.max() * 1e-12))
-    # Beyond the measurement there is nothing to equalise, and nothing that would tell the level of the rest.
+    # Beyond the measured band there is no data to equalise by, and none to tell the level.
     frequency = fft.rfftfreq(size, 1 / rate)
-    measured = frequency < MEASURED * min(rate, measurement.rate)
+    measured = frequency < MEASURED_BAND * min(rate, measurement.rate)
     level = np.median(loudness[measured])
     loudness[~measured] = level
     gain = 10 ** (-np.clip(loudness, level - MOST_EQUALISATION, level + MOST_EQUALISATION) / 20)
 
     turn = np.exp(2j * np.pi * frequency / rate * arrivals[..., np.newaxis])
     equalised = spectra * turn * _minimum_phase(gain, size)
-    # The loudspeaker of the measurement turned the phase of the bass, which no minimum phase undoes: what all directions
-    # have in common there goes as well. Of the deep bass it gave nothing. But there a head is no obstacle, so what the
-    # head does at LOWEST holds: the level stays, and the phase comes down to 0 evenly.
+    # The loudspeaker of the measurement shifted the phase of the bass, which a minimum phase does not correct: the phase
+    # that all directions share there is removed as well. It gave no deep bass. But there a head is no obstacle, so the
+    # level at BASS_LIMIT is used below it, with a phase that falls linearly to 0.
     common = np.angle(np.average(equalised.sum(axis=1), axis=0, weights=area))
-    equalised *= np.exp(-1j * common * np.interp(frequency, BASS, (1, 0)))
-    lowest = np.searchsorted(frequency, LOWEST)
+    equalised *= np.exp(-1j * common * np.interp(frequency, PHASE_CORRECTION, (1, 0)))
+    lowest = np.searchsorted(frequency, BASS_LIMIT)
     corner = equalised[..., [lowest]]
     equalised[..., :lowest] = np.abs(corner) * np.exp(1j * np.angle(corner) * frequency[:lowest] / frequency[lowest])
     aligned = fft.irfft(equalised, size)
@@ -262,14 +182,14 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
 def _arrivals(directions: np.ndarray, spectra: np.ndarray, size: int) -> np.ndarray:
     """(M, 2) arrival time of each response, in samples.
 
-    Each pair of neighbours has a lag at which it correlates best; the times sought are those that fit all these lags
-    in the least squares. They stay smooth where single responses mislead: in the shadow of the head two paths arrive.
-    They begin at the peak of the response in front.
+    Each pair of neighbours has a lag of highest correlation; the arrival times are the least-squares fit to all these
+    lags. So they stay smooth where single responses mislead: in the shadow of the head two paths arrive. They are
+    relative to the peak of the response in front.
     """
     corners = spatial.ConvexHull(directions).simplices
     pairs = np.unique(np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])), axis=0)
     far = np.linalg.norm(directions[pairs[:, 0]] - directions[pairs[:, 1]], axis=1)
-    near = 1 / np.maximum(far, 1e-3)                  # close neighbours are alike, and count more
+    near = 1 / np.maximum(far, 1e-3)                  # weights: close neighbours are more alike
     differences = sparse.csr_matrix((np.tile([1.0, -1.0], len(pairs)) * near.repeat(2),
                                      (np.arange(len(pairs)).repeat(2), pairs.ravel())), (len(pairs), len(directions)))
     front = directions[:, 0].argmax()
@@ -298,3 +218,15 @@ def _minimum_phase(magnitude: np.ndarray, size: int) -> np.ndarray:
     cepstrum[..., 1: (size + 1) // 2] *= 2
     cepstrum[..., size // 2 + 1:] = 0
     return np.exp(fft.rfft(cepstrum, size))
+
+
+def load(sofa: str | PathLike | None) -> MeasuredHead:
+    """The model with the measurements of a SOFA file.
+
+    Raises:
+        MediaError: no file is given, or `read_sofa` refuses it.
+    """
+    if sofa is None:
+        raise MediaError("no measured head is installed for the hrtf model: install libmysofa (with FFmpeg), "
+                         "name a SOFA file, or use the sphere model")
+    return MeasuredHead(read_sofa(sofa))

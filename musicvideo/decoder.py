@@ -1,0 +1,103 @@
+"""Decode a song with FFmpeg, piece by piece, and find out whether it was whole."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from musicvideo import probe
+from musicvideo.errors import MediaError
+from musicvideo.ffmpeg import SAFE_INPUT, source
+from musicvideo.programs import STALL, last_line, started
+
+PIECE_FRAMES = 1 << 17         # frames (a sample of each channel) that are yielded at a time
+SAMPLE_BYTES = {"pcm_f32le": 4, "pcm_s24le": 3}
+
+
+def decode(
+    song: str | os.PathLike,
+    found: probe.Media,
+    *,
+    codec: str,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    duration: float | None = None,
+    strict: bool = False,
+) -> Iterator[bytes]:
+    """Decode the sound of a song; memory does not grow with its length.
+
+    Args:
+        song: any audio file, or a video file for its sound.
+        found: what `probe.probe` says of it.
+        codec: sample format, a key of `SAMPLE_BYTES`.
+        sample_rate: Hz; None keeps that of the song.
+        channels: None keeps those of the song.
+        duration: seconds to decode from the start; None for all.
+        strict: refuse any damage. Otherwise damage within `probe.SLACK` of the end is taken for tags or padding. MP3 is
+            never refused for junk between its frames, since many a sound MP3 has tags there.
+
+    Yields:
+        Interleaved samples, always whole frames.
+
+    Raises:
+        MediaError: no sound in it, cut off or damaged within the time asked for, or FFmpeg hangs.
+    """
+    if not found.sample_rate or not found.channels:
+        raise MediaError(f"{song}: has no sound in it")
+    lenient = strict and found.audio_codec == "mp3"
+    # Only where asked for: FFmpeg would mix surround channels to another layout of as many.
+    converted = [*(["-ar", str(sample_rate)] if sample_rate else []), *(["-ac", str(channels)] if channels else [])]
+    command = [
+        "ffmpeg", "-v", "error", "-nostdin", *([] if lenient else probe.strictness(found)), *SAFE_INPUT,
+        *([] if duration is None else ["-t", repr(float(duration))]), "-i", source(song), "-map", "0:a:0",
+        # Not as raw samples: of those FFmpeg does not check that their times follow each other.
+        *converted, "-c:a", codec, "-f", "wav", "-",
+    ]  # fmt: skip
+    frame_bytes, rate, done = SAMPLE_BYTES[codec] * (channels or found.channels), sample_rate or found.sample_rate, 0
+    with tempfile.TemporaryFile() as complaints:
+        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process, process.stdout as pipe:
+            _skip_header(pipe, song)
+            while piece := _read(pipe, PIECE_FRAMES * frame_bytes, song):
+                frames = len(piece) // frame_bytes
+                done += frames
+                if frames:
+                    yield piece[: frames * frame_bytes]
+            try:
+                process.wait(timeout=STALL)
+            except subprocess.TimeoutExpired:
+                raise MediaError(f"decoding {song}: ffmpeg hangs: it has not ended for {STALL} s") from None
+        failed = process.returncode != 0
+        complaints.seek(0)
+        complaint = last_line(complaints.read()[-4096:])
+    if not done:
+        raise MediaError(f"{song}: cannot be decoded: {complaint}")
+    probe.require_whole(song, found, done / rate, duration, failed=failed)
+    if failed and strict:
+        raise MediaError(f"{song}: damaged or cut off at {done / rate:.1f} s: {complaint} (give a whole file)")
+
+
+def _skip_header(pipe: IO[bytes], song: str | os.PathLike) -> None:
+    """Read a WAV header up to the samples, or up to the end of the pipe."""
+    _read(pipe, len(b"RIFFsizeWAVE"), song)
+    while chunk := _read(pipe, len(b"namesize"), song):
+        if chunk.startswith(b"data"):
+            return
+        _read(pipe, int.from_bytes(chunk[4:], "little"), song)
+
+
+def _read(pipe: IO[bytes], size: int, song: str | os.PathLike) -> bytes:
+    """The next `size` bytes of a pipe; fewer at its end."""
+    parts, missing = [], size
+    while missing:
+        if not select.select([pipe], [], [], STALL)[0]:
+            raise MediaError(f"decoding {song}: ffmpeg hangs: it has given nothing for {STALL} s")
+        part = os.read(pipe.fileno(), missing)
+        if not part:
+            break
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)

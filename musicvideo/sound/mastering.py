@@ -1,0 +1,108 @@
+"""Mastering: measure loudness and true peak, and bring a mix to both.
+
+Standards: ITU-R BS.1770 (loudness, true peak), EBU Tech 3341 and 3342 (momentary, short-term, range).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from math import log10
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from musicvideo.errors import MediaError
+from musicvideo.ffmpeg import SAFE_INPUT, source
+from musicvideo.programs import run
+from musicvideo.sound.effects import apply_filters
+from musicvideo.sound.soundfiles import open_sound
+from musicvideo.sound.table import Master
+
+ABSOLUTE_GATE = -70.0             # LUFS, of BS.1770: below it there is no loudness
+LOUDNESS_TOLERANCE = 0.1          # LU around the target within which a master is finished
+PEAK_MARGIN = 0.05                # dB under the ceiling that the limiter aims at
+LIMITER_OVERSAMPLING = 4          # BS.1770 measures true peaks at 4 times 48 kHz
+LIMITER_ATTACK = 0.005            # seconds of look-ahead, by which FFmpeg's limiter delays the sound
+MOST_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """EBU R128 figures of a sound."""
+
+    integrated: float             # LUFS
+    range: float                  # LU
+    true_peak: float              # dBTP
+
+
+def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Loudness of a sound file over time (FFmpeg's ebur128).
+
+    Returns:
+        One value every 0.1 s: "M" and "S", momentary and short-term loudness (LUFS); and of all so far "I",
+        integrated loudness (LUFS), "LRA", loudness range (LU), "true_peak" (1 is full scale).
+    """
+    printed = run(["ffmpeg", "-v", "error", *SAFE_INPUT, "-i", source(path), "-af",
+                   "ebur128=peak=true:metadata=1,ametadata=print:file=-", "-f", "null", "-"],
+                  doing=f"measuring {path}").decode()
+    return {key: np.array([float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)])
+            for key in ("M", "S", "I", "LRA", "true_peak")}
+
+
+def measure(path: str | os.PathLike) -> Loudness:
+    """Loudness and true peak of a whole sound file.
+
+    Raises:
+        MediaError: it is silent, or too short for a loudness.
+    """
+    curves = loudness_curves(path)
+    if not len(curves["I"]) or curves["I"][-1] <= ABSOLUTE_GATE:
+        raise MediaError("the mix is silent, or shorter than 0.4 s: there is no loudness to set; check the parts")
+    return Loudness(float(curves["I"][-1]), float(curves["LRA"][-1]), 20 * log10(curves["true_peak"][-1]))
+
+
+def master_file(source_path: Path, target: Path, master: Master) -> None:
+    """Fade out, set the loudness, limit the true peak, and write 24 bit at the source's rate.
+
+    The limiter reduces loudness, and the return from its higher rate raises peaks. So both are measured on the result,
+    and gain and limit corrected, until they are right.
+
+    Raises:
+        MediaError: silent, or so dynamic that it cannot be that loud under the ceiling.
+    """
+    with open_sound(source_path) as sound:
+        length, rate = sound.frames, sound.samplerate
+    fade = min(master.fade, length / rate)
+    gain = 0.0 if master.target is None else master.target - measure(source_path).integrated
+    limit = master.ceiling - PEAK_MARGIN
+    limiter_rate = rate * LIMITER_OVERSAMPLING
+    delay = round(LIMITER_ATTACK * limiter_rate) - 1
+    with TemporaryDirectory(prefix="master-", dir=source_path.parent) as folder:
+        attempt = Path(folder) / "attempt.wav"
+        for _ in range(MOST_ATTEMPTS):
+            apply_filters(source_path, attempt, [
+                f"volume={gain}dB:precision=float",
+                *([f"afade=t=out:st={length / rate - fade:.9f}:d={fade:.9f}"] if fade else []),
+                f"aresample={limiter_rate}",
+                f"apad=pad_len={delay}",
+                f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
+                f"atrim=start_sample={delay}",
+                "asetpts=PTS-STARTPTS",
+                f"aresample={rate}",
+                f"apad=whole_len={length}",
+                f"atrim=end_sample={length}",
+            ], "-c:a", "pcm_s24le")
+            result = measure(attempt)
+            too_soft = 0.0 if master.target is None else master.target - result.integrated
+            too_high = result.true_peak - master.ceiling
+            if abs(too_soft) <= LOUDNESS_TOLERANCE and too_high <= 0:
+                shutil.move(attempt, target)
+                return
+            gain += too_soft
+            limit -= max(0.0, too_high + PEAK_MARGIN)
+    raise MediaError(f"the mix came to {result.integrated:.1f} LUFS with peaks at {result.true_peak:.1f} dBTP, and not "
+                     f"nearer to its target: set a lower loudness in [master]")
