@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import make_media
+from conftest import ROOT, make_media
 
 from .conftest import CAMPAIGN
+from .hostile import referring
 from .processes import (
     PANNING, TITLE, VARIABLES, Wrapped, assert_one_line, descendants, eventually, finished, kill_tree, leftovers, name_of, project,
     remount, run, runs, script, small_disk, start, streams,
@@ -96,6 +97,39 @@ def test_nobody_is_called(materials, tmp_path, generator):
     assert result.returncode == 0, result.stderr
     assert not [line for line in (tmp_path / "calls").read_text().splitlines() if "AF_INET" in line]
     assert not list(home.rglob("*"))
+
+
+LURES = {                      # songs in name only, that refer to another file or host
+    "a.ffconcat": "ffconcat version 1.0\nfile '{target}'\n",
+    "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
+    "a.mpd": "<?xml version='1.0'?><MPD type='static' xmlns='urn:mpeg:dash:schema:mpd:2011'><Period><AdaptationSet mimeType='audio/wav'>"
+             "<Representation id='1'><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+    "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 50040 RTP/AVP 0\n",
+    "a.mov": None,             # its samples are said to be in another file
+}
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace here")
+@pytest.mark.parametrize("suffix", [None, ".wav", ".mp4"] if CAMPAIGN else [None])
+@pytest.mark.parametrize("name", LURES if CAMPAIGN else ["a.ffconcat"])
+def test_a_song_leads_to_no_other_file(tmp_path, name, suffix):
+    """No program that is given it opens what it refers to."""
+    secret = make_media(tmp_path / "secret.wav", "-f", "lavfi", "-i", "sine=d=1")
+
+    def opened(*command: object) -> tuple[int, str]:
+        result = run(["strace", "-f", "-qq", "-e", "trace=open,openat,connect,bind", "-o", tmp_path / "calls", *command], ROOT)
+        return result.returncode, "".join(line for line in (tmp_path / "calls").open() if "secret.wav" in line or "AF_INET" in line)
+
+    for target in (str(secret), "http://127.0.0.1:9/secret.wav"):
+        song = tmp_path / (Path(name).stem + suffix if suffix else name)
+        song.write_bytes(LURES[name].format(target=target).encode() if LURES[name] else referring(target.encode()))
+        if name == "a.ffconcat" and target == str(secret):             # so that this test sees what it looks for
+            assert opened("ffmpeg", "-v", "quiet", "-f", "concat", "-safe", "0", "-i", song, "-f", "null", "-")[1]
+        for command in (script("musicvideo", "song", song, tmp_path / "out.wav"), script("eightd", "-i", song, "-o", tmp_path / "out.wav", "--orbit", "4"),
+                        cppn(tmp_path, str(song), str(tmp_path / "out.mp4"))):
+            code, found = opened(*command)
+            assert not found, (command, found)
+            assert code == 1 or name == "a.mov"
 
 
 def test_nothing_is_left_behind(undisturbed):
