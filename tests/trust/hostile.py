@@ -222,7 +222,12 @@ class Opener:
         return (open, ("pwned", "w"))
 
 
-PLAIN.update([wav(), midi(), score_midi(), picture(), wav(0.5), wav(0.6, 48000), wav(0.5, 44100, 2)])
+PANNING = {"vibes": [
+    {"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.5, "ear_f": 0.5},
+    {"effect": "orbit", "m1": 2, "m2": 3, "azimuth_i": 30, "turns": 1, "distance": [1, 3]},
+    {"effect": "sawtooth", "m1": 3, "m2": "end", "ear_i": -1, "ear_f": 1, "cycles": 3},
+]}
+PLAIN.update([wav(), midi(), document(PANNING), score_midi(), picture(), wav(0.5), wav(0.6, 48000), wav(0.5, 44100, 2)])
 
 
 # -- Commands ------------------------------------------------------------------------------------------------------
@@ -342,11 +347,6 @@ def weighed(files: Mapping[str, bytes]) -> Attack:
 
 # -- Panning scores ------------------------------------------------------------------------------------------------
 
-PANNING = {"vibes": [
-    {"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.5, "ear_f": 0.5},
-    {"effect": "orbit", "m1": 2, "m2": 3, "azimuth_i": 30, "turns": 1, "distance": [1, 3]},
-    {"effect": "sawtooth", "m1": 3, "m2": "end", "ear_i": -1, "ear_f": 1, "cycles": 3},
-]}
 EFFECTS = ("none", "straight", "half_cosine", "quarter_sine", "whole_cosine", "half_sine", "sawtooth", "orbit")
 FIELDS = ("effect", "m1", "b1", "m2", "b2", "t1", "t2", "ear_i", "ear_mid", "ear_f", "cycles", "azimuth_i", "azimuth_f", "turns",
           "elevation", "distance", "comment")

@@ -323,7 +323,8 @@ def _alarm() -> Iterator[None]:
         raise Hang
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, HANG)
+    # Again and again: raised in a callback of the interpreter it would be ignored.
+    signal.setitimer(signal.ITIMER_REAL, HANG, HANG / 4)
     # A loop outside Python never comes to the signal's handler.
     faulthandler.dump_traceback_later(5 * HANG, exit=True, file=sys.__stderr__)
     try:
@@ -392,10 +393,16 @@ class Tally:
     ends: Counter = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=dict)       # what is alike -> cases
 
-    def add(self, attack: object, outcome: Outcome) -> None:
+    def add(self, attack: object, outcome: Outcome, sandbox: Sandbox) -> None:
+        """Count a case; of each fault that is new, keep the files."""
         self.ends["accepted" if outcome.code == 0 else "refused"] += 1
         for fault in outcome.faults:
-            self.faults.setdefault(_alike(fault), []).append(f"{fault}\n      by {attack}")
+            found = self.faults.setdefault(_alike(fault), [])
+            found.append(f"{fault}\n      by {attack}")
+            if len(found) == 1:
+                kept = Path(tempfile.mkdtemp(prefix="fault-", dir=sandbox.root.parent))
+                shutil.copytree(sandbox.work, kept / "work", symlinks=True)
+                found[0] += f"\n      in {kept}"
 
     def line(self) -> str:
         cases = sum(self.ends.values())

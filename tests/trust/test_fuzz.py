@@ -31,7 +31,7 @@ def campaign(kind: str, sandbox: Sandbox, known: list[Attack], generated: st.Sea
     tally = TALLIES.setdefault(kind, Tally())
 
     def attempt(attack: Attack) -> None:
-        tally.add(attack, sandbox.attack(attack))
+        tally.add(attack, sandbox.attack(attack), sandbox)
 
     for attack in known if CAMPAIGN else spread(known, WRITTEN_DOWN):
         attempt(attack)
