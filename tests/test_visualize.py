@@ -400,9 +400,9 @@ def test_like_says_that_the_song_has_changed(door, tmp_path):
 
 
 def test_like_says_that_the_weights_have_changed(door, monkeypatch):
-    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "1")
+    monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "1")
     door("--output_file", "a.mp4")
-    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "2")
+    monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "2")
     assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
     assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
@@ -751,7 +751,7 @@ def test_only_what_describes_the_picture_is_taken_from_a_video(drawn, tmp_path):
 @pytest.mark.parametrize("name", ["song", "vectors", "weights"])
 @pytest.mark.parametrize("checksum", [None, 5, "0" * 64])
 def test_no_file_that_a_stranger_names_is_used_without_proof(drawn, tmp_path, monkeypatch, name, checksum):
-    monkeypatch.setattr(job, "weights_checksum", lambda *arguments, **options: "1" * 64)
+    monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "1" * 64)
     like = forged(tmp_path, **{name: str(SONG if name == "song" else tmp_path), f"{name}_sha256": checksum})
     result = visualize_here("--like", like, "--output_file", "c.mp4")
     assert_one_line_error(result, f"--{name}" if name != "vectors" or checksum != "0" * 64 else "is a folder")

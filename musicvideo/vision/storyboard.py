@@ -55,7 +55,6 @@ def preview(job: Job, generator: Generator) -> tuple[dict[int, float], dict[tupl
         Seconds of drawing by resolution, of those whose weights are at hand; and seconds of finishing the film by its
         width and height, nothing if this machine cannot tell.
     """
-    from musicvideo.vision.generators.weights import cache  # here, since it waits for torch
 
     asked, how, page = job.settings, job.encoding, job.settings.storyboard
     if not page:
@@ -70,7 +69,7 @@ def preview(job: Job, generator: Generator) -> tuple[dict[int, float], dict[tupl
             known = (
                 generator
                 if resolution == asked.resolution
-                else job.load(resolution=resolution, weights=asked.weights or cache())
+                else job.load(resolution=resolution, weights=asked.weights or caches.folder("biggan"))
             )
         except MediaError:  # no weights at hand for this one, and no reason to fetch them
             continue
