@@ -17,13 +17,15 @@ SHELL := /bin/sh
 
 TITLE ?= Impassive
 SONG ?=
-GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),pocket,biggan)
-RESOLUTION ?= 512
+GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),cppn,biggan)
+# Patterns have any size: this one fills a film of 1920x1080 as it is. BigGAN has 512.
+RESOLUTION ?= $(if $(filter cppn,$(GENERATOR)),820,512)
 FPS ?= 30
 SEED ?= $(if $(filter Impassive,$(TITLE)),7)
 # What the piece is about: the first is seen most, since it belongs to the pitch that sounds most.
-CLASSES ?= $(if $(filter Impassive-pocket,$(TITLE)-$(GENERATOR)),mushroom eye hourglass butterfly moon 'spider web' \
-	jellyfish snowflake candle brain skull bell)
+CLASSES ?= $(if $(filter Impassive-cppn,$(TITLE)-$(GENERATOR)),dissociation gills 'moth wing' veins mushroom undertow \
+	bruise iris inkcap ash mycelium moonlight)$(if $(filter Impassive-pocket,$(TITLE)-$(GENERATOR)),mushroom eye \
+	hourglass butterfly moon 'spider web' jellyfish snowflake candle brain skull bell)
 WEIGHTS ?=
 GAN_FLAGS ?=
 OVERWRITE ?=
@@ -34,6 +36,7 @@ WIDTH ?= 1920
 HEIGHT ?= 1080
 INTRO ?= 4
 OUTRO ?= 4
+MIRROR ?=
 LOOK ?= none
 PULSE ?= 0
 ENCODER ?= h264
@@ -56,8 +59,8 @@ endif
 
 # What a person types may hold what make would expand or split and what a shell would run: it goes through the
 # environment, never through make's own lists. Only GAN_FLAGS is for the shell to read.
-typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT INTRO OUTRO \
-	LOOK PULSE ENCODER TORCH_INDEX
+typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO \
+	OUTRO LOOK PULSE ENCODER TORCH_INDEX
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
 ifeq ($(MIX),)
@@ -144,7 +147,7 @@ help: ## this list
 	@printf '%s\n' '' 'Variables (make demo TITLE_TEXT="My title" FPS=25):' \
 	"  TITLE        name of score and film: scores/TITLE.mscz -> TITLE.mkv   [$$TITLE]" \
 	"  SONG         a song of yours, any audio file, instead of a score; needs a TITLE of its own" \
-	"  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$$GENERATOR; demo: pocket]" \
+	"  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$$GENERATOR; demo: cppn]" \
 	"  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$$RESOLUTION]" \
 	"  FPS          frames a second: 30, 25, 30000/1001 ...   [$$FPS]" \
 	"  SEED         another seed, another film   [$${SEED:-from the song}]" \
@@ -156,6 +159,7 @@ help: ## this list
 	"  TITLE_TEXT   words of the title card; empty for none   [$$TITLE_TEXT]" \
 	"  FONT         font family of the title card" \
 	"  WIDTH HEIGHT size of the film   [$$WIDTH $$HEIGHT]" \
+	"  MIRROR       pair: the whole square and its mirror image; half: a kaleidoscope   [$${MIRROR:-by the shape}]" \
 	"  INTRO OUTRO  seconds of slow opening, and of back and forth at the end; 0 for none   [$$INTRO $$OUTRO]" \
 	"  LOOK         none, vintage, noir or dream   [$$LOOK]" \
 	"  PULSE        0..1, how far the picture jumps on each beat   [$$PULSE]" \
@@ -254,10 +258,10 @@ media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS
 # It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
 media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan $(WEIGHTS_HERE) | $(READY) checked
-	@$(DRAW) --output_file $@ $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
+	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
 else
 media/$(TITLE).mp4:
-	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=pocket\`," \
+	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
 	"which needs no weights), with the same TITLE" >&2; exit 1
 endif
 ifneq ($(filter demo audio video merge build amerge,$(MAKECMDGOALS)),)
@@ -276,12 +280,12 @@ media/%-Wet.wav media/%-Dry.wav: | $(READY) $(WITH_SOX)
 # -- square video -> film --------------------------------------------------------------------------------------
 
 FILM = --width="$$WIDTH" --height="$$HEIGHT" --intro="$$INTRO" --outro="$$OUTRO" --title="$$TITLE_TEXT" \
-	--font="$$FONT" --look="$$LOOK" --pulse="$$PULSE" --codec="$$ENCODER"
+	--font="$$FONT" --mirror="$$MIRROR" --look="$$LOOK" --pulse="$$PULSE" --codec="$$ENCODER"
 
 # The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
 media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
-	@{ printf '%s\n' "$$WIDTH" "$$HEIGHT" "$$INTRO" "$$OUTRO" "$$LOOK" "$$PULSE" "$$ENCODER" "$$FONT" "$$TITLE_TEXT"; \
-	wc -c < $<; } | { $(remember); }
+	@{ printf '%s\n' "$$WIDTH" "$$HEIGHT" "$$INTRO" "$$OUTRO" "$$MIRROR" "$$LOOK" "$$PULSE" "$$ENCODER" "$$FONT" \
+	"$$TITLE_TEXT"; wc -c < $<; } | { $(remember); }
 
 media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
 	@$(PY) -m musicvideo video $(FILM) --song media/$(TITLE).wav $< media/$(TITLE)-Wet.wav $@

@@ -6,11 +6,10 @@
     python visualize.py --like song.mp4 --jitter 0.8 --output_file livelier.mp4
 
 By hand the defaults are those of the published deep-music-visualizer: BigGAN, and a frame for each step of the
-analysis (43 a second). `make gan` draws 30 frames a second, and `make demo` draws with pocket.
+analysis (43 a second). `make gan` draws 30 frames a second, and `make demo` draws with cppn.
 """
 
 import argparse
-import os
 import sys
 from functools import partial
 
@@ -37,8 +36,6 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     p = parser()
     given = arguments.given(p, sys.argv[1:])
-    if "MAKELEVEL" in os.environ:
-        given["replace"] = True  # make draws only what is out of date
     try:
         settings = requested(given, notice=print)
         if settings.list_classes is not None:

@@ -147,7 +147,12 @@ def run_score(scores: list[str], check: bool) -> None:
     from musicvideo.sound import score as exports
 
     for score in scores:
-        if _exported(score):
+        made = [Path("media", Path(score).stem + suffix) for suffix in (".mid", ".wav")]
+        when = files.require_file(score).stat().st_mtime
+        by_hand = all(path.exists() and path.stat().st_mtime > when for path in made)
+        if by_hand and not exports.missing(score):
+            continue
+        if by_hand and not system.PROGRAMS["musescore"].path():      # what else is needed was exported by hand as well
             continue
         try:
             system.ensure(may_install=not check, names=["musescore"])
@@ -155,13 +160,6 @@ def run_score(scores: list[str], check: bool) -> None:
             raise errors.MediaError(str(error)) from None
         for path in exports.export(score):
             print(path)
-
-
-def _exported(score: str) -> bool:
-    """Whether what `score` exports is there and newer than it; files exported by hand count."""
-    made = [Path("media", Path(score).stem + suffix) for suffix in (".mid", ".wav")]
-    when = files.require_file(score).stat().st_mtime
-    return all(path.exists() and path.stat().st_mtime > when for path in made)
 
 
 def run_song(song: str, output: str) -> None:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from musicvideo import __version__, programs
 from musicvideo.errors import MediaError
@@ -48,14 +50,6 @@ class _Verbose(argparse.Action):
         programs.log.setLevel(logging.DEBUG)
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal asks this process to stop."""
-
-    def __init__(self, number: int):
-        super().__init__()
-        self.number = number
-
-
 def entry_point(main: Callable[[], None]) -> None:
     """Run a script's `main` and exit: 0, 1 on failure (one line on stderr), 128 + n on signal n (Ctrl-C: 130).
 
@@ -64,48 +58,58 @@ def entry_point(main: Callable[[], None]) -> None:
     """
     sys.stdout.reconfigure(errors="backslashreplace")         # names of files may be in any encoding, or in none
     sys.stderr.reconfigure(errors="backslashreplace")
-    before = {number: signal.signal(number, _stop()) for number in STOPS}
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in STOPS}
     programs.kill_all(stopping=False)
     try:
         main()
         sys.stdout.flush()
-    except MediaError as error:
-        fail(str(error))
     except BrokenPipeError:                                   # `... | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        fail(f"{error.filename or 'output'}: {error.strerror or error}{REMEDIES.get(error.errno, '')}")
-    except MemoryError:
-        fail("this machine's memory does not hold that (choose a smaller size)")
-    except KeyboardInterrupt as interrupt:
-        cause = interrupt if isinstance(interrupt, Stopped) else interrupt.__context__
+    except (MediaError, OSError, MemoryError, KeyboardInterrupt) as error:
+        # A signal that arrives within a callback of a library shows as the failure of what it interrupted.
+        if stop.received is None and not isinstance(error, KeyboardInterrupt):
+            fail(_message(error))
+        words = error.args if isinstance(error, KeyboardInterrupt) else ()
         with suppress(OSError):                               # the terminal may be gone
-            print(": ".join(["interrupted", *interrupt.args]), file=sys.stderr)
-        sys.exit(128 + (cause.number if isinstance(cause, Stopped) else signal.SIGINT))
+            print(": ".join(["interrupted", *words]), file=sys.stderr)
+        sys.exit(128 + (stop.received or signal.SIGINT))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _stop() -> Callable:
-    """A handler that stops this process in good order, and at once where a second signal finds it still at it."""
-    first = None
+def _message(error: Exception) -> str:
+    """What is wrong and what to do, on one line."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'output'}: {error.strerror or error}{REMEDIES.get(error.errno or 0, '')}"
+    if isinstance(error, MemoryError):
+        return "this machine's memory does not hold that (choose a smaller size)"
+    return str(error)
 
-    def stop(number: int, frame) -> None:
-        nonlocal first
-        now = time.monotonic()
-        if first is None:
-            first = now
+
+class _Stop:
+    """A handler of signals that stops this process in good order, and at once where a later one finds it still at it.
+
+    Attributes:
+        received: number of the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._when = 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received, self._when = number, time.monotonic()
             programs.kill_all()
-            raise Stopped(number)
-        if now - first > PATIENCE:
+            raise KeyboardInterrupt
+        if time.monotonic() - self._when > PATIENCE:
             os._exit(128 + number)
 
-    return stop
 
-
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Print one line and exit 1."""
     print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(1)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
+
+# What is remembered stays out of the cache of whoever runs the tests. Some modules look for theirs when they are imported.
+# The workers of pytest-xdist share the cache of the process that started them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import numpy as np
 import pytest
@@ -59,14 +69,6 @@ def make_media(output, *arguments) -> Path:
     """Let FFmpeg make a file out of nothing: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
     programs.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
     return Path(output)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """What is remembered stays out of the cache of whoever runs the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-        yield
 
 
 @pytest.fixture

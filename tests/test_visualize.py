@@ -65,7 +65,6 @@ def visualize_here(*words) -> subprocess.CompletedProcess:
     code = 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["visualize.py", *map(str, words)])
-        patch.delenv("MAKELEVEL", raising=False)
         try:
             entry_point(visualize.main)
         except SystemExit as stop:
@@ -281,15 +280,6 @@ def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatc
         assert drawn("--output_file", "a.mp4", "--jitter", "0.9", option).returncode == 0
         assert settings_of("a.mp4")["jitter"] == 0.9
         (tmp_path / "a.mp4").write_bytes(b"another")
-
-
-def test_make_replaces_a_video_that_is_out_of_date(drawn, monkeypatch):
-    monkeypatch.setattr(
-        sys, "argv", ["visualize.py", "--song", str(SONG), *BASE, "--output_file", "a.mp4", "--seed", "1"]
-    )
-    monkeypatch.setenv("MAKELEVEL", "1")
-    visualize.main()
-    assert settings_of("a.mp4")["seed"] == 1
 
 
 def test_the_song_s_content_is_the_default_seed(drawn, tmp_path):
