@@ -24,30 +24,67 @@ from musicvideo.sound.spatial import render_file
 
 
 def parser() -> argparse.ArgumentParser:
-    p = Parser(description="Move a sound around the listener's head.", epilog=__doc__.split("\n\n", 1)[1],
-               formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(
+        description="Move a sound around the listener's head.",
+        epilog=__doc__.split("\n\n", 1)[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     p.add_argument("-i", "--input", metavar="FILE", help="mono or stereo sound: wav, flac, ogg, mp3")
     p.add_argument("-o", "--output", metavar="FILE", help="stereo sound at the same rate: wav or flac")
-    p.add_argument("-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats (see docs/panning.md)")
-    p.add_argument("-e", "--set", metavar="SET", help="which set of the panning score, such as vibes (not needed where there is only one)")
+    p.add_argument(
+        "-j", "--panning", metavar="JSON", help="panning score: the motion, in measures and beats (see docs/panning.md)"
+    )
+    p.add_argument(
+        "-e",
+        "--set",
+        metavar="SET",
+        help="which set of the panning score, such as vibes (not needed where there is only one)",
+    )
     p.add_argument("-m", "--midi", metavar="MID", help="MIDI file whose tempo and metre the panning score follows")
-    p.add_argument("--orbit", metavar="SECONDS", type=float,
-                   help="no score: circle the head, so many seconds a turn (below 0: counter-clockwise)")
-    p.add_argument("--model", choices=MODELS,
-                   help="pan: level only; sphere: level and time differences of a spherical head; hrtf: a measured head, "
-                        "which tells front from back (default: hrtf where measurements are installed, else sphere)")
-    p.add_argument("--sofa", metavar="FILE", help="a measured head of your own for hrtf: a SOFA file (SimpleFreeFieldHRIR)")
-    p.add_argument("--width", metavar="0..1", type=float, default=0.5,
-                   help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° "
-                        "(default %(default)s)")
-    p.add_argument("--distance", metavar="METRES", type=float, nargs="?", const=1.0, default=1.0,
-                   help="of the source; the level falls as 1/distance (default, and without METRES: %(default)s, "
-                        "where the level is that of the input)")
-    p.add_argument("-n", "--normalize", action="store_true",
-                   help="scale ear positions outside ±1 to fit, instead of refusing them")
-    p.add_argument("--subtype", metavar="NAME", type=str.upper,
-                   help="sample format of the output, such as PCM_16, PCM_24, FLOAT (default: that of the input)")
-    p.add_argument("--plot", metavar="PNG", help="draw the ear position of every set over time; with or without a sound")
+    p.add_argument(
+        "--orbit",
+        metavar="SECONDS",
+        type=float,
+        help="no score: circle the head, so many seconds a turn (below 0: counter-clockwise)",
+    )
+    p.add_argument(
+        "--model",
+        choices=MODELS,
+        help="pan: level only; sphere: level and time differences of a spherical head; hrtf: a measured head, "
+        "which tells front from back (default: hrtf where measurements are installed, else sphere)",
+    )
+    p.add_argument(
+        "--sofa", metavar="FILE", help="a measured head of your own for hrtf: a SOFA file (SimpleFreeFieldHRIR)"
+    )
+    p.add_argument(
+        "--width",
+        metavar="0..1",
+        type=float,
+        default=0.5,
+        help="how far apart the channels of a stereo input stand: 0 one point, 0.5 ±30°, 1 ±60° (default %(default)s)",
+    )
+    p.add_argument(
+        "--distance",
+        metavar="METRES",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=1.0,
+        help="of the source; the level falls as 1/distance (default, and without METRES: %(default)s, "
+        "where the level is that of the input)",
+    )
+    p.add_argument(
+        "-n", "--normalize", action="store_true", help="scale ear positions outside ±1 to fit, instead of refusing them"
+    )
+    p.add_argument(
+        "--subtype",
+        metavar="NAME",
+        type=str.upper,
+        help="sample format of the output, such as PCM_16, PCM_24, FLOAT (default: that of the input)",
+    )
+    p.add_argument(
+        "--plot", metavar="PNG", help="draw the ear position of every set over time; with or without a sound"
+    )
     return p
 
 
@@ -102,10 +139,11 @@ def move(args: argparse.Namespace, clock: Clock | None) -> None:
     motion = motion_of(args, args.set, clock, duration) if args.panning else orbit(args.orbit, distance=args.distance)
     model = load_model("hrtf" if args.sofa else args.model, args.sofa)
     if args.plot:
-        draw(args, clock, duration)                       # first, so that a fault shows before minutes of rendering
+        draw(args, clock, duration)  # first, so that a fault shows before minutes of rendering
     with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
-        gain = render_file(args.input, args.output, motion, model, width=args.width, subtype=args.subtype,
-                           progress=bar.update)
+        gain = render_file(
+            args.input, args.output, motion, model, width=args.width, subtype=args.subtype, progress=bar.update
+        )
     softer = f" ({-gain:.1f} dB softer, so that nothing clips)" if gain else ""
     print(f"{args.input} -> {args.output}{softer}")
 

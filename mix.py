@@ -21,10 +21,14 @@ from musicvideo.sound.table import explain, read_mix
 
 def parser() -> argparse.ArgumentParser:
     examples = __doc__.split("\n\n", 1)[1]
-    p = Parser(description="Mix parts by a table: loudness, tremolo, reverb, 8D panning.",
-               epilog=f"{examples}\nA table is TOML, with these settings [and defaults]:\n\n{explain()}",
-               formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("table", metavar="TABLE", help="mix table, such as scores/Impassive.mix.toml; its settings are below")
+    p = Parser(
+        description="Mix parts by a table: loudness, tremolo, reverb, 8D panning.",
+        epilog=f"{examples}\nA table is TOML, with these settings [and defaults]:\n\n{explain()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "table", metavar="TABLE", help="mix table, such as scores/Impassive.mix.toml; its settings are below"
+    )
     p.add_argument("--title", help="names the outputs, and {title} in the table's paths (default: the table's name)")
     p.add_argument("--report", metavar="PNG", help="draw loudness, true peak, ear balance and spectrum of both mixes")
     return p

@@ -3,9 +3,9 @@
     python -m benchmarks.ear_balance scores/Impassive.mix.toml      (after `make scores`)
 
 For each part: the correlation between the balance of the ears (difference over sum of their levels above 700 Hz, below
-which a head is no obstacle) and the written ear position, over windows of 50 ms in which the part sounds. The position is
-averaged by the part's energy in the window. 0.95 and more is good. The second figure includes the part's reverb, which
-always lags.
+which a head is no obstacle) and the written ear position, over windows of 50 ms in which the part sounds. The position
+is averaged by the part's energy in the window. 0.95 and more is good. The second figure includes the part's reverb,
+which always lags.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from musicvideo.sound.spatial import render
 from musicvideo.sound.table import read_mix
 
 WINDOW = RATE // 20
-AUDIBLE = 10 ** (-40 / 20)        # of the loudest window
+AUDIBLE = 10 ** (-40 / 20)  # of the loudest window
 SHADOWED = signal.butter(2, 700, "high", fs=RATE, output="sos")
 
 
@@ -55,7 +55,7 @@ def main() -> None:
                 add_reverb(folder / "wet.wav", folder / "return.wav", mix.reverbs[part.reverb])
                 heard["with reverb"] = wet + 10 ** (part.send / 20) * soundfile.read(folder / "return.wav")[0]
 
-            energy = (dry ** 2).sum(axis=1)[: length // WINDOW * WINDOW].reshape(-1, WINDOW) + 1e-15
+            energy = (dry**2).sum(axis=1)[: length // WINDOW * WINDOW].reshape(-1, WINDOW) + 1e-15
             ear = motion.sample(0, energy.size, RATE).ear.reshape(-1, WINDOW)
             written = (ear * energy).sum(axis=1) / energy.sum(axis=1)
             loudness = levels(dry).max(axis=1)

@@ -23,7 +23,7 @@ from musicvideo.sound.sofa import find_kemar
 from musicvideo.sound.spatial import render_file
 
 RATE = 48000
-ORBIT = 4.0                  # seconds a turn
+ORBIT = 4.0  # seconds a turn
 
 
 def published(source: Path, target: Path) -> None:
@@ -37,7 +37,7 @@ def published(source: Path, target: Path) -> None:
     result = b""
     for millisecond in range(len(sound) // step):
         ear = np.sin(2 * np.pi * millisecond / 1000 / ORBIT)
-        piece = sound[millisecond * step: (millisecond + 1) * step, 0]
+        piece = sound[millisecond * step : (millisecond + 1) * step, 0]
         left, right = piece * min(1.0, 1 - ear), piece * min(1.0, 1 + ear)
         result = result + np.stack([left, right], axis=1).astype("int16").tobytes()
     soundfile.write(target, np.frombuffer(result, "int16").reshape(-1, 2), rate, "PCM_16")
@@ -89,8 +89,10 @@ def main() -> None:
             move = load_model(model)
             for motion, what in ((orbit(ORBIT), "a circle of 4 s"), (jumps, "two jumps a second")):
                 taken = processor_seconds(lambda: render_file(minute, out, motion, move), 5)
-                print(f"  {model:7s} {what:20s} {taken:6.2f} s  {60 / taken:7.1f} x real time  "
-                      f"{slow / taken:7.1f} x the published algorithm")
+                print(
+                    f"  {model:7s} {what:20s} {taken:6.2f} s  {60 / taken:7.1f} x real time  "
+                    f"{slow / taken:7.1f} x the published algorithm"
+                )
         if args.long:
             print("long files (a circle of 4 s), each in a process of its own; memory is the peak of it")
             for model in models:
@@ -98,8 +100,10 @@ def main() -> None:
                     source = noise_file(folder, 60 * minutes)
                     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                         taken, memory = process.submit(circled, source, out, model).result()
-                    print(f"  {model:7s} {minutes:3d} min  {taken:7.2f} s  {60 * minutes / taken:7.1f} x real time  "
-                          f"{memory:6.0f} MB")
+                    print(
+                        f"  {model:7s} {minutes:3d} min  {taken:7.2f} s  {60 * minutes / taken:7.1f} x real time  "
+                        f"{memory:6.0f} MB"
+                    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from musicvideo.vision.features import MAPPINGS, SAMPLE_RATE, Features
 from musicvideo.vision.latents import PITCHES, class_walk, noise_walk, strongest_first
 
-HOP = 512                      # samples
+HOP = 512  # samples
 CLASSES = 1000
 NOISE = 128
 
@@ -82,7 +82,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     song = np.random.default_rng(0).normal(scale=0.1, size=int(minutes * 60 * SAMPLE_RATE)).astype(np.float32)
     for analyse in MAPPINGS.values():
-        analyse(song[:10 * SAMPLE_RATE])                # compiles what librosa compiles
+        analyse(song[: 10 * SAMPLE_RATE])  # compiles what librosa compiles
     print(f"| | {minutes:g} min of song | an hour |\n|---|---|---|")
     print(f"| features as published, the whole song at once | {seconds(published_features, song):.1f} s | |")
     for name, analyse in MAPPINGS.items():

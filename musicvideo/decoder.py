@@ -14,7 +14,7 @@ from musicvideo.errors import MediaError
 from musicvideo.ffmpeg import SAFE_INPUT, source
 from musicvideo.programs import STALL, last_line, started
 
-PIECE_FRAMES = 1 << 17         # frames (a sample of each channel) that are yielded at a time
+PIECE_FRAMES = 1 << 17  # frames (a sample of each channel) that are yielded at a time
 SAMPLE_BYTES = {"pcm_f32le": 4, "pcm_s24le": 3}
 
 
@@ -46,8 +46,7 @@ def decode(
     Raises:
         MediaError: no sound in it, cut off or damaged within the time asked for, or FFmpeg hangs.
     """
-    if not found.sample_rate or not found.channels:
-        raise MediaError(f"{song}: has no sound in it")
+    own_rate, own_channels = require_sound(song, found)
     lenient = strict and found.audio_codec == "mp3"
     # Only where asked for: FFmpeg would mix surround channels to another layout of as many.
     converted = [*(["-ar", str(sample_rate)] if sample_rate else []), *(["-ac", str(channels)] if channels else [])]
@@ -57,7 +56,7 @@ def decode(
         # Not as raw samples: of those FFmpeg does not check that their times follow each other.
         *converted, "-c:a", codec, "-f", "wav", "-",
     ]  # fmt: skip
-    frame_bytes, rate, done = SAMPLE_BYTES[codec] * (channels or found.channels), sample_rate or found.sample_rate, 0
+    frame_bytes, rate, done = SAMPLE_BYTES[codec] * (channels or own_channels), sample_rate or own_rate, 0
     with tempfile.TemporaryFile() as complaints:
         with started(command, stdout=subprocess.PIPE, stderr=complaints) as process, process.stdout as pipe:
             _skip_header(pipe, song)
@@ -78,6 +77,17 @@ def decode(
     probe.require_whole(song, found, done / rate, duration, failed=failed)
     if failed and strict:
         raise MediaError(f"{song}: damaged or cut off at {done / rate:.1f} s: {complaint} (give a whole file)")
+
+
+def require_sound(song: str | os.PathLike, found: probe.Media) -> tuple[int, int]:
+    """Sample rate (Hz) and number of channels of a song.
+
+    Raises:
+        MediaError: no sound in it.
+    """
+    if not found.sample_rate or not found.channels:
+        raise MediaError(f"{song}: has no sound in it")
+    return found.sample_rate, found.channels
 
 
 def _skip_header(pipe: IO[bytes], song: str | os.PathLike) -> None:

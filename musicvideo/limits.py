@@ -4,14 +4,14 @@ Each is far beyond what music needs, and keeps time and memory in bounds. Limits
 `assets/panning.schema.json` for panning scores, in `sound/table.py` for mix tables.
 """
 
-LONGEST = 24 * 3600            # seconds of a sound, a piece or a motion
-SAMPLE_RATES = (4000, 768_000) # Hz of a sound file
-LARGEST_SAMPLE = 2.0**31       # of a floating-point file, 1 is full scale: some hold 32-bit integers as they are
-MIDI_BYTES = 2 << 20           # of a MIDI file; a symphony has less than one
-MEASURES = 100_000             # of a piece
-DENOMINATOR = 128              # of a time signature; MuseScore goes to 128
-PANNING_BYTES = 1 << 20        # of a panning score
-TABLE_BYTES = 1 << 17          # of a mix table
-TABLE_LINE = 4096              # characters of one of its lines; the time to read a line grows with its square
-SETS = 100                     # of a panning score
-MOVES = 5000                   # of a set
+LONGEST = 24 * 3600  # seconds of a sound, a piece or a motion
+SAMPLE_RATES = (4000, 768_000)  # Hz of a sound file
+LARGEST_SAMPLE = 2.0**31  # of a floating-point file, 1 is full scale: some hold 32-bit integers as they are
+MIDI_BYTES = 2 << 20  # of a MIDI file; a symphony has less than one
+MEASURES = 100_000  # of a piece
+DENOMINATOR = 128  # of a time signature; MuseScore goes to 128
+PANNING_BYTES = 1 << 20  # of a panning score
+TABLE_BYTES = 1 << 17  # of a mix table
+TABLE_LINE = 4096  # characters of one of its lines; the time to read a line grows with its square
+SETS = 100  # of a panning score
+MOVES = 5000  # of a set

@@ -78,8 +78,8 @@ def _media(described: Mapping, chunk: SoundChunk | None, guessed: bool) -> Media
     """What FFprobe's JSON says, with what the header of a WAV or AIFF file says better."""
     # A cover picture in a song is a "video" stream as well, of one frame.
     streams = [s for s in described.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
-    audio = next((s for s in streams if s["codec_type"] == "audio"), {})
-    video = next((s for s in streams if s["codec_type"] == "video"), {})
+    audio: Mapping = next((s for s in streams if s["codec_type"] == "audio"), {})
+    video: Mapping = next((s for s in streams if s["codec_type"] == "video"), {})
     start = _finite(described["format"].get("start_time", 0.0))
     duration, audio_duration = _finite(described["format"].get("duration", 0.0)), None if guessed else _duration(audio)
     if chunk and chunk.byte_rate:
@@ -203,7 +203,7 @@ def require_whole(
         failed: whether FFmpeg stopped because of damage.
     """
     stated = found.audio_duration is not None
-    whole = found.audio_duration if stated else found.duration or math.inf
+    whole = found.duration or math.inf if found.audio_duration is None else found.audio_duration
     slack = SLACK if stated else SLACK_OF_A_GUESS
     if (stated or failed) and end < min(whole, duration or math.inf) - slack:
         where = end if failed else _first_gap(path, end)

@@ -23,8 +23,10 @@ def write_midi(path, *events, end=4 * TPQ, kind=1, division=TPQ):
     for tick, message in events:
         track.append(message.copy(time=tick - now))
         now = tick
-    midi.tracks += [track, mido.MidiTrack([mido.Message("note_on", note=60, time=0),
-                                           mido.Message("note_off", note=60, time=end)])]
+    midi.tracks += [
+        track,
+        mido.MidiTrack([mido.Message("note_on", note=60, time=0), mido.Message("note_off", note=60, time=end)]),
+    ]
     midi.save(path)
     return path
 
@@ -69,7 +71,7 @@ def test_metre_changes_count_measures():
 
 
 def test_a_signature_before_the_bar_is_full_begins_a_measure():
-    clock = Clock(TPQ, [(0, bpm(60))], [(0, 4, 4), (TPQ, 4, 4)], end=9 * TPQ)      # a pickup of one beat
+    clock = Clock(TPQ, [(0, bpm(60))], [(0, 4, 4), (TPQ, 4, 4)], end=9 * TPQ)  # a pickup of one beat
     assert clock.downbeats() == [0, 1, 5, 9]
     with pytest.raises(ValueError, match="beat 3 is outside measure 1, which has 1 beats"):
         clock.seconds(1, 3)
@@ -77,7 +79,7 @@ def test_a_signature_before_the_bar_is_full_begins_a_measure():
 
 def test_the_last_measures_need_no_event_after_them():
     clock = Clock(TPQ, [(0, bpm(60))], [(0, 3, 4), (6 * TPQ, 2, 4)], end=9 * TPQ + 1)
-    assert clock.measures == 4                          # the music ends inside the fourth
+    assert clock.measures == 4  # the music ends inside the fourth
     assert clock.duration == clock.seconds(4, 3) == clock.seconds(5) == 10
 
 
@@ -88,8 +90,12 @@ def test_a_release_behind_the_last_bar_line_begins_no_measure():
 
 def test_outside_the_piece_is_an_error():
     clock = Clock(TPQ, end=8 * TPQ)
-    for measure, beat, words in ((3, 2, "there is no measure 3"), (0, 1, "there is no measure 0"),
-                                 (1, 5.5, "beat 5.5 is outside measure 1"), (1, 0.5, "beat 0.5 is outside")):
+    for measure, beat, words in (
+        (3, 2, "there is no measure 3"),
+        (0, 1, "there is no measure 0"),
+        (1, 5.5, "beat 5.5 is outside measure 1"),
+        (1, 0.5, "beat 0.5 is outside"),
+    ):
         with pytest.raises(ValueError, match=words):
             clock.seconds(measure, beat)
 
@@ -104,14 +110,25 @@ def test_seconds_to_ticks_and_back_is_exact():
 
 def test_events_in_any_track_count(tmp_path):
     midi = mido.MidiFile(type=1, ticks_per_beat=TPQ)
-    midi.tracks += [mido.MidiTrack([metre(3, 4)]), mido.MidiTrack([tempo(60)]),
-                    mido.MidiTrack([mido.Message("note_off", note=60, time=6 * TPQ)])]
+    midi.tracks += [
+        mido.MidiTrack([metre(3, 4)]),
+        mido.MidiTrack([tempo(60)]),
+        mido.MidiTrack([mido.Message("note_off", note=60, time=6 * TPQ)]),
+    ]
     midi.save(tmp_path / "a.mid")
     assert read_clock(tmp_path / "a.mid").downbeats() == [0, 3, 6]
 
 
-@pytest.mark.parametrize("content", [b"", b"MThd", b"RIFF\0\0\0\0WAVE", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\x20\0\xff",
-                                     b"MThd\0\0\0\6\0\1\0\0\1\xe0"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"MThd",
+        b"RIFF\0\0\0\0WAVE",
+        b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\x20\0\xff",
+        b"MThd\0\0\0\6\0\1\0\0\1\xe0",
+    ],
+)
 def test_a_broken_file_is_one_clear_error(tmp_path, content):
     path = tmp_path / "broken.mid"
     path.write_bytes(content)
@@ -125,11 +142,14 @@ def test_time_bases_without_measures_are_refused(tmp_path):
             read_clock(write_midi(tmp_path / name, **options))
 
 
-@pytest.mark.parametrize("events, end, words", [
-    ([(0, metre(1, 1 << 20))], 4 * TPQ, "time signature of 1/1048576"),
-    ([], (1 << 28) - 1, "longer than 24 hours"),
-    ([(0, metre(1, 128))], TPQ * 100_000, "more than 100000 measures"),
-])
+@pytest.mark.parametrize(
+    "events, end, words",
+    [
+        ([(0, metre(1, 1 << 20))], 4 * TPQ, "time signature of 1/1048576"),
+        ([], (1 << 28) - 1, "longer than 24 hours"),
+        ([(0, metre(1, 128))], TPQ * 100_000, "more than 100000 measures"),
+    ],
+)
 def test_files_beyond_the_limits_are_refused(tmp_path, events, end, words):
     with pytest.raises(MediaError, match=words):
         read_clock(write_midi(tmp_path / "a.mid", *events, end=end))

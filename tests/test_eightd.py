@@ -20,9 +20,13 @@ from musicvideo.sound import models
 
 RATE = 48000
 # A second a quarter, 4/4: measures at 0, 4 and 8 s.
-SETS = {"vibes": [{"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.7},
-                  {"effect": "half_cosine", "m1": 2, "b1": 1, "m2": 3, "b2": 1, "ear_i": -0.7, "ear_f": 0.7}],
-        "bells": [{"effect": "orbit", "m1": 1, "m2": "end", "turns": 2}]}
+SETS = {
+    "vibes": [
+        {"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.7},
+        {"effect": "half_cosine", "m1": 2, "b1": 1, "m2": 3, "b2": 1, "ear_i": -0.7, "ear_f": 0.7},
+    ],
+    "bells": [{"effect": "orbit", "m1": 1, "m2": "end", "turns": 2}],
+}
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def run_score(run, song, score, midi):
 def balance(path, start: float, end: float) -> float:
     """Level of the right ear over the left in dB between two times in seconds."""
     sound, rate = soundfile.read(path)
-    left, right = np.mean(sound[int(start * rate): int(end * rate)] ** 2, axis=0)
+    left, right = np.mean(sound[int(start * rate) : int(end * rate)] ** 2, axis=0)
     return 10 * np.log10(right / left)
 
 
@@ -71,7 +75,7 @@ def test_the_command_of_the_manual(model, run_score, song, tmp_path):
     assert balance(out, 0.5, 3.5) < -5
     assert abs(balance(out, 5.9, 6.1)) < 1
     assert balance(out, 7.5, 7.95) > 5
-    assert abs(balance(out, 8.1, 9)) < 0.5                # after the last move it is in front
+    assert abs(balance(out, 8.1, 9)) < 0.5  # after the last move it is in front
 
 
 def test_a_song_without_a_score_circles(run, song, tmp_path):
@@ -81,12 +85,15 @@ def test_a_song_without_a_score_circles(run, song, tmp_path):
     assert balance(out, 0.9, 1.1) > 3 and balance(out, 2.9, 3.1) < -3
 
 
-@pytest.mark.parametrize("name, format, subtype, out, kept", [
-    ("q.mp3", "MP3", "MPEG_LAYER_III", "out.wav", "PCM_16"),           # soundfile has it that a wav can hold this
-    ("q.mp3", "MP3", "MPEG_LAYER_III", "out.flac", "PCM_16"),
-    ("q.mp3", "MP3", "MPEG_LAYER_III", "out.mp3", "MPEG_LAYER_III"),
-    ("q.ogg", "OGG", "VORBIS", "out.wav", "PCM_16"),
-])
+@pytest.mark.parametrize(
+    "name, format, subtype, out, kept",
+    [
+        ("q.mp3", "MP3", "MPEG_LAYER_III", "out.wav", "PCM_16"),  # soundfile has it that a wav can hold this
+        ("q.mp3", "MP3", "MPEG_LAYER_III", "out.flac", "PCM_16"),
+        ("q.mp3", "MP3", "MPEG_LAYER_III", "out.mp3", "MPEG_LAYER_III"),
+        ("q.ogg", "OGG", "VORBIS", "out.wav", "PCM_16"),
+    ],
+)
 def test_a_compressed_song(run, tmp_path, name, format, subtype, out, kept):
     soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, RATE), RATE, subtype, format=format)
     result = run("-i", tmp_path / name, "-o", tmp_path / out, "--orbit", 16, "--model", "pan")
@@ -132,22 +139,28 @@ def test_a_score_with_one_set_needs_no_e(run, score, song, midi, tmp_path):
 
 def test_help_shows_an_example():
     shown = command("eightd.py", "--help").stdout
-    assert "python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid" in shown
+    assert (
+        "python eightd.py -i in.wav -o out.wav -e vibes -j scores/Impassive.panning.json -m media/Impassive.mid"
+        in shown
+    )
     assert "docs/panning.md" in shown
 
 
-@pytest.mark.parametrize("options, words", [
-    ([], ["give a sound"]),
-    (["-i", "in.wav"], ["-i and -o"]),
-    (["-i", "in.wav", "-o", "out.wav"], ["--orbit"]),
-    (["-i", "in.wav", "-o", "out.wav", "--orbit", "0"], ["--orbit"]),
-    (["-i", "in.wav", "-o", "out.wav", "--orbit", "nan"], ["--orbit"]),
-    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--width", "2"], ["--width"]),
-    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--distance", "0"], ["--distance"]),
-    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--model", "pan", "--sofa", "x"], ["--sofa"]),
-    (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "-e", "vibes"], ["-e names a set", "--orbit"]),
-    (["--plot", "a.png", "--orbit", "4"], ["--plot"]),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ([], ["give a sound"]),
+        (["-i", "in.wav"], ["-i and -o"]),
+        (["-i", "in.wav", "-o", "out.wav"], ["--orbit"]),
+        (["-i", "in.wav", "-o", "out.wav", "--orbit", "0"], ["--orbit"]),
+        (["-i", "in.wav", "-o", "out.wav", "--orbit", "nan"], ["--orbit"]),
+        (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--width", "2"], ["--width"]),
+        (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--distance", "0"], ["--distance"]),
+        (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "--model", "pan", "--sofa", "x"], ["--sofa"]),
+        (["-i", "in.wav", "-o", "out.wav", "--orbit", "4", "-e", "vibes"], ["-e names a set", "--orbit"]),
+        (["--plot", "a.png", "--orbit", "4"], ["--plot"]),
+    ],
+)
 def test_options_that_do_not_go_together(options, words, run):
     result = run(*options)
     assert result.returncode == 2
@@ -160,14 +173,17 @@ def change(score, **changes):
     score.write_text(json.dumps(sets))
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"b1": 2}, ['set "vibes", move 2 (measure 2 beat 2)', "a gap"]),
-    ({"m1": 1}, ["an overlap"]),
-    ({"effect": "zigzag"}, ["zigzag"]),
-    ({"m2": 2, "b2": 5.5}, ["beat 5.5"]),
-    ({"m2": 7}, ["no measure 7"]),
-    ({"ear_f": 1.5}, ["ear_f", "1.5", "-n"]),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"b1": 2}, ['set "vibes", move 2 (measure 2 beat 2)', "a gap"]),
+        ({"m1": 1}, ["an overlap"]),
+        ({"effect": "zigzag"}, ["zigzag"]),
+        ({"m2": 2, "b2": 5.5}, ["beat 5.5"]),
+        ({"m2": 7}, ["no measure 7"]),
+        ({"ear_f": 1.5}, ["ear_f", "1.5", "-n"]),
+    ],
+)
 def test_a_faulty_panning_score(run_score, score, tmp_path, changes, words):
     change(score, **changes)
     assert_one_line_error(run_score(tmp_path / "out.wav"), "p.json", *words)
@@ -181,8 +197,8 @@ def test_a_fault_in_another_set_does_not_block(run_score, score, tmp_path):
     score.write_text(json.dumps(sets))
     result = run_score(tmp_path / "out.wav", "--plot", tmp_path / "x.png", "--model", "pan")
     assert result.returncode == 0, result.stderr
-    note, = (line for line in result.stderr.splitlines() if line.startswith("note"))
-    assert 'not drawn' in note and 'set "bells", move 1' in note and "'circle'" in note
+    (note,) = (line for line in result.stderr.splitlines() if line.startswith("note"))
+    assert "not drawn" in note and 'set "bells", move 1' in note and "'circle'" in note
     assert (tmp_path / "out.wav").exists() and (tmp_path / "x.png").exists()
 
 
@@ -194,11 +210,14 @@ def test_faults_in_all_sets_that_are_to_be_plotted(run, score, tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
-@pytest.mark.parametrize("place, words", [
-    ("/proc/motion.png", ["/proc"]),
-    ("{tmp}/folder.png", ["folder.png"]),
-    ("{tmp}/motion.xyz", ["motion.xyz", "end it in .png, .svg, .pdf"]),
-])
+@pytest.mark.parametrize(
+    "place, words",
+    [
+        ("/proc/motion.png", ["/proc"]),
+        ("{tmp}/folder.png", ["folder.png"]),
+        ("{tmp}/motion.xyz", ["motion.xyz", "end it in .png, .svg, .pdf"]),
+    ],
+)
 def test_a_plot_that_cannot_be_written(run_score, tmp_path, place, words):
     """It shows before minutes of sound are written, not after."""
     (tmp_path / "folder.png").mkdir()
@@ -226,18 +245,21 @@ def wav_file(rate: int) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("option, name, content, words", [
-    ("-i", "empty.wav", b"", ["is empty"]),
-    ("-i", "text.wav", b"not a sound", ["not a sound file"]),
-    ("-i", "gone.wav", None, ["no such file"]),
-    ("-i", "slow.wav", wav_file(1), ["sample rate of 1 Hz", "4000"]),
-    ("-i", "cut.wav", wav_file(RATE)[:-10_000], ["damaged or cut off at 0.9 s of its 1.0 s"]),
-    ("-m", "broken.mid", b"MThd", ["not a MIDI file"]),
-    ("-m", "gone.mid", None, ["no such file"]),
-    ("-j", "broken.json", b"{", ["not JSON"]),
-    ("-e", "vibbes", None, ["no set \"vibbes\"", "'vibes'"]),
-    ("--sofa", "x.sofa", b"no SOFA", ["not a SOFA file"]),
-])
+@pytest.mark.parametrize(
+    "option, name, content, words",
+    [
+        ("-i", "empty.wav", b"", ["is empty"]),
+        ("-i", "text.wav", b"not a sound", ["not a sound file"]),
+        ("-i", "gone.wav", None, ["no such file"]),
+        ("-i", "slow.wav", wav_file(1), ["sample rate of 1 Hz", "4000"]),
+        ("-i", "cut.wav", wav_file(RATE)[:-10_000], ["damaged or cut off at 0.9 s of its 1.0 s"]),
+        ("-m", "broken.mid", b"MThd", ["not a MIDI file"]),
+        ("-m", "gone.mid", None, ["no such file"]),
+        ("-j", "broken.json", b"{", ["not JSON"]),
+        ("-e", "vibbes", None, ['no set "vibbes"', "'vibes'"]),
+        ("--sofa", "x.sofa", b"no SOFA", ["not a SOFA file"]),
+    ],
+)
 def test_a_faulty_file(run_score, tmp_path, option, name, content, words):
     path = tmp_path / name
     if content is not None:
@@ -269,14 +291,17 @@ def test_without_a_measured_head(run_score, tmp_path, monkeypatch):
         models.load_model.cache_clear()
 
 
-@pytest.mark.parametrize("samples, words", [
-    (np.zeros((1000, 2)), ["is silent"]),
-    (np.zeros((0, 1)), ["no sound"]),
-    (np.ones((1000, 3)) * 0.1, ["3 channels"]),
-    (np.where(np.arange(RATE) == 30000, np.nan, 0.1), ["not numbers"]),
-    (np.where(np.arange(RATE) == 30000, np.inf, 0.1), ["not numbers"]),
-    (np.where(np.arange(RATE) == 30000, 1e38, 0.1), ["far above full scale"]),
-])
+@pytest.mark.parametrize(
+    "samples, words",
+    [
+        (np.zeros((1000, 2)), ["is silent"]),
+        (np.zeros((0, 1)), ["no sound"]),
+        (np.ones((1000, 3)) * 0.1, ["3 channels"]),
+        (np.where(np.arange(RATE) == 30000, np.nan, 0.1), ["not numbers"]),
+        (np.where(np.arange(RATE) == 30000, np.inf, 0.1), ["not numbers"]),
+        (np.where(np.arange(RATE) == 30000, 1e38, 0.1), ["far above full scale"]),
+    ],
+)
 def test_sounds_that_cannot_be_moved(run, write_wav, tmp_path, samples, words):
     path = write_wav("odd.wav", samples)
     assert_one_line_error(run("-i", path, "-o", tmp_path / "out.wav", "--orbit", 4), "odd.wav", *words)
@@ -286,10 +311,16 @@ def test_sounds_that_cannot_be_moved(run, write_wav, tmp_path, samples, words):
 def test_places_that_cannot_be_written(run, song, tmp_path):
     for name, words in (("out.xyz", "end it in .wav or .flac"), ("out", "end it in .wav or .flac")):
         assert_one_line_error(run("-i", song, "-o", tmp_path / name, "--orbit", 4), words)
-    assert_one_line_error(run("-i", song, "-o", tmp_path / "out.flac", "--orbit", 4, "--subtype", "FLOAT"),
-                          "FLAC cannot hold FLOAT", "PCM_24")
-    assert_one_line_error(run("-i", song, "-o", tmp_path / "out.wav", "--orbit", 4, "--subtype", "MPEG_LAYER_III"),
-                          "WAV cannot hold MPEG_LAYER_III", "PCM_24")
+    assert_one_line_error(
+        run("-i", song, "-o", tmp_path / "out.flac", "--orbit", 4, "--subtype", "FLOAT"),
+        "FLAC cannot hold FLOAT",
+        "PCM_24",
+    )
+    assert_one_line_error(
+        run("-i", song, "-o", tmp_path / "out.wav", "--orbit", 4, "--subtype", "MPEG_LAYER_III"),
+        "WAV cannot hold MPEG_LAYER_III",
+        "PCM_24",
+    )
     assert_one_line_error(run("-i", song, "-o", "/dev/null/out.wav", "--orbit", 4), "/dev/null")
 
 
@@ -303,6 +334,7 @@ def test_what_was_there_stays_when_it_fails(run_score, score, tmp_path):
 
 def test_a_full_disk_and_a_forbidden_place_are_one_line_and_keep_what_was_there(run, tmp_path):
     """A limit on file size stops the writing as a full disk does: in the middle of the output."""
+
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
 

@@ -16,7 +16,14 @@ from musicvideo import caches, decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
 from musicvideo.vision.features import (
-    MAPPINGS, SAMPLE_RATE, Song, cached_features, classic_features, estimate_tuning, load_song, pulse_features,
+    MAPPINGS,
+    SAMPLE_RATE,
+    Song,
+    cached_features,
+    classic_features,
+    estimate_tuning,
+    load_song,
+    pulse_features,
 )  # fmt: skip
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -82,8 +89,10 @@ def test_tuning_is_that_of_librosa(cents):
     rng = np.random.default_rng(0)
     time = np.arange(10 * SAMPLE_RATE) / SAMPLE_RATE
     notes = rng.choice([0, 3, 7, 10, 12, 15], 20)
-    song = sum(np.sin(2 * np.pi * 220 * 2 ** (note / 12 + cents / 1200) * time) * (time // 0.5 == beat)
-               for beat, note in enumerate(notes)) + 0.3 * rng.normal(size=len(time))
+    song = sum(
+        np.sin(2 * np.pi * 220 * 2 ** (note / 12 + cents / 1200) * time) * (time // 0.5 == beat)
+        for beat, note in enumerate(notes)
+    ) + 0.3 * rng.normal(size=len(time))
     song = (0.1 * song).astype(np.float32)
     assert estimate_tuning(song) == librosa.estimate_tuning(y=song, sr=SAMPLE_RATE, bins_per_octave=36)
 
@@ -117,7 +126,7 @@ FILM = ("-f", "lavfi", "-i", "testsrc=d=20:s=64x64:r=5", "-shortest")
 def test_every_format_gives_the_same_song(name, options, samples, tmp_path):
     decoded = load_song(encode(tmp_path / name, *options))
     assert decoded.dtype == np.float32 and abs(len(decoded) - len(samples)) < 0.1 * SAMPLE_RATE
-    loud, reference = (np.abs(x[:19 * SAMPLE_RATE]).reshape(190, -1).mean(axis=1) for x in (decoded, samples))
+    loud, reference = (np.abs(x[: 19 * SAMPLE_RATE]).reshape(190, -1).mean(axis=1) for x in (decoded, samples))
     assert np.corrcoef(loud, reference)[0, 1] > 0.9
 
 
@@ -146,7 +155,7 @@ def refusal(path, **options):
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.aiff"])
 def test_songs_cut_off_are_refused_but_play_up_to_there(name, tmp_path):
     whole = encode(tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[:len(whole) // 2])
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     assert "of its 20.0 s" in refusal(tmp_path / name)
     assert len(load_song(tmp_path / name, duration=5)) == 5 * SAMPLE_RATE
 
@@ -156,7 +165,7 @@ def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, tmp_
     data = bytearray(encode(tmp_path / name, "-c:a", "libvorbis").read_bytes() if name == "a.ogg"
                      else encode(tmp_path / name).read_bytes())  # fmt: skip
     middle, hole = len(data) // 2, len(data) // 10
-    data[middle:middle + hole] = np.random.default_rng(0).bytes(hole)
+    data[middle : middle + hole] = np.random.default_rng(0).bytes(hole)
     (tmp_path / name).write_bytes(data)
     where = re.search(r"damaged or cut off at (\S+) s of its 20.0 s", refusal(tmp_path / name))
     assert 8 < float(where[1]) < 11
@@ -166,25 +175,32 @@ def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, tmp_
 
 def test_a_film_whose_sound_ends_early_is_whole(tmp_path):
     film = tmp_path / "film.mp4"
-    subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=8:s=64x64:r=5", "-t", "3", "-i", SONG, film],
-                   check=True)
+    subprocess.run(
+        [FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=8:s=64x64:r=5", "-t", "3", "-i", SONG, film], check=True
+    )
     assert abs(len(load_song(film)) / SAMPLE_RATE - 3) < 0.1
 
 
-@pytest.mark.parametrize("writer", [
-    "sox {} -t wav - trim 0 20", "sox {} -b 24 -t wav - trim 0 20", "sox {} -e float -b 32 -t wav - trim 0 20",
-    "ffmpeg -v error -i {} -f wav pipe:", "ffmpeg -v error -i {} -f flac pipe:",
-])
+@pytest.mark.parametrize(
+    "writer",
+    [
+        "sox {} -t wav - trim 0 20",
+        "sox {} -b 24 -t wav - trim 0 20",
+        "sox {} -e float -b 32 -t wav - trim 0 20",
+        "ffmpeg -v error -i {} -f wav pipe:",
+        "ffmpeg -v error -i {} -f flac pipe:",
+    ],
+)
 def test_songs_written_to_a_pipe_are_as_long_as_what_is_there(writer, samples, tmp_path):
     piped = tmp_path / "piped.wav"
     name, _, arguments = writer.format(SONG).partition(" ")
     subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {piped}", shell=True, check=True)
     assert len(load_song(piped)) == len(samples)
     if "wav" in writer:
-        assert int.from_bytes(piped.read_bytes()[4:8], "little") > 0x7fff0000
+        assert int.from_bytes(piped.read_bytes()[4:8], "little") > 0x7FFF0000
         assert probe.probe(piped).duration == pytest.approx(20, abs=1e-3)
         whole = piped.read_bytes()
-        piped.write_bytes(whole[:len(whole) // 2])         # nobody can know that it went on
+        piped.write_bytes(whole[: len(whole) // 2])  # nobody can know that it went on
         assert len(load_song(piped)) == pytest.approx(10 * SAMPLE_RATE, abs=SAMPLE_RATE / 100)
 
 
@@ -198,7 +214,16 @@ def test_files_that_are_no_songs_are_one_line(tmp_path):
     (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:20,\n{tmp_path / 'song.wav'}\n")
     (tmp_path / "list.wav").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'song.wav'}\n")
     subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1", tmp_path / "mute.mp4"], check=True)
-    for name in ("missing.mp3", "empty.mp3", "text.mp3", "noise.mp3", "folder.wav", "header.wav", "list.m3u8", "list.wav"):
+    for name in (
+        "missing.mp3",
+        "empty.mp3",
+        "text.mp3",
+        "noise.mp3",
+        "folder.wav",
+        "header.wav",
+        "list.m3u8",
+        "list.wav",
+    ):
         refusal(tmp_path / name)
     assert "no sound" in refusal(tmp_path / "mute.mp4")
 
@@ -210,7 +235,7 @@ def test_hops_the_analysis_cannot_make_are_named(frame_length):
 
 
 SECONDS = np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE
-BEATS = np.arange(0.5, 8, 0.5)                             # seconds
+BEATS = np.arange(0.5, 8, 0.5)  # seconds
 
 
 def drums_over_a_tone(tone=440.0):
@@ -219,7 +244,7 @@ def drums_over_a_tone(tone=440.0):
     song = 0.3 * np.sin(2 * np.pi * tone * SECONDS)
     for beat in BEATS:
         start = int(beat * SAMPLE_RATE)
-        song[start:start + 1500] += 0.4 * rng.normal(size=1500) * np.exp(-np.arange(1500) / 300)
+        song[start : start + 1500] += 0.4 * rng.normal(size=1500) * np.exp(-np.arange(1500) / 300)
     return song.astype(np.float32)
 
 
@@ -228,7 +253,7 @@ def test_pulse_moves_with_the_drums_and_shows_the_harmony():
     grid = np.arange(len(found.mel_power)) * 512 / SAMPLE_RATE
     near = np.abs(grid[:, None] - BEATS).min(axis=1) < 0.1
     assert found.mel_power[near].mean() > 3 * found.mel_power[~near].mean()
-    assert (found.chroma.argmax(axis=0) == 9).mean() > 0.95      # A
+    assert (found.chroma.argmax(axis=0) == 9).mean() > 0.95  # A
 
 
 def test_one_click_does_not_flatten_a_pulse():
@@ -237,7 +262,7 @@ def test_one_click_does_not_flatten_a_pulse():
     clicked[100_000:100_040] = 30
     beats = (BEATS * SAMPLE_RATE / 512).astype(int)
     found, wanted = (pulse_features(x).mel_power for x in (clicked, song))
-    heights = [[power[beat - 3:beat + 4].max() for beat in beats] for power in (found, wanted)]
+    heights = [[power[beat - 3 : beat + 4].max() for beat in beats] for power in (found, wanted)]
     assert np.median(heights[0]) > 0.6 * np.median(heights[1])
 
 
@@ -285,7 +310,7 @@ def test_features_are_cached_by_content(tmp_path, monkeypatch):
     first = cached_features(song, cache=cache)
     (tmp_path / "copy.wav").write_bytes((tmp_path / "song.wav").read_bytes())
     with monkeypatch.context() as patch:
-        patch.setitem(MAPPINGS, "classic", None)           # must not be called again
+        patch.setitem(MAPPINGS, "classic", None)  # must not be called again
         again = cached_features(Song(tmp_path / "copy.wav"), cache=cache)
     assert np.array_equal(again.chroma, first.chroma) and again.duration == first.duration
     assert cached_features(Song(song.path, 1), cache=cache).duration == 1
@@ -320,17 +345,20 @@ def repack(file, **changes):
     caches.remember(file, packed.getvalue())
 
 
-@pytest.mark.parametrize("damage", [
-    lambda file: file.write_bytes(file.read_bytes()[:1000]),
-    lambda file: file.write_bytes(b""),
-    lambda file: file.write_bytes(file.read_bytes()[:800] + bytes(8) + file.read_bytes()[808:]),
-    lambda file: repack(file, mel_power=np.full(44, np.nan, np.float32)),
-    lambda file: repack(file, chroma=np.zeros((12, 7), np.float32)),
-    lambda file: repack(file, mel_gradient=np.array(["a"])),
-    lambda file: repack(file, duration="long"),
-    lambda file: caches.remember(file, b"no npz"),
-    lambda file: (file.unlink(), file.mkdir()),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:1000]),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:800] + bytes(8) + file.read_bytes()[808:]),
+        lambda file: repack(file, mel_power=np.full(44, np.nan, np.float32)),
+        lambda file: repack(file, chroma=np.zeros((12, 7), np.float32)),
+        lambda file: repack(file, mel_gradient=np.array(["a"])),
+        lambda file: repack(file, duration="long"),
+        lambda file: caches.remember(file, b"no npz"),
+        lambda file: (file.unlink(), file.mkdir()),
+    ],
+)
 def test_damaged_caches_are_done_without(cached, damage):
     song, cache, file, wanted = cached
     if file.is_dir():

@@ -27,7 +27,7 @@ from musicvideo.sound.mastering import master_file, measure
 from musicvideo.sound.mixing import RATE, prepare
 from musicvideo.sound.table import Bus, Master, Panning, Part, Reverb, Tremolo, explain, read_mix, schema
 
-HEAD = '[master]\ntail = 1.0\nfade = 0.2\n[reverbs.hall]\nreverberance = 60\npredelay = 20\n'
+HEAD = "[master]\ntail = 1.0\nfade = 0.2\n[reverbs.hall]\nreverberance = 60\npredelay = 20\n"
 
 
 def notes(seconds: float, pitch: float, seed: int = 0) -> np.ndarray:
@@ -116,7 +116,9 @@ def true_peak(sound: np.ndarray) -> float:
     return decibels(np.abs(signal.resample_poly(sound, 4, 1, axis=0, window=("kaiser", 8.0))).max())
 
 
-FULL = HEAD + '''
+FULL = (
+    HEAD
+    + """
 [parts.vibes]
 file = "vibes.wav"
 tremolo = { speed = 5, depth = 40 }
@@ -133,7 +135,8 @@ file = "marimba.wav"
 [parts.silent]
 file = "silent.wav"
 orbit = 4
-'''
+"""
+)
 
 
 def test_a_mix_a_mastering_engineer_accepts(full):
@@ -151,8 +154,8 @@ def test_a_mix_a_mastering_engineer_accepts(full):
 def test_the_reverb_tail_rings_out(full):
     """The longest part ends at 4 s: the Dry mix is silent from there on, the Wet one dies away without a cut."""
     dry, wet = (soundfile.read(f"media/Piece-{name}.wav")[0] for name in ("Dry", "Wet"))
-    assert decibels(np.abs(dry[round(4.05 * RATE):]).max()) < -90
-    levels = [decibels(np.sqrt(np.mean(wet[round(t * RATE): round((t + 0.1) * RATE)] ** 2))) for t in (4.0, 4.3, 4.6)]
+    assert decibels(np.abs(dry[round(4.05 * RATE) :]).max()) < -90
+    levels = [decibels(np.sqrt(np.mean(wet[round(t * RATE) : round((t + 0.1) * RATE)] ** 2))) for t in (4.0, 4.3, 4.6)]
     assert levels[0] > -60 and levels[0] > levels[1] > levels[2]
     assert decibels(np.abs(wet[-10:]).max()) < -90
 
@@ -185,15 +188,17 @@ def test_parts_are_aligned_to_the_sample(folder):
 
 def test_gain_high_pass_and_tremolo_do_what_they_say(folder):
     time = np.arange(2 * RATE) / RATE
-    soundfile.write("tones.wav", 0.2 * np.sin(2 * np.pi * 50 * time) + 0.2 * np.sin(2 * np.pi * 1000 * time), RATE, "FLOAT")
+    soundfile.write(
+        "tones.wav", 0.2 * np.sin(2 * np.pi * 50 * time) + 0.2 * np.sin(2 * np.pi * 1000 * time), RATE, "FLOAT"
+    )
     prepare(Part("tones.wav", gain=-6, highpass=200), folder / "out.wav", 2 * RATE)
     spectrum = np.abs(np.fft.rfft(soundfile.read("out.wav")[0][RATE:, 0])) / (RATE / 2) / 0.2
     assert decibels(spectrum[1000]) == pytest.approx(-6, abs=0.1)
-    assert decibels(spectrum[50]) == pytest.approx(-6 - 24, abs=1)         # 12 dB an octave, two of them
+    assert decibels(spectrum[50]) == pytest.approx(-6 - 24, abs=1)  # 12 dB an octave, two of them
 
     soundfile.write("tone.wav", 0.2 * np.sin(2 * np.pi * 1000 * time), RATE, "FLOAT")
     prepare(Part("tone.wav", tremolo=Tremolo(5, 40)), folder / "out.wav", 2 * RATE)
-    envelope = np.abs(signal.hilbert(soundfile.read("out.wav")[0][:, 0]))[RATE // 2: -RATE // 2]
+    envelope = np.abs(signal.hilbert(soundfile.read("out.wav")[0][:, 0]))[RATE // 2 : -RATE // 2]
     assert envelope.min() / envelope.max() == pytest.approx(0.6, abs=0.02)
     assert np.abs(np.fft.rfft(envelope - envelope.mean())).argmax() == 5
 
@@ -210,7 +215,7 @@ def test_balance_keeps_the_power(folder):
 
 
 def test_nothing_clips_on_the_way(folder):
-    """SoX counts in whole numbers: parts far above full scale come through tremolo, sum and reverb as softer ones do."""
+    """SoX computes in integers: parts far above full scale pass tremolo, sum and reverb as softer ones do."""
     soft = notes(2, 440, 4)
     time = np.arange(2 * RATE) / RATE
     soundfile.write("soft.wav", soft, RATE, "FLOAT")
@@ -271,7 +276,7 @@ def test_profile_none_leaves_the_level(folder):
     sound = np.stack([notes(3, 440)] * 2, 1)
     soundfile.write("sum.wav", sound, RATE, "FLOAT")
     master_file(folder / "sum.wav", folder / "out.wav", Master(profile="none", fade=0))
-    error = np.abs(np.fft.rfft(soundfile.read("out.wav")[0] - sound, axis=0))[: 3 * 20000]      # to 20 kHz
+    error = np.abs(np.fft.rfft(soundfile.read("out.wav")[0] - sound, axis=0))[: 3 * 20000]  # to 20 kHz
     assert decibels(error.max() / np.abs(np.fft.rfft(sound, axis=0)).max()) < -60
 
 
@@ -279,17 +284,29 @@ def test_the_wet_mix_follows_the_panning_score(folder, run):
     """Balance between the ears, reverb included, against the ear position written, at 20 Hz."""
     time = np.arange(8 * RATE) / RATE
     soundfile.write("noise.wav", np.random.default_rng(0).normal(0, 0.1, len(time)), RATE, "FLOAT")
-    Path("p.json").write_text(json.dumps({"a": [
-        {"effect": "half_cosine", "t1": 0, "t2": 2, "ear_i": 0, "ear_f": 0.8},
-        {"effect": "straight", "t1": 2, "t2": 5, "ear_i": 0.8, "ear_f": -0.8},
-        {"effect": "half_sine", "t1": 5, "t2": 8, "ear_i": -0.8, "ear_mid": 0.3}]}))
-    table = HEAD + '[panning]\nscore = "p.json"\n[parts.a]\nfile = "noise.wav"\nset = "a"\nreverb = "hall"\nsend = -20\n'
+    Path("p.json").write_text(
+        json.dumps(
+            {
+                "a": [
+                    {"effect": "half_cosine", "t1": 0, "t2": 2, "ear_i": 0, "ear_f": 0.8},
+                    {"effect": "straight", "t1": 2, "t2": 5, "ear_i": 0.8, "ear_f": -0.8},
+                    {"effect": "half_sine", "t1": 5, "t2": 8, "ear_i": -0.8, "ear_mid": 0.3},
+                ]
+            }
+        )
+    )
+    table = (
+        HEAD + '[panning]\nscore = "p.json"\n[parts.a]\nfile = "noise.wav"\nset = "a"\nreverb = "hall"\nsend = -20\n'
+    )
     assert run(write_table(table)).returncode == 0
     wet = soundfile.read("media/Piece-Wet.wav")[0][: 8 * RATE]
     left, right = np.sqrt(np.mean(wet.reshape(-1, RATE // 20, 2) ** 2, axis=1)).T
     middle = (np.arange(160) + 0.5) / 20
-    ear = np.where(middle < 2, 0.4 * (1 - np.cos(np.pi * middle / 2)),
-                   np.where(middle < 5, 0.8 - 1.6 * (middle - 2) / 3, -0.8 + 1.1 * np.sin(np.pi * (middle - 5) / 3)))
+    ear = np.where(
+        middle < 2,
+        0.4 * (1 - np.cos(np.pi * middle / 2)),
+        np.where(middle < 5, 0.8 - 1.6 * (middle - 2) / 3, -0.8 + 1.1 * np.sin(np.pi * (middle - 5) / 3)),
+    )
     assert np.corrcoef((right - left) / (right + left), ear)[0, 1] > 0.95
 
 
@@ -304,10 +321,13 @@ def test_a_song_without_a_score(folder, run):
 
 def test_only_what_changed_is_made_again(full, run):
     """The stems of parts that did not change stay the very files they were; the mix is that of a first run."""
-    def stems():
-        return {path.parent.name.split("-")[0]: path.stat().st_ino for path in Path("media/.stems/Piece").glob("*/dry.wav")}
 
-    Path("media/.stems/Piece/.another").mkdir()              # as file managers leave
+    def stems():
+        return {
+            path.parent.name.split("-")[0]: path.stat().st_ino for path in Path("media/.stems/Piece").glob("*/dry.wav")
+        }
+
+    Path("media/.stems/Piece/.another").mkdir()  # as file managers leave
     Path("media/.stems/Piece/.DS_Store").touch()
     Path("media/.stems/Piece/.making-by-a-killed-run").mkdir()
     before = stems()
@@ -330,13 +350,20 @@ def zero(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100] + bytes(path.stat().st_size - 100))
 
 
-@pytest.mark.parametrize("damage", [
-    halve, zero, lambda path: path.write_bytes(b""), Path.unlink, lambda path: shutil.rmtree(path.parent),
-    lambda path: (path.parent / "SHA256SUMS").write_bytes(b"\xff garbage"),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        halve,
+        zero,
+        lambda path: path.write_bytes(b""),
+        Path.unlink,
+        lambda path: shutil.rmtree(path.parent),
+        lambda path: (path.parent / "SHA256SUMS").write_bytes(b"\xff garbage"),
+    ],
+)
 def test_a_damaged_stem_is_made_again(plain, run, damage):
     kept = Path("media/Piece-Dry.wav").read_bytes()
-    stem, = Path("media/.stems/Piece").glob("*/dry.wav")
+    (stem,) = Path("media/.stems/Piece").glob("*/dry.wav")
     damage(stem)
     Path("media/Piece-Dry.wav").unlink()
     assert run("Piece.mix.toml").returncode == 0
@@ -361,12 +388,19 @@ def test_a_second_mix_of_the_same_title_says_so(plain, run):
 
 def test_two_mixes_at_once_give_one_whole_mix(folder, run):
     write_table(PLAIN)
-    both = [subprocess.Popen([sys.executable, ROOT / "mix.py", "Piece.mix.toml"], stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "mix.py", "Piece.mix.toml"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     outcomes = [(each.returncode, errors) for each in both for errors in [each.communicate()[1]]]
     assert 0 in [code for code, _ in outcomes]
     assert all(code == 0 or "another run is mixing it" in errors for code, errors in outcomes)
-    assert run("Piece.mix.toml").stdout == ""                # nothing is left to do
+    assert run("Piece.mix.toml").stdout == ""  # nothing is left to do
     assert soundfile.info("media/Piece-Wet.wav").frames == round(1.5 * RATE)
 
 
@@ -405,17 +439,20 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_mixing(folder, ru
     assert not Path("media").exists()
 
 
-@pytest.mark.parametrize("change", [
-    lambda: write_table(PLAIN + "gain = 1\n"),
-    lambda: write_table(PLAIN + "[buses.dry]\ngain = -1\n"),
-    lambda: write_table(PLAIN.replace("0.2", "0.3")),
-    another_marimba,
-    lambda: os.utime(another_marimba(), (0, 0)),             # older than the mixes
-    lambda: Path("short.wav").touch(),                     # as make has it
-    lambda: Path("Piece.mix.toml").touch(),
-    lambda: Path("media/Piece-Dry.wav").unlink(),
-    lambda: Path("media/Piece-Dry.wav").write_bytes(b"something else"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: write_table(PLAIN + "gain = 1\n"),
+        lambda: write_table(PLAIN + "[buses.dry]\ngain = -1\n"),
+        lambda: write_table(PLAIN.replace("0.2", "0.3")),
+        another_marimba,
+        lambda: os.utime(another_marimba(), (0, 0)),  # older than the mixes
+        lambda: Path("short.wav").touch(),  # as make has it
+        lambda: Path("Piece.mix.toml").touch(),
+        lambda: Path("media/Piece-Dry.wav").unlink(),
+        lambda: Path("media/Piece-Dry.wav").write_bytes(b"something else"),
+    ],
+)
 def test_a_change_of_anything_makes_the_mixes_again(plain, run, change):
     before = written()
     change()
@@ -433,24 +470,44 @@ def test_the_tables_that_come_with_it_are_sound(monkeypatch):
         assert all(name in part.file for part in table.parts.values())
 
 
-@pytest.mark.parametrize("place, value, range", [
-    ("parts.a.gain", 25, "-100..24 (dB)"), ("parts.a.gain", -101, "-100..24 (dB)"),
-    ("parts.a.balance", 1.1, "-1..1"), ("parts.a.balance", -1.1, "-1..1"),
-    ("parts.a.highpass", 4.9, "5..20000 (Hz"), ("parts.a.highpass", 20001, "5..20000 (Hz"),
-    ("parts.a.tremolo.speed", 0.09, "0.1..50 (Hz)"), ("parts.a.tremolo.speed", 51, "0.1..50 (Hz)"),
-    ("parts.a.tremolo.depth", 0, "above 0 and at most 100 (percent)"),
-    ("parts.a.tremolo.depth", 101, "above 0 and at most 100 (percent)"),
-    ("parts.a.width", 1.5, "0..1"), ("parts.a.width", -0.5, "0..1"),
-    ("parts.a.distance", 0.01, "0.1..100 (metres"), ("parts.a.distance", 101, "0.1..100 (metres"),
-    ("parts.a.send", 24.1, "-100..24 (dB"), ("parts.a.send", -200, "-100..24 (dB"),
-    *((f"reverbs.hall.{key}", value, "0..100 (") for key in ("reverberance", "damping", "room", "stereo") for value in (-1, 101)),
-    ("reverbs.hall.predelay", 501, "0..500 (ms)"), ("reverbs.hall.predelay", -1, "0..500 (ms)"),
-    ("reverbs.hall.gain", 25, "-100..24 (dB"), ("buses.wet.gain", -101, "-100..24 (dB)"),
-    ("master.loudness", 0, "-40..-5 (LUFS"), ("master.loudness", -41, "-40..-5 (LUFS"),
-    ("master.ceiling", 0.1, "-20..0 (highest true peak"), ("master.ceiling", -21, "-20..0 (highest true peak"),
-    ("master.tail", 61, "0..60 (seconds"), ("master.tail", -1, "0..60 (seconds"),
-    ("master.fade", 10**400, "0..60 (seconds"), ("master.fade", -0.5, "0..60 (seconds"),
-])
+@pytest.mark.parametrize(
+    "place, value, range",
+    [
+        ("parts.a.gain", 25, "-100..24 (dB)"),
+        ("parts.a.gain", -101, "-100..24 (dB)"),
+        ("parts.a.balance", 1.1, "-1..1"),
+        ("parts.a.balance", -1.1, "-1..1"),
+        ("parts.a.highpass", 4.9, "5..20000 (Hz"),
+        ("parts.a.highpass", 20001, "5..20000 (Hz"),
+        ("parts.a.tremolo.speed", 0.09, "0.1..50 (Hz)"),
+        ("parts.a.tremolo.speed", 51, "0.1..50 (Hz)"),
+        ("parts.a.tremolo.depth", 0, "above 0 and at most 100 (percent)"),
+        ("parts.a.tremolo.depth", 101, "above 0 and at most 100 (percent)"),
+        ("parts.a.width", 1.5, "0..1"),
+        ("parts.a.width", -0.5, "0..1"),
+        ("parts.a.distance", 0.01, "0.1..100 (metres"),
+        ("parts.a.distance", 101, "0.1..100 (metres"),
+        ("parts.a.send", 24.1, "-100..24 (dB"),
+        ("parts.a.send", -200, "-100..24 (dB"),
+        *(
+            (f"reverbs.hall.{key}", value, "0..100 (")
+            for key in ("reverberance", "damping", "room", "stereo")
+            for value in (-1, 101)
+        ),
+        ("reverbs.hall.predelay", 501, "0..500 (ms)"),
+        ("reverbs.hall.predelay", -1, "0..500 (ms)"),
+        ("reverbs.hall.gain", 25, "-100..24 (dB"),
+        ("buses.wet.gain", -101, "-100..24 (dB)"),
+        ("master.loudness", 0, "-40..-5 (LUFS"),
+        ("master.loudness", -41, "-40..-5 (LUFS"),
+        ("master.ceiling", 0.1, "-20..0 (highest true peak"),
+        ("master.ceiling", -21, "-20..0 (highest true peak"),
+        ("master.tail", 61, "0..60 (seconds"),
+        ("master.tail", -1, "0..60 (seconds"),
+        ("master.fade", 10**400, "0..60 (seconds"),
+        ("master.fade", -0.5, "0..60 (seconds"),
+    ],
+)
 def test_numbers_out_of_range(folder, place, value, range):
     """Every number of the table has its bounds, and the message names place, value and range."""
     settings = {"parts.a.file": '"vibes.wav"', "parts.a.tremolo.speed": 5, "parts.a.tremolo.depth": 50, place: value}
@@ -458,41 +515,55 @@ def test_numbers_out_of_range(folder, place, value, range):
     with pytest.raises(MediaError) as error:
         read_mix(table, "Piece")
     message = str(error.value)
-    assert f"[{place}]: {str(value)[:20]}" in message and f" is not within {range}" in message.replace("not above", "not within above")
+    assert f"[{place}]: {str(value)[:20]}" in message and f" is not within {range}" in message.replace(
+        "not above", "not within above"
+    )
     assert len(message) < 250
 
 
-@pytest.mark.parametrize("text, words", [
-    ("parts", ["not TOML"]),
-    ("[master]\ntail = 1\n", ["'parts' is missing"]),
-    ('[parts.a]\nfile = "vibes.wav"\ngian = 3\n', ["[parts.a]", "unknown key 'gian'", "'gain'"]),
-    ('[parts.a]\ngain = 3\n', ["[parts.a]", "'file' is missing"]),
-    ('[parts.a]\nfile = "vibes.wav"\ngain = "3"\n', ["[parts.a.gain]", "'3'"]),
-    ('[parts.a]\nfile = "vibes.wav"\nmodel = "spere"\n', ["[parts.a.model]", "'sphere'"]),
-    ('[parts.a]\nfile = "vibes.wav"\ntremolo = { sped = 5, depth = 1 }\n', ["'sped'", "'speed'"]),
-    ('[parts.a]\nfile = "vibes.wav"\nreverb = "hal"\n[reverbs.hall]\n', ["[parts.a]", "'hal'", "'hall'"]),
-    ('[parts.a]\nfile = "vibes.wav"\nset = "a"\n', ["[parts.a]", "[panning]"]),
-    ('[parts.a]\nfile = "vibes.wav"\nset = "a"\norbit = 3\n', ["[parts.a]", "set or orbit"]),
-    ('[parts.a]\nfile = "vibes.wav"\n[buses.dry]\nparts = ["b"]\n', ["[buses.dry]", "'b'"]),
-    ('[parts.a]\nfile = "vibes.wav"\n[master]\nprofile = "you"\n', ["[master.profile]", "youtube"]),
-    ('[parts.a]\nfile = "vibes.wav"\n[master]\nprofile = "none"\nloudness = -14\n', ["[master]", "profile or loudness"]),
-    ('[parts."a/b"]\nfile = "vibes.wav"\n', ["a/b"]),
-    ('[parts.a]\nfile = "gone.wav"\n', ["gone.wav", "no such file"]),
-    ('[parts.a]\nfile = "Piece.mix.toml"\n', ["Piece.mix.toml", "not a sound file"]),
-    ('[parts.a]\nfile = "vibes.wav"\ngain = nan\n', ["nan is no level"]),
-    ('[parts.a]\nfile = "vibes.wav"\ngain = 1e400\n', ["1e400 is no level"]),
-    ("a = " + "[" * 4000, ["not TOML"]),
-    ("a." * 4000 + "b = 1", ["a line of more than 4096 characters"]),
-    ("# a comment\n" * 20_000, ["larger than 128 KiB"]),
-    (b'[parts."\xe9"]\n', ["not text in UTF-8"]),
-    ('[parts.a]\nfile = "silent.wav"\n', ["the mix is silent"]),
-    ('[parts.a]\nfile = "nan.wav"\n', ["nan.wav", "not numbers"]),
-    ('[parts.a]\nfile = "vibes.wav"\norbit = 0.05\n', ["[parts.a.orbit]: 0.05", "at most -0.1 or at least 0.1 (seconds a turn"]),
-    ('[parts.a]\nfile = "vibes.wav"\norbit = 0\n', ["[parts.a.orbit]: 0 ", "at least 0.1"]),
-    ('[parts.a]\nfile = "vibes.wav"\norbit = -4000\n', ["[parts.a.orbit]: -4000 is not within -3600..3600"]),
-    ('[parts.a]\nfile = "vibes.wav"\nset = "b"\n[panning]\nscore = "p.json"\n', ["p.json", 'no set "b"']),
-    ('[parts.a]\nfile = "vibes.wav"\nset = "a"\n[panning]\nscore = "p.json"\n', ["p.json", 'set "a", move 1', "clock"]),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("parts", ["not TOML"]),
+        ("[master]\ntail = 1\n", ["'parts' is missing"]),
+        ('[parts.a]\nfile = "vibes.wav"\ngian = 3\n', ["[parts.a]", "unknown key 'gian'", "'gain'"]),
+        ("[parts.a]\ngain = 3\n", ["[parts.a]", "'file' is missing"]),
+        ('[parts.a]\nfile = "vibes.wav"\ngain = "3"\n', ["[parts.a.gain]", "'3'"]),
+        ('[parts.a]\nfile = "vibes.wav"\nmodel = "spere"\n', ["[parts.a.model]", "'sphere'"]),
+        ('[parts.a]\nfile = "vibes.wav"\ntremolo = { sped = 5, depth = 1 }\n', ["'sped'", "'speed'"]),
+        ('[parts.a]\nfile = "vibes.wav"\nreverb = "hal"\n[reverbs.hall]\n', ["[parts.a]", "'hal'", "'hall'"]),
+        ('[parts.a]\nfile = "vibes.wav"\nset = "a"\n', ["[parts.a]", "[panning]"]),
+        ('[parts.a]\nfile = "vibes.wav"\nset = "a"\norbit = 3\n', ["[parts.a]", "set or orbit"]),
+        ('[parts.a]\nfile = "vibes.wav"\n[buses.dry]\nparts = ["b"]\n', ["[buses.dry]", "'b'"]),
+        ('[parts.a]\nfile = "vibes.wav"\n[master]\nprofile = "you"\n', ["[master.profile]", "youtube"]),
+        (
+            '[parts.a]\nfile = "vibes.wav"\n[master]\nprofile = "none"\nloudness = -14\n',
+            ["[master]", "profile or loudness"],
+        ),
+        ('[parts."a/b"]\nfile = "vibes.wav"\n', ["a/b"]),
+        ('[parts.a]\nfile = "gone.wav"\n', ["gone.wav", "no such file"]),
+        ('[parts.a]\nfile = "Piece.mix.toml"\n', ["Piece.mix.toml", "not a sound file"]),
+        ('[parts.a]\nfile = "vibes.wav"\ngain = nan\n', ["nan is no level"]),
+        ('[parts.a]\nfile = "vibes.wav"\ngain = 1e400\n', ["1e400 is no level"]),
+        ("a = " + "[" * 4000, ["not TOML"]),
+        ("a." * 4000 + "b = 1", ["a line of more than 4096 characters"]),
+        ("# a comment\n" * 20_000, ["larger than 128 KiB"]),
+        (b'[parts."\xe9"]\n', ["not text in UTF-8"]),
+        ('[parts.a]\nfile = "silent.wav"\n', ["the mix is silent"]),
+        ('[parts.a]\nfile = "nan.wav"\n', ["nan.wav", "not numbers"]),
+        (
+            '[parts.a]\nfile = "vibes.wav"\norbit = 0.05\n',
+            ["[parts.a.orbit]: 0.05", "at most -0.1 or at least 0.1 (seconds a turn"],
+        ),
+        ('[parts.a]\nfile = "vibes.wav"\norbit = 0\n', ["[parts.a.orbit]: 0 ", "at least 0.1"]),
+        ('[parts.a]\nfile = "vibes.wav"\norbit = -4000\n', ["[parts.a.orbit]: -4000 is not within -3600..3600"]),
+        ('[parts.a]\nfile = "vibes.wav"\nset = "b"\n[panning]\nscore = "p.json"\n', ["p.json", 'no set "b"']),
+        (
+            '[parts.a]\nfile = "vibes.wav"\nset = "a"\n[panning]\nscore = "p.json"\n',
+            ["p.json", 'set "a", move 1', "clock"],
+        ),
+    ],
+)
 def test_faulty_tables(folder, run, text, words):
     soundfile.write("nan.wav", np.full(RATE, np.nan), RATE, "FLOAT")
     Path("p.json").write_text('{"a": [{"effect": "none", "m1": 1, "m2": "end"}]}')
@@ -512,14 +583,16 @@ def test_a_damaged_part_is_named(folder, run, run_script):
     whole = Path("vibes.flac")
     soundfile.write(whole, soundfile.read("vibes.wav")[0], RATE)
     data = bytearray(whole.read_bytes())
-    data[len(data) // 2:len(data) // 2 + 4000] = bytes(4000)
+    data[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
     whole.write_bytes(data)
     for setting in ("", "orbit = 2\n"):
         result = run(write_table(f'[parts.a]\nfile = "vibes.flac"\n{setting}'))
         assert_one_line_error(result, "vibes.flac: is damaged")
     assert_one_line_error(run_script(eightd, "-i", whole, "-o", "out.wav", "--orbit", "2"), "vibes.flac: is damaged")
     halve(Path("vibes.wav"))
-    assert_one_line_error(run(write_table('[parts.a]\nfile = "vibes.wav"\n')), "vibes.wav: damaged or cut off at 2.0 s of its 4.0 s")
+    assert_one_line_error(
+        run(write_table('[parts.a]\nfile = "vibes.wav"\n')), "vibes.wav: damaged or cut off at 2.0 s of its 4.0 s"
+    )
 
 
 def test_a_panning_score_that_no_part_follows_is_not_looked_for(folder, run):
@@ -550,6 +623,9 @@ def test_every_setting_is_defined_once_and_explained():
         settings = [each.name for each in fields(table)]
         assert list(schema(table)["properties"]) == settings
         assert all(f"\n  {name:13}" in explain() for name in settings)
-    document = {"parts": {"a": {"file": "x", **{each.name: each.default for each in fields(Part)
-                                               if isinstance(each.default, float)}}}}
-    assert find_fault(document, schema()) is None            # defaults are within their ranges
+    document = {
+        "parts": {
+            "a": {"file": "x", **{each.name: each.default for each in fields(Part) if isinstance(each.default, float)}}
+        }
+    }
+    assert find_fault(document, schema()) is None  # defaults are within their ranges

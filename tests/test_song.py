@@ -46,15 +46,22 @@ def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
     assert song.decode(path, tmp_path / "out.wav")
 
 
-@pytest.mark.parametrize("writer", [
-    "sox {} -t wav - trim 0 3", "sox {} -e a-law -t wav - trim 0 3", "sox {} -t aiff - trim 0 3",
-    "sox {} -b 24 -t aiff - trim 0 3", "sox {} -e float -b 32 -t aifc - trim 0 3", "ffmpeg -v error -i {} -f wav pipe:",
-])
+@pytest.mark.parametrize(
+    "writer",
+    [
+        "sox {} -t wav - trim 0 3",
+        "sox {} -e a-law -t wav - trim 0 3",
+        "sox {} -t aiff - trim 0 3",
+        "sox {} -b 24 -t aiff - trim 0 3",
+        "sox {} -e float -b 32 -t aifc - trim 0 3",
+        "ffmpeg -v error -i {} -f wav pipe:",
+    ],
+)
 def test_a_sound_written_to_a_pipe_is_taken(writer, tmp_path):
     name, _, arguments = writer.format(make_media(tmp_path / "tone.flac", *TONE)).partition(" ")
     subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped", shell=True, check=True)
     header = (tmp_path / "piped").read_bytes()[:8]
-    assert int.from_bytes(header[4:], "little" if header.startswith(b"RIFF") else "big") >= 0x7f000000      # 2 GB or more
+    assert int.from_bytes(header[4:], "little" if header.startswith(b"RIFF") else "big") >= 0x7F000000  # 2 GB or more
     assert song.decode(tmp_path / "piped", tmp_path / "out.wav")
     assert probe.probe(tmp_path / "out.wav").duration == pytest.approx(3, abs=1e-3)
 
@@ -68,13 +75,18 @@ def test_decodes_again_only_what_changed(tmp_path):
     assert probe.probe(output).duration == pytest.approx(2, abs=0.01)
 
 
-@pytest.mark.parametrize("damage", [
-    lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), lambda path: path.write_bytes(b""),
-    lambda path: path.write_bytes(path.read_bytes()[:1000] + bytes(path.stat().st_size - 1000)),
-    lambda path: path.write_bytes(b"garbage" * 1000), lambda path: path.unlink(),
-    lambda path: path.with_suffix(".source.json").write_bytes(b"\xff\xfe garbage"),
-    lambda path: path.with_suffix(".source.json").write_bytes(b"[" * 100_000),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:1000] + bytes(path.stat().st_size - 1000)),
+        lambda path: path.write_bytes(b"garbage" * 1000),
+        lambda path: path.unlink(),
+        lambda path: path.with_suffix(".source.json").write_bytes(b"\xff\xfe garbage"),
+        lambda path: path.with_suffix(".source.json").write_bytes(b"[" * 100_000),
+    ],
+)
 def test_a_damaged_output_is_made_again(tmp_path, damage):
     path, output = make_media(tmp_path / "a.flac", *TONE), tmp_path / "out.wav"
     song.decode(path, output)
@@ -85,8 +97,16 @@ def test_a_damaged_output_is_made_again(tmp_path, damage):
     assert not song.decode(path, output)
 
 
-@pytest.mark.parametrize("printed", ["garbage", "[]", "[" * 100_000, '{"streams": [1], "format": {}}', (
-    '{"streams": [{"codec_type": "audio", "codec_name": "flac", "sample_rate": "NaN", "channels": 2}], "format": {}}')])
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "garbage",
+        "[]",
+        "[" * 100_000,
+        '{"streams": [1], "format": {}}',
+        ('{"streams": [{"codec_type": "audio", "codec_name": "flac", "sample_rate": "NaN"}], "format": {}}'),
+    ],
+)
 def test_a_prober_that_prints_nonsense(tmp_path, monkeypatch, printed):
     path = make_media(tmp_path / "a.flac", *TONE)
     (tmp_path / "printed").write_text(printed)
@@ -116,17 +136,24 @@ def test_what_is_no_song_says_so(tmp_path):
     whole = make_media(tmp_path / "whole.mp3", *TONE).read_bytes()
     (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 3])
     noisy = bytearray(make_media(tmp_path / "whole.flac", *TONE).read_bytes())
-    noisy[len(noisy) // 2: len(noisy) // 2 + 2000] = np.random.default_rng(0).bytes(2000)
+    noisy[len(noisy) // 2 : len(noisy) // 2 + 2000] = np.random.default_rng(0).bytes(2000)
     (tmp_path / "torn.flac").write_bytes(noisy)
     torn = bytearray(make_media(tmp_path / "whole.opus", *TONE).read_bytes())
-    torn[len(torn) // 2: len(torn) // 2 + 8] = b"silence!"
+    torn[len(torn) // 2 : len(torn) // 2 + 8] = b"silence!"
     (tmp_path / "torn.opus").write_bytes(torn)
     make_media(tmp_path / "mute.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=1")
     for name, message in [
-        ("missing.mp3", "no such file"), ("empty.mp3", "is empty"), ("text.mp3", "not an audio or video file"),
-        ("list.m3u8", "not an audio or video file"), ("script.mp3", "not an audio or video file"),
-        ("cut.wav", "cut off at 1.0 s of its 3.0 s"), ("cut.mp3", "cut off at"), ("torn.flac", "damaged or cut off at"),
-        ("torn.opus", "damaged or cut off at 1.0 s of its 3.0 s"), ("mute.mp4", "has no sound"), (".", "is a folder"),
+        ("missing.mp3", "no such file"),
+        ("empty.mp3", "is empty"),
+        ("text.mp3", "not an audio or video file"),
+        ("list.m3u8", "not an audio or video file"),
+        ("script.mp3", "not an audio or video file"),
+        ("cut.wav", "cut off at 1.0 s of its 3.0 s"),
+        ("cut.mp3", "cut off at"),
+        ("torn.flac", "damaged or cut off at"),
+        ("torn.opus", "damaged or cut off at 1.0 s of its 3.0 s"),
+        ("mute.mp4", "has no sound"),
+        (".", "is a folder"),
     ]:
         with pytest.raises(MediaError, match=message):
             song.decode(tmp_path / name, output)
@@ -141,21 +168,29 @@ def test_urls_are_refused():
 
 
 def test_one_line_on_the_command(tmp_path):
-    assert_one_line_error(command("-m", "musicvideo", "song", tmp_path / "x.mp3", tmp_path / "o.wav"), "x.mp3", "no such")
+    assert_one_line_error(
+        command("-m", "musicvideo", "song", tmp_path / "x.mp3", tmp_path / "o.wav"), "x.mp3", "no such"
+    )
     tone = make_media(tmp_path / "a.wav", *TONE)
     assert_one_line_error(command("-m", "musicvideo", "song", tone, "/proc/o.wav"), "/proc")
 
 
 @pytest.mark.parametrize("missing", [16 << 20, 1])
 def test_a_full_disk_keeps_the_old_file(tmp_path, missing):
-    """A limit on file size stops the writing as a full disk does: in the middle of the output, and a byte before its end."""
+    """A limit on file size stops the writing as a full disk does: in the middle, and a byte before the end."""
     output = tmp_path / "out.wav"
     song.decode(make_media(tmp_path / "a.wav", *TONE), output)
     old = output.read_bytes()
     longer = make_media(tmp_path / "b.flac", "-f", "lavfi", "-i", "sine=d=60")
     size = 60 * 48000 * 6 + 44 - missing
-    result = command("-m", "musicvideo", "song", longer, output,
-                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    result = command(
+        "-m",
+        "musicvideo",
+        "song",
+        longer,
+        output,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
     assert_one_line_error(result, "out.wav", "no space left")
     assert output.read_bytes() == old
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.flac", "out.source.json", "out.wav"]

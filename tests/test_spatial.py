@@ -40,7 +40,9 @@ def noise(seconds: float, *, pink: bool = False) -> np.ndarray:
 def ears_of(model: str, azimuth: float, source: np.ndarray) -> np.ndarray:
     """(N, 2) of a source that stands still, without its edges."""
     margin = 2000
-    return load_model(model)(np.pad(source, margin, "wrap"), at(azimuth, len(source) + 2 * margin), RATE)[margin:-margin]
+    return load_model(model)(np.pad(source, margin, "wrap"), at(azimuth, len(source) + 2 * margin), RATE)[
+        margin:-margin
+    ]
 
 
 def time_difference(left, right, low: float, high: float, rate: float = RATE) -> float:
@@ -124,8 +126,10 @@ def test_front_and_back_differ_with_hrtf_only():
     band = (frequency > 2000) & (frequency < 12000)
 
     def difference(model):
-        front, back = (signal.fftconvolve(np.abs(fft.rfft(ears_of(model, azimuth, source)[:, 0])) ** 2, np.ones(500), "same")
-                       for azimuth in (0, 180))
+        front, back = (
+            signal.fftconvolve(np.abs(fft.rfft(ears_of(model, azimuth, source)[:, 0])) ** 2, np.ones(500), "same")
+            for azimuth in (0, 180)
+        )
         return np.abs(10 * np.log10(front[band] / back[band])).max()
 
     assert difference("hrtf") > 6
@@ -134,7 +138,7 @@ def test_front_and_back_differ_with_hrtf_only():
 
 @needs_kemar
 def test_hrtf_between_two_measurements_lies_between_them():
-    """No comb filter: the level at 2.5° off the grid stays near those of its neighbours, the time is in their middle."""
+    """No comb filter: 2.5° off the grid the level stays near those of its neighbours, the time is in their middle."""
     for middle in (32.5, 92.5, -62.5):
         low, between, high = (ears_of("hrtf", azimuth, noise(1)) for azimuth in (middle - 2.5, middle, middle + 2.5))
         times = [time_difference(*ears.T, 1500, 8000) for ears in (low, between, high)]
@@ -157,10 +161,12 @@ def test_hrtf_elevation_is_heard():
 @pytest.mark.parametrize("model, most", [("pan", 1.5), ("sphere", 3), pytest.param("hrtf", 3, marks=needs_kemar)])
 def test_power_does_not_pump_over_a_circle(model, most):
     source = noise(0.5, pink=True)
-    power = [10 * np.log10(np.sum(ears_of(model, azimuth, source) ** 2) / np.sum(source ** 2))
-             for azimuth in range(-180, 180, 5)]
+    power = [
+        10 * np.log10(np.sum(ears_of(model, azimuth, source) ** 2) / np.sum(source**2))
+        for azimuth in range(-180, 180, 5)
+    ]
     assert max(power) - min(power) < most
-    assert abs(np.mean(power)) < 1.5                            # and a source keeps its power
+    assert abs(np.mean(power)) < 1.5  # and a source keeps its power
 
 
 # -- Motion -------------------------------------------------------------------------------------------------------
@@ -201,7 +207,7 @@ def test_gliding_delay_is_exact_below_12_khz():
     n = np.arange(RATE)
     delay = 20 * np.sin(2 * np.pi * n / RATE * 1.3) - 3.7
     for frequency, error in ((997, -105), (12000, -90)):
-        got, = glide(np.sin(2 * np.pi * frequency * n / RATE), [delay])
+        (got,) = glide(np.sin(2 * np.pi * frequency * n / RATE), [delay])
         wanted = np.sin(2 * np.pi * frequency * (n - delay) / RATE)
         assert decibels(np.abs(got - wanted)[100:-100].max()) < error
 
@@ -229,16 +235,20 @@ def test_hrtf_at_other_rates(rate):
 @cache
 def levels_at(rate: int, azimuth: float) -> np.ndarray:
     """dB by which the measured head changes noise from 200 Hz to 9 kHz: all of it, then three bands."""
-    count, step = rate // 5, 5                                  # samples, Hz
+    count, step = rate // 5, 5  # samples, Hz
     phase = np.random.default_rng(5).uniform(0, 2 * np.pi, 9000 // step)
     spectrum = np.zeros(count // 2 + 1, complex)
-    spectrum[200 // step: 9000 // step] = np.exp(1j * phase[200 // step:])
+    spectrum[200 // step : 9000 // step] = np.exp(1j * phase[200 // step :])
     edge = rate // 20
     source = np.pad(fft.irfft(spectrum, count), edge, "wrap")
     ears = load_model("hrtf")(source, at(azimuth, len(source)), rate)[edge:-edge]
     power = (np.abs(fft.rfft(ears, axis=0)) ** 2).sum(axis=1)
-    return np.array([10 * np.log10(power[low // step: high // step].mean())
-                     for low, high in ((200, 9000), (300, 600), (2000, 4000), (6000, 8000))])
+    return np.array(
+        [
+            10 * np.log10(power[low // step : high // step].mean())
+            for low, high in ((200, 9000), (300, 600), (2000, 4000), (6000, 8000))
+        ]
+    )
 
 
 @needs_kemar
@@ -279,9 +289,9 @@ def test_a_stereo_source_keeps_its_width():
     sound[:, 0] = noise(2)
     for azimuth, side in ((0, -1), (180, 1)):
         motion = Motion([Move(0, 3, "orbit", azimuth_i=azimuth, azimuth_f=azimuth)])
-        left, right = render(sound, RATE, motion, load_model("sphere"), width=0.5)[RATE // 2:].T
+        left, right = render(sound, RATE, motion, load_model("sphere"), width=0.5)[RATE // 2 :].T
         assert side * level_difference(left[:RATE], right[:RATE], 4000) > 6
-    left, right = render(sound, RATE, motion, load_model("sphere"), width=0)[RATE // 2:].T
+    left, right = render(sound, RATE, motion, load_model("sphere"), width=0)[RATE // 2 :].T
     assert level_difference(left[:RATE], right[:RATE], 4000) == pytest.approx(0, abs=0.01)
 
 
@@ -297,8 +307,9 @@ def test_level_falls_with_distance():
     assert decibels(np.sqrt(np.mean(far[1000:] ** 2) / np.mean(near[1000:] ** 2))) == pytest.approx(-12.04, abs=0.01)
 
 
-@pytest.mark.parametrize("rate, subtype, name", [(8000, "PCM_16", "a.wav"), (44100, "PCM_24", "a.flac"),
-                                                 (96000, "FLOAT", "a.wav")])
+@pytest.mark.parametrize(
+    "rate, subtype, name", [(8000, "PCM_16", "a.wav"), (44100, "PCM_24", "a.flac"), (96000, "FLOAT", "a.wav")]
+)
 def test_rate_and_sample_format_are_kept(rate, subtype, name, write_wav, tmp_path):
     path = write_wav("in.wav", noise(0.1), rate, subtype)
     render_file(path, tmp_path / name, orbit(1), load_model("pan"))
@@ -323,6 +334,7 @@ def test_nothing_clips_in_whole_numbers(write_wav, tmp_path):
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 def test_a_model_gone_wild_is_limited(write_wav, tmp_path, subtype):
     """No sample passes full scale, and none that is not a number is written, whatever a model or a motion does."""
+
     def louder_each_time(source, position, rate, calls=[]):  # noqa: B006
         calls.append(1)
         return np.stack([source, source], axis=1) * 10.0 ** len(calls)
@@ -332,7 +344,9 @@ def test_a_model_gone_wild_is_limited(write_wav, tmp_path, subtype):
     assert 0.5 < np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() <= 1
     for value in (np.nan, np.inf):
         with pytest.raises(MediaError, match="in.wav: this motion makes samples that are not numbers"):
-            render_file(path, tmp_path / "bad.wav", orbit(2), lambda source, position, rate: np.full((len(source), 2), value))
+            render_file(
+                path, tmp_path / "bad.wav", orbit(2), lambda source, position, rate: np.full((len(source), 2), value)
+            )
     assert not (tmp_path / "bad.wav").exists()
 
 
@@ -350,7 +364,7 @@ def write_sofa(path, *, convention="SimpleFreeFieldHRIR", cartesian=False, swapp
     azimuth, elevation = np.radians(directions or grid).T
     responses = np.zeros((len(azimuth), 2, 64))
     for response, a, e in zip(responses, azimuth, elevation):
-        lateral = np.arcsin(np.sin(a) * np.cos(e))              # above 0 to the left, as SOFA counts
+        lateral = np.arcsin(np.sin(a) * np.cos(e))  # above 0 to the left, as SOFA counts
         late = round(HEAD_TIME * (lateral + np.sin(lateral)) / 2 * RATE)
         response[0, 30 - late], response[1, 30 + late] = 1 + 0.5 * np.sin(lateral), 1 - 0.5 * np.sin(lateral)
     with h5py.File(path, "w") as file:
@@ -359,8 +373,9 @@ def write_sofa(path, *, convention="SimpleFreeFieldHRIR", cartesian=False, swapp
         file["Data.SamplingRate"] = [float(RATE)]
         file["Data.Delay"] = np.zeros((1, 2))
         if cartesian:
-            places = np.stack([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation),
-                               np.sin(elevation)], 1)
+            places = np.stack(
+                [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], 1
+            )
         else:
             places = np.stack([np.degrees(azimuth), np.degrees(elevation), np.ones(len(azimuth))], 1)
         file["SourcePosition"] = 2 * places[:count] if cartesian else places[:count]
@@ -384,11 +399,14 @@ def test_any_sofa_file_of_the_convention(tmp_path, options):
     assert np.isfinite(model(noise(1), spiral, RATE)).all()
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"convention": "MultiSpeakerBRIR"}, "MultiSpeakerBRIR; give a file of SimpleFreeFieldHRIR"),
-    ({"count": 3}, "do not surround a head"),
-    ({"directions": [(a, 0) for a in range(0, 360, 30)]}, "do not surround a head"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"convention": "MultiSpeakerBRIR"}, "MultiSpeakerBRIR; give a file of SimpleFreeFieldHRIR"),
+        ({"count": 3}, "do not surround a head"),
+        ({"directions": [(a, 0) for a in range(0, 360, 30)]}, "do not surround a head"),
+    ],
+)
 def test_other_sofa_files_are_refused(tmp_path, options, words):
     with pytest.raises(MediaError, match=words):
         read_sofa(write_sofa(tmp_path / "other.sofa", **options))
@@ -402,7 +420,7 @@ def test_what_is_no_sofa_file(tmp_path, content):
     write_sofa(tmp_path / "x.sofa")
     with h5py.File(tmp_path / "x.sofa", "a") as file:
         del file["Data.IR"]
-        file.create_dataset("Data.IR", (1 << 20, 2, 1 << 16), "f4", chunks=True, compression="gzip")      # a TB, unpacked
+        file.create_dataset("Data.IR", (1 << 20, 2, 1 << 16), "f4", chunks=True, compression="gzip")  # a TB, unpacked
     with pytest.raises(MediaError, match="x.sofa: .*numbers"):
         read_sofa(tmp_path / "x.sofa")
     with h5py.File(tmp_path / "x.sofa", "w") as file:
@@ -417,18 +435,21 @@ def test_diffuse_field_is_flat():
     filters = load_model("hrtf").filters(RATE)
     measured = read_sofa(find_kemar())
     power = (np.abs(fft.rfft(filters.responses, 4096)) ** 2).sum(axis=1)
-    ring = np.abs(measured.directions[:, 2]) < 0.99            # all but the top, which counts little
+    ring = np.abs(measured.directions[:, 2]) < 0.99  # all but the top, which counts little
     weight = np.sqrt(1 - measured.directions[ring, 2] ** 2)
     frequency = fft.rfftfreq(4096, 1 / RATE)
     octaves = np.log2(np.maximum(frequency, 1) / 1000)
-    levels = [10 * np.log10(np.average(power[ring][:, np.abs(octaves - third / 3) < 1 / 6].mean(axis=1), weights=weight))
-              for third in range(-9, 13)]
+    levels = [
+        10 * np.log10(np.average(power[ring][:, np.abs(octaves - third / 3) < 1 / 6].mean(axis=1), weights=weight))
+        for third in range(-9, 13)
+    ]
     assert max(np.abs(levels - np.mean(levels))) < 1
 
 
 def test_margin_covers_the_longest_filter():
     from musicvideo.sound.models import hrtf
-    earliest = 0.002 * 192000                                   # and the gliding delay before the filter
+
+    earliest = 0.002 * 192000  # and the gliding delay before the filter
     assert MARGIN >= hrtf.LONGEST_TAPS + 2 * hrtf.LONGEST_PRE_RING + hrtf.CONTROL_HOP + earliest
     assert all(hrtf.pre_ring(rate) <= hrtf.LONGEST_PRE_RING for rate in (8000, 48000, 192000, 768000))
     assert spatial.RENDER_BLOCK % hrtf.CONTROL_HOP == 0

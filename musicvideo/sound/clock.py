@@ -21,16 +21,16 @@ from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
-DEFAULT_TEMPO = 500_000       # microseconds a quarter note, 120 a minute, of a MIDI file without tempo
-DEFAULT_METRE = (4, 4)        # of one without time signature
+DEFAULT_TEMPO = 500_000  # microseconds a quarter note, 120 a minute, of a MIDI file without tempo
+DEFAULT_METRE = (4, 4)  # of one without time signature
 
 
 @dataclass(frozen=True)
 class Metre:
     """A time signature and where it begins."""
 
-    tick: int                 # always the start of a measure, even where the measure before it is not full
-    measure: int              # number of that measure, from 1
+    tick: int  # always the start of a measure, even where the measure before it is not full
+    measure: int  # number of that measure, from 1
     numerator: int
     denominator: int
 
@@ -38,8 +38,9 @@ class Metre:
 class Clock:
     """Seconds of any measure and beat.
 
-    A time signature always begins a measure. Where it comes before the current measure is full, that measure ends there:
-    this is how MIDI writes a pickup bar, which counts as measure 1, as does a short measure with its own signature.
+    A time signature always begins a measure. Where it comes before the current measure is full, that measure ends
+    there: this is how MIDI writes a pickup bar, which counts as measure 1, as does a short measure with its own
+    signature.
 
     Args:
         ticks_per_quarter: MIDI division, above 0.
@@ -48,19 +49,24 @@ class Clock:
         end: tick at which the music ends; the measure it falls into counts whole.
     """
 
-    def __init__(self, ticks_per_quarter: int, tempos: Sequence[tuple[int, int]] = (),
-                 signatures: Sequence[tuple[int, int, int]] = (), end: int = 0):
+    def __init__(
+        self,
+        ticks_per_quarter: int,
+        tempos: Sequence[tuple[int, int]] = (),
+        signatures: Sequence[tuple[int, int, int]] = (),
+        end: int = 0,
+    ):
         self.ticks_per_quarter = ticks_per_quarter
         tempo_at = {0: DEFAULT_TEMPO, **dict(sorted(tempos, key=lambda event: event[0]))}
         self._tempo_ticks = list(tempo_at)
         self._tempos = list(tempo_at.values())
-        self._microseconds = [Fraction(0)]       # at each tempo event
+        self._microseconds = [Fraction(0)]  # at each tempo event
         for begin, stop, tempo in zip(self._tempo_ticks, self._tempo_ticks[1:], self._tempos):
             self._microseconds.append(self._microseconds[-1] + Fraction((stop - begin) * tempo, ticks_per_quarter))
 
         metre_at = {0: DEFAULT_METRE}
-        for tick, *metre in sorted(signatures, key=lambda event: event[0]):
-            metre_at[tick] = tuple(metre)
+        for tick, numerator, denominator in sorted(signatures, key=lambda event: event[0]):
+            metre_at[tick] = numerator, denominator
         self.metres: list[Metre] = []
         for tick, (numerator, denominator) in metre_at.items():
             number = self._measures_until(tick) + 1
@@ -96,8 +102,10 @@ class Clock:
         offset = (Fraction(beat) - 1) * beat_ticks
         if not 0 <= offset <= length:
             beats = length / beat_ticks
-            raise ValueError(f"beat {float(beat):g} is outside measure {measure}, which has {float(beats):g} beats "
-                             f"of 1/{metre.denominator} (beat {float(beats + 1):g} is its end)")
+            raise ValueError(
+                f"beat {float(beat):g} is outside measure {measure}, which has {float(beats):g} beats "
+                f"of 1/{metre.denominator} (beat {float(beats + 1):g} is its end)"
+            )
         return start + offset
 
     def seconds(self, measure: int, beat: float | Fraction = 1) -> float:
@@ -119,8 +127,10 @@ class Clock:
 
     def tempo_changes(self, begin: float, end: float) -> list[float]:
         """Seconds of the tempo events strictly between two times in seconds."""
-        inside = slice(bisect_right(self._microseconds, Fraction(begin) * 1_000_000),
-                       bisect_left(self._microseconds, Fraction(end) * 1_000_000))
+        inside = slice(
+            bisect_right(self._microseconds, Fraction(begin) * 1_000_000),
+            bisect_left(self._microseconds, Fraction(end) * 1_000_000),
+        )
         return [float(time / 1_000_000) for time in self._microseconds[inside]]
 
     @property
@@ -162,8 +172,10 @@ def read_clock(path: str | PathLike) -> Clock:
         raise MediaError(f"{path}: this MIDI file holds no music; export it again")
     for _, numerator, denominator in signatures:
         if denominator > limits.DENOMINATOR:
-            raise MediaError(f"{path}: has a time signature of {numerator}/{denominator}; give one of at most "
-                             f"1/{limits.DENOMINATOR} notes")
+            raise MediaError(
+                f"{path}: has a time signature of {numerator}/{denominator}; give one of at most "
+                f"1/{limits.DENOMINATOR} notes"
+            )
     clock = Clock(midi.ticks_per_beat, tempos, signatures, end)
     if clock.tick_seconds(end) > limits.LONGEST:
         raise MediaError(f"{path}: lasts longer than {limits.LONGEST // 3600} hours; export it again")

@@ -1,4 +1,4 @@
-"""Documents that people write (JSON, TOML): read the text, check it against a JSON Schema, name a fault in plain words."""
+"""Documents that people write (JSON, TOML): read the text, check it against a JSON Schema, say what is wrong."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
-LONGEST_VALUE = 40            # characters of a value that a message repeats
-MOST_ERRORS = 50              # among which the most telling one is chosen
+LONGEST_VALUE = 40  # characters of a value that a message repeats
+MOST_ERRORS = 50  # among which the most telling one is chosen
 
 
 @dataclass(frozen=True)
 class Fault:
     """What is wrong, and where."""
 
-    path: Sequence[str | int]       # keys and indices from the top of the document
+    path: Sequence[str | int]  # keys and indices from the top of the document
     message: str
 
 
@@ -81,15 +81,17 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"{shortened(error.instance)} is not {_range(error.schema)}{_meaning(error.schema)}"
     if error.validator == "not" and "exclusiveMinimum" in error.validator_value:
         hole = error.validator_value
-        return (f"{error.instance} is too near to 0, give at most {hole['exclusiveMinimum']} or at least "
-                f"{hole['exclusiveMaximum']}{_meaning(error.schema)}")
+        return (
+            f"{error.instance} is too near to 0, give at most {hole['exclusiveMinimum']} or at least "
+            f"{hole['exclusiveMaximum']}{_meaning(error.schema)}"
+        )
     return shortened(error.message, 4 * LONGEST_VALUE)
 
 
 def shortened(value: object, most: int = LONGEST_VALUE) -> str:
     """A value as a message repeats it: its middle is left out where it is long."""
     text = str(value)
-    return text if len(text) <= most else f"{text[:most // 2]}...{text[-most // 2:]}"
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
 def _range(schema: Mapping) -> str:

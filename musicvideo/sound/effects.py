@@ -11,13 +11,27 @@ from musicvideo.programs import run
 from musicvideo.sound.soundfiles import peak
 
 FLOAT_WAV = ("-c:a", "pcm_f32le")
-SOX_PEAK = -30.0                  # dB full scale of SoX's input, since its reverb can add some 20 dB
+SOX_PEAK = -30.0  # dB full scale of SoX's input, since its reverb can add some 20 dB
 
 
 def apply_filters(source_path: str | os.PathLike, target: Path, filters: Sequence[str], *output: str) -> None:
     """Send one sound file through a chain of FFmpeg's filters; 32-bit float unless `output` says otherwise."""
-    run(["ffmpeg", "-v", "error", "-y", *SAFE_INPUT, "-i", source(source_path),
-         "-af", ",".join(filters), *(output or FLOAT_WAV), source(target)], doing=f"mixing {source_path}")
+    run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-y",
+            *SAFE_INPUT,
+            "-i",
+            source(source_path),
+            "-af",
+            ",".join(filters),
+            *(output or FLOAT_WAV),
+            source(target),
+        ],
+        doing=f"mixing {source_path}",
+    )
 
 
 def apply_effect(source_path: Path, target: Path, effect: Sequence[object]) -> None:
@@ -42,8 +56,9 @@ def sum_files(inputs: Mapping[Path, float], target: Path, *, gain: float = 0.0) 
         inputs: a gain in dB for each file.
         gain: dB, of the sum.
     """
-    levels = [f"[{index}]volume={level + gain}dB:precision=float[in{index}]"
-              for index, level in enumerate(inputs.values())]
+    levels = [
+        f"[{index}]volume={level + gain}dB:precision=float[in{index}]" for index, level in enumerate(inputs.values())
+    ]
     # By default amix divides by the number of inputs, and swells whenever one ends.
     total = "".join(f"[in{index}]" for index in range(len(inputs)))
     graph = ";".join([*levels, f"{total}amix=inputs={len(inputs)}:duration=longest:normalize=0"])

@@ -22,11 +22,11 @@ from musicvideo.sound.effects import apply_filters
 from musicvideo.sound.soundfiles import open_sound
 from musicvideo.sound.table import Master
 
-ABSOLUTE_GATE = -70.0             # LUFS, of BS.1770: below it there is no loudness
-LOUDNESS_TOLERANCE = 0.1          # LU around the target within which a master is finished
-PEAK_MARGIN = 0.05                # dB under the ceiling that the limiter aims at
-LIMITER_OVERSAMPLING = 4          # BS.1770 measures true peaks at 4 times 48 kHz
-LIMITER_ATTACK = 0.005            # seconds of look-ahead, by which FFmpeg's limiter delays the sound
+ABSOLUTE_GATE = -70.0  # LUFS, of BS.1770: below it there is no loudness
+LOUDNESS_TOLERANCE = 0.1  # LU around the target within which a master is finished
+PEAK_MARGIN = 0.05  # dB under the ceiling that the limiter aims at
+LIMITER_OVERSAMPLING = 4  # BS.1770 measures true peaks at 4 times 48 kHz
+LIMITER_ATTACK = 0.005  # seconds of look-ahead, by which FFmpeg's limiter delays the sound
 MOST_ATTEMPTS = 8
 
 
@@ -34,9 +34,9 @@ MOST_ATTEMPTS = 8
 class Loudness:
     """EBU R128 figures of a sound."""
 
-    integrated: float             # LUFS
-    range: float                  # LU
-    true_peak: float              # dBTP
+    integrated: float  # LUFS
+    range: float  # LU
+    true_peak: float  # dBTP
 
 
 def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -46,11 +46,26 @@ def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
         One value every 0.1 s: "M" and "S", momentary and short-term loudness (LUFS); and of all so far "I",
         integrated loudness (LUFS), "LRA", loudness range (LU), "true_peak" (1 is full scale).
     """
-    printed = run(["ffmpeg", "-v", "error", *SAFE_INPUT, "-i", source(path), "-af",
-                   "ebur128=peak=true:metadata=1,ametadata=print:file=-", "-f", "null", "-"],
-                  doing=f"measuring {path}").decode()
-    return {key: np.array([float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)])
-            for key in ("M", "S", "I", "LRA", "true_peak")}
+    printed = run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            *SAFE_INPUT,
+            "-i",
+            source(path),
+            "-af",
+            "ebur128=peak=true:metadata=1,ametadata=print:file=-",
+            "-f",
+            "null",
+            "-",
+        ],
+        doing=f"measuring {path}",
+    ).decode()
+    return {
+        key: np.array([float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)])
+        for key in ("M", "S", "I", "LRA", "true_peak")
+    }
 
 
 def measure(path: str | os.PathLike) -> Loudness:
@@ -84,18 +99,24 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
     with TemporaryDirectory(prefix="master-", dir=source_path.parent) as folder:
         attempt = Path(folder) / "attempt.wav"
         for _ in range(MOST_ATTEMPTS):
-            apply_filters(source_path, attempt, [
-                f"volume={gain}dB:precision=float",
-                *([f"afade=t=out:st={length / rate - fade:.9f}:d={fade:.9f}"] if fade else []),
-                f"aresample={limiter_rate}",
-                f"apad=pad_len={delay}",
-                f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
-                f"atrim=start_sample={delay}",
-                "asetpts=PTS-STARTPTS",
-                f"aresample={rate}",
-                f"apad=whole_len={length}",
-                f"atrim=end_sample={length}",
-            ], "-c:a", "pcm_s24le")
+            apply_filters(
+                source_path,
+                attempt,
+                [
+                    f"volume={gain}dB:precision=float",
+                    *([f"afade=t=out:st={length / rate - fade:.9f}:d={fade:.9f}"] if fade else []),
+                    f"aresample={limiter_rate}",
+                    f"apad=pad_len={delay}",
+                    f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
+                    f"atrim=start_sample={delay}",
+                    "asetpts=PTS-STARTPTS",
+                    f"aresample={rate}",
+                    f"apad=whole_len={length}",
+                    f"atrim=end_sample={length}",
+                ],
+                "-c:a",
+                "pcm_s24le",
+            )
             result = measure(attempt)
             too_soft = 0.0 if master.target is None else master.target - result.integrated
             too_high = result.true_peak - master.ceiling
@@ -104,5 +125,7 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
                 return
             gain += too_soft
             limit -= max(0.0, too_high + PEAK_MARGIN)
-    raise MediaError(f"the mix came to {result.integrated:.1f} LUFS with peaks at {result.true_peak:.1f} dBTP, and not "
-                     f"nearer to its target: set a lower loudness in [master]")
+    raise MediaError(
+        f"the mix came to {result.integrated:.1f} LUFS with peaks at {result.true_peak:.1f} dBTP, and not "
+        f"nearer to its target: set a lower loudness in [master]"
+    )

@@ -6,8 +6,8 @@ Signal flow, as on a desk:
                                                  +-> around the head -+-> wet bus ---------> master -> Wet
                                                                       +-> send -> reverb -> wet bus
 
-A *stem* is a part as both buses take it. SoX does tremolo and reverb, FFmpeg converts, sums and limits. From the stems to
-the master everything is 48 kHz stereo float of one length, so parts stay aligned to the sample.
+A *stem* is a part as both buses take it. SoX does tremolo and reverb, FFmpeg converts, sums and limits. From the stems
+to the master everything is 48 kHz stereo float of one length, so parts stay aligned to the sample.
 """
 
 from __future__ import annotations
@@ -36,9 +36,14 @@ from musicvideo.sound.soundfiles import is_mono, open_sound, peak
 from musicvideo.sound.spatial import render_file
 from musicvideo.sound.table import Mix, Part, Reverb
 
-RATE = 48_000                     # Hz
-CHECKSUMS = "SHA256SUMS"          # file in a stem's folder with the checksums of its sounds
-UNFINISHED = ".making-"           # how the names of folders begin that are deleted on the next run
+RATE = 48_000  # Hz
+CHECKSUMS = "SHA256SUMS"  # file in a stem's folder with the checksums of its sounds
+UNFINISHED = ".making-"  # how the names of folders begin that are deleted on the next run
+
+
+def _work_folder(stems: Path) -> TemporaryDirectory:
+    """A temporary folder among the stems, on their disk; the next run deletes it if this one is killed."""
+    return TemporaryDirectory(prefix=UNFINISHED, dir=stems)
 
 
 def steps(mix: Mix) -> int:
@@ -46,8 +51,14 @@ def steps(mix: Mix) -> int:
     return len(mix.parts) + len(mix.reverbs) + 2
 
 
-def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
-               stems: str | os.PathLike | None = None, progress: Callable[[], object] = lambda: None) -> bool:
+def make_mixes(
+    mix: Mix,
+    dry: str | os.PathLike,
+    wet: str | os.PathLike,
+    *,
+    stems: str | os.PathLike | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> bool:
     """Write the Dry and the Wet mix: 48 kHz, 24 bit, of the same length, the longest part's plus the tail.
 
     Args:
@@ -88,17 +99,15 @@ def make_mixes(mix: Mix, dry: str | os.PathLike, wet: str | os.PathLike, *,
                 _make_stem(mix.parts[name], folders[name], sounds, length, motions.get(name))
             progress()
 
-        with (
-            atomic(dry) as dry_partial, atomic(wet) as wet_partial, TemporaryDirectory(prefix=UNFINISHED, dir=kept) as work
-        ):  # fmt: skip
+        with atomic(dry) as dry_partial, atomic(wet) as wet_partial, _work_folder(kept) as work:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(require_stem, mix.parts))             # a list, so that an error shows
+                list(pool.map(require_stem, mix.parts))  # a list, so that an error shows
             _make_buses(mix, folders, Path(work), dry_partial, wet_partial, progress)
         if note:
             with atomic(note) as partial:
                 partial.write_bytes(_made(made_of, [dry, wet]))
             for folder in kept.iterdir():
-                if folder not in folders.values() and not folder.name.startswith("."):       # hidden files are not ours
+                if folder not in folders.values() and not folder.name.startswith("."):  # hidden files are not ours
                     shutil.rmtree(folder, ignore_errors=True)
     return True
 
@@ -124,13 +133,15 @@ def _make_buses(mix: Mix, folders: dict[str, Path], work: Path, dry: Path, wet: 
     progress()
 
 
-def _is_made(note: Path, made_of: str, inputs: Sequence[str | os.PathLike], outputs: Sequence[str | os.PathLike]) -> bool:
+def _is_made(
+    note: Path, made_of: str, inputs: Sequence[str | os.PathLike], outputs: Sequence[str | os.PathLike]
+) -> bool:
     """Whether the outputs are those of the note, made of what is asked for, and no older than any input."""
     try:
-        if max(map(os.path.getmtime, inputs)) > min(map(os.path.getmtime, outputs)):       # as make decides
+        if max(map(os.path.getmtime, inputs)) > min(map(os.path.getmtime, outputs)):  # as make decides
             return False
         return note.read_bytes() == _made(made_of, outputs)
-    except OSError:                        # a mix or the note is missing, or something else lies there
+    except OSError:  # a mix or the note is missing, or something else lies there
         return False
 
 
@@ -152,15 +163,21 @@ def _checksums(folder: Path, sounds: Sequence[str]) -> bytes:
 
 def _make_stem(part: Part, folder: Path, sounds: Sequence[str], length: int, motion: Motion | None) -> None:
     """Make the folder of a stem: `dry.wav`, `wet.wav`, moved around the head, if it moves, and their checksums."""
-    with TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as work:
+    with _work_folder(folder.parent) as work:
         making = Path(work) / "stem"
         making.mkdir()
         prepare(part, making / "dry.wav", length)
         if motion:
-            render_file(making / "dry.wav", making / "wet.wav", motion, load_model(part.model),
-                        width=0.0 if is_mono(part.file) else part.width, limited=False)
+            render_file(
+                making / "dry.wav",
+                making / "wet.wav",
+                motion,
+                load_model(part.model),
+                width=0.0 if is_mono(part.file) else part.width,
+                limited=False,
+            )
         (making / CHECKSUMS).write_bytes(_checksums(making, sounds))
-        if folder.is_dir():                    # a damaged one
+        if folder.is_dir():  # a damaged one
             shutil.rmtree(folder)
         os.replace(making, folder)
 
@@ -170,8 +187,8 @@ def fingerprint(mix: Mix, part: Part, length: int) -> str:
     digest = hashlib.sha256()
     digest.update(repr([replace(part, reverb=None, send=0.0), length, sha256(part.file)]).encode())
     if part.moves:
-        digest.update(str(find_kemar()).encode())            # decides the default model
-    if part.set is not None:
+        digest.update(str(find_kemar()).encode())  # decides the default model
+    if part.set is not None and mix.panning:
         digest.update(json.dumps(read_panning(mix.panning.score, part.set)[part.set]).encode())
         digest.update(Path(mix.panning.clock).read_bytes() if mix.panning.clock else b"")
     for module in sorted(Path(__file__).parent.rglob("*.py")):
@@ -188,8 +205,10 @@ def mix_length(mix: Mix) -> int:
     longest = 0
     for name, part in mix.parts.items():
         if not os.path.exists(part.file):
-            raise MediaError(f"{mix.table}: [parts.{name}]: {part.file}: no such file (for parts of a score: `make scores` "
-                             "writes them)")
+            raise MediaError(
+                f"{mix.table}: [parts.{name}]: {part.file}: no such file (for parts of a score: `make scores` "
+                "writes them)"
+            )
         with open_sound(part.file) as sound:
             longest = max(longest, ceil(sound.frames * RATE / sound.samplerate))
     return longest + round(mix.master.tail * RATE)
@@ -199,12 +218,18 @@ def read_part_motion(mix: Mix, part: Part, duration: float) -> Motion:
     """The motion of a part that moves, for `duration` seconds."""
     if part.orbit is not None:
         return orbit(part.orbit, distance=part.distance)
+    if part.set is None or mix.panning is None:
+        raise ValueError(f"part: {part.file} does not move")
     clock = read_clock(mix.panning.clock) if mix.panning.clock else None
     return read_motion(mix.panning.score, part.set, clock, duration, distance=part.distance)
 
 
 def prepare(part: Part, target: Path, length: int) -> None:
-    """A part as it enters the mix: 48 kHz stereo float, `length` samples, with its gain, balance, high-pass and tremolo."""
+    """Write a part as it enters the mix: gain, balance, high-pass and tremolo applied, 48 kHz stereo float.
+
+    Args:
+        length: samples of the result; the part is cut, or silence appended.
+    """
     # Equal power, 0 dB in the middle.
     left, right = (sqrt(2) * wave(pi / 4 * (1 + part.balance)) for wave in (cos, sin))
     filters = [
@@ -215,7 +240,7 @@ def prepare(part: Part, target: Path, length: int) -> None:
         f"apad=whole_len={length}",
         f"atrim=end_sample={length}",
     ]
-    peak(part.file)                        # refuses samples that are not numbers, which filters would carry on
+    peak(part.file)  # refuses samples that are not numbers, which filters would carry on
     plain = target.with_suffix(".plain.wav") if part.tremolo else target
     apply_filters(part.file, plain, filters)
     if part.tremolo:
@@ -225,5 +250,8 @@ def prepare(part: Part, target: Path, length: int) -> None:
 
 def add_reverb(source_path: Path, target: Path, reverb: Reverb) -> None:
     """What a room returns of a sound, without the sound itself."""
-    apply_effect(source_path, target, ["reverb", "--wet-only", reverb.reverberance, reverb.damping, reverb.room,
-                                       reverb.stereo, reverb.predelay, 0])
+    apply_effect(
+        source_path,
+        target,
+        ["reverb", "--wet-only", reverb.reverberance, reverb.damping, reverb.room, reverb.stereo, reverb.predelay, 0],
+    )

@@ -1,18 +1,20 @@
 """Panning scores: where a sound source is at each instant, written in measures and beats (or seconds).
 
 The format is a JSON object of named sets, each a list of moves contiguous in time. `assets/panning.schema.json` is its
-grammar, `docs/panning.md` explains it. Directions are azimuth (degrees clockwise from the front) and elevation (degrees above the ears). A move
-written for an ear position (-1 left, 0 middle, 1 right) is one in the front half plane: ear = sin(azimuth).
+grammar, `docs/panning.md` explains it. Directions are azimuth (degrees clockwise from the front) and elevation (degrees
+above the ears). A move written for an ear position (-1 left, 0 middle, 1 right) is one in the front half plane:
+ear = sin(azimuth).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, floor, inf, isfinite
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +23,10 @@ from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock
 from musicvideo.sound.documents import find_fault, load_schema, nearest, read_text, shortened
 
-CONTROL_RATE = 4000           # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
-SMOOTHING = 0.010             # seconds over which a jump from one position to another is spread
-SAME_TIME = 1e-4              # seconds; times closer than this count as equal, since beats like 1.333 are rounded
+CONTROL_RATE = 4000  # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
+SMOOTHING = 0.010  # seconds over which a jump from one position to another is spread
+SAME_TIME = 1e-4  # seconds; times closer than this count as equal, since beats like 1.333 are rounded
+SAME_RAMP = 1e-9              # ramps of a sawtooth, likewise
 EARS = ("ear_i", "ear_mid", "ear_f")
 
 
@@ -31,9 +34,9 @@ EARS = ("ear_i", "ear_mid", "ear_f")
 class Position:
     """Where a source is, one value for each sample."""
 
-    azimuth: np.ndarray       # (N,) degrees clockwise from the front; not wrapped: 450 is one turn and a quarter
-    elevation: np.ndarray     # (N,) degrees above the ears, -90 to 90
-    distance: np.ndarray      # (N,) metres, above 0
+    azimuth: np.ndarray  # (N,) degrees clockwise from the front; not wrapped: 450 is one turn and a quarter
+    elevation: np.ndarray  # (N,) degrees above the ears, -90 to 90
+    distance: np.ndarray  # (N,) metres, above 0
 
     @property
     def ear(self) -> np.ndarray:
@@ -51,12 +54,12 @@ class Move:
     ear_i: float = 0.0
     ear_mid: float = 0.0
     ear_f: float = 0.0
-    azimuth_i: float = 0.0                       # degrees
+    azimuth_i: float = 0.0  # degrees
     azimuth_f: float = 0.0
     # Sawtooth: (seconds, ramps done by then), ascending, from the begin to the end; linear in between.
     ramps: tuple[tuple[float, float], ...] = ()
     elevation: tuple[float, float] = (0.0, 0.0)  # degrees, from and to
-    distance: tuple[float, float] = (1.0, 1.0)   # metres, from and to
+    distance: tuple[float, float] = (1.0, 1.0)  # metres, from and to
 
     def progress(self, time: np.ndarray) -> np.ndarray:
         """0 at the begin to 1 at the end of the move."""
@@ -69,16 +72,18 @@ class Move:
             return self.azimuth_i + (self.azimuth_f - self.azimuth_i) * s
         if self.effect == "sawtooth":
             ramp = np.interp(time, *np.transpose(self.ramps))
+            # A time that is the start of a ramp but for rounding is its start.
+            ramp = np.where(np.abs(ramp - np.rint(ramp)) < SAME_RAMP, np.rint(ramp), ramp)
             shape, target = ramp - np.floor(ramp), self.ear_f
         elif self.effect in ("whole_cosine", "half_sine"):
             shape, target = SHAPES[self.effect](s), self.ear_mid
         else:
             shape, target = SHAPES[self.effect](s), self.ear_f
         ear = self.ear_i + (target - self.ear_i) * shape
-        return np.degrees(np.arcsin(np.clip(ear, -1, 1)))      # rounding may exceed 1
+        return np.degrees(np.arcsin(np.clip(ear, -1, 1)))  # rounding may exceed 1
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": np.zeros_like,
     "straight": np.copy,
     "half_cosine": lambda s: (1 - np.cos(np.pi * s)) / 2,
@@ -91,8 +96,8 @@ SHAPES = {
 class Motion:
     """The path of one source through the whole piece.
 
-    Before the first move and after the last the source is in front. Where a move does not begin at the position where the
-    one before it ended, and at each jump of a sawtooth, the source takes the shorter way within `SMOOTHING`.
+    Before the first move and after the last the source is in front. Where a move does not begin at the position where
+    the one before it ended, and at each jump of a sawtooth, the source takes the shorter way within `SMOOTHING`.
 
     Args:
         moves: contiguous in time.
@@ -100,10 +105,13 @@ class Motion:
 
     def __init__(self, moves: Sequence[Move]):
         first, last = moves[0], moves[-1]
-        self.moves = [Move(first.begin - 1, first.begin, distance=(first.distance[0],) * 2), *moves,
-                      Move(last.end, last.end + 1, distance=(last.distance[1],) * 2)]
+        self.moves = [
+            Move(first.begin - 1, first.begin, distance=(first.distance[0],) * 2),
+            *moves,
+            Move(last.end, last.end + 1, distance=(last.distance[1],) * 2),
+        ]
         self._begins = np.array([move.begin for move in self.moves[1:]])
-        self._turns = [0.0]       # degrees, whole turns, added to each move so that it begins near the end of the one before
+        self._turns = [0.0]  # degrees, whole turns, added to each move so that it begins near the end of the one before
         for before, after in zip(self.moves, self.moves[1:]):
             left = before.azimuth(np.nextafter([before.end], -inf))[0] + self._turns[-1]
             self._turns.append(360 * np.round((left - after.azimuth(np.array([after.begin]))[0]) / 360))
@@ -140,8 +148,18 @@ class Motion:
 def orbit(period: float, azimuth: float = 0.0, distance: float = 1.0) -> Motion:
     """Circle the head clockwise, `period` seconds a turn (counter-clockwise below 0), from `azimuth` degrees on."""
     hours = 24 * 3600
-    return Motion([Move(0.0, hours, "orbit", azimuth_i=azimuth, azimuth_f=azimuth + 360 * hours / period,
-                        distance=(distance, distance))])
+    return Motion(
+        [
+            Move(
+                0.0,
+                hours,
+                "orbit",
+                azimuth_i=azimuth,
+                azimuth_f=azimuth + 360 * hours / period,
+                distance=(distance, distance),
+            )
+        ]
+    )
 
 
 def read_panning(path: str | PathLike, only: str | None = None, *, scale: bool = False) -> dict[str, list[dict]]:
@@ -185,7 +203,7 @@ def set_names(path: str | PathLike) -> list[str]:
     return list(sets)
 
 
-def _read_json(path: str | PathLike) -> object:
+def _read_json(path: str | PathLike) -> Any:
     try:
         return json.loads(read_text(path, limits.PANNING_BYTES), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -219,7 +237,10 @@ def _move_name(index: int, move: Mapping | object) -> str:
 
 
 def scale_ears(sets: object) -> None:
-    """Divide the ear positions of each set that leaves ±1 by their largest, in place; the schema reports anything else."""
+    """Divide the ear positions of each set that leaves ±1 by their largest, in place.
+
+    The document is not checked yet; what is no set or no move is left to the schema.
+    """
     for moves in sets.values() if isinstance(sets, dict) else ():
         moves = [move for move in moves if isinstance(move, dict)] if isinstance(moves, list) else []
         ears = [(move, key) for move in moves for key in EARS if isinstance(move.get(key), (int, float))]
@@ -229,8 +250,9 @@ def scale_ears(sets: object) -> None:
                 move[key] /= largest
 
 
-def read_motion(path: str | PathLike, name: str, clock: Clock | None, duration: float, *,
-                scale: bool = False, distance: float = 1.0) -> Motion:
+def read_motion(
+    path: str | PathLike, name: str, clock: Clock | None, duration: float, *, scale: bool = False, distance: float = 1.0
+) -> Motion:
     """The motion of one set of a panning score.
 
     Args:
@@ -253,14 +275,16 @@ def read_motion(path: str | PathLike, name: str, clock: Clock | None, duration: 
         if clock is None and ("m1" in written or written.get("cycles") == "per_beat"):
             raise MediaError(f"{here}: is written in measures and beats, give the MIDI clock with -m")
         try:
-            begin = written["t1"] if "t1" in written else clock.seconds(int(written["m1"]), written.get("b1", 1))
+            begin = _time(written, "1", clock)
             end = _end(written, clock, max(duration, begin + SMOOTHING))
         except ValueError as error:
             raise MediaError(f"{here}: {error}") from None
         if moves and abs(begin - moves[-1].end) > SAME_TIME:
             kind = "a gap" if begin > moves[-1].end else "an overlap"
-            raise MediaError(f"{here}: begins at {begin:.3f} s, but the move before it ends at "
-                             f"{_end_name(sets[name][index - 1])} ({moves[-1].end:.3f} s): {kind}")
+            raise MediaError(
+                f"{here}: begins at {begin:.3f} s, but the move before it ends at "
+                f"{_end_name(sets[name][index - 1])} ({moves[-1].end:.3f} s): {kind}"
+            )
         if end <= begin:
             raise MediaError(f"{here}: ends at {_end_name(written)}, which is not after its begin")
         moves.append(_move(written, moves[-1].end if moves else begin, end, clock, distance))
@@ -281,10 +305,14 @@ def panning_duration(path: str | PathLike, clock: Clock | None, *, scale: bool =
 
 
 def _end(written: Mapping, clock: Clock | None, duration: float) -> float:
-    end = written.get("t2", written.get("m2"))
-    if end == "end":
-        return duration
-    return end if "t2" in written else clock.seconds(int(end), written.get("b2", 1))
+    return duration if "end" in (written.get("t2"), written.get("m2")) else _time(written, "2", clock)
+
+
+def _time(written: Mapping, which: str, clock: Clock | None) -> float:
+    """Seconds of the begin ("1") or the end ("2") of a move, which is not "end"."""
+    if f"t{which}" in written or clock is None:
+        return written[f"t{which}"]
+    return clock.seconds(int(written[f"m{which}"]), written.get(f"b{which}", 1))
 
 
 def _end_name(written: Mapping) -> str:
@@ -295,7 +323,7 @@ def _end_name(written: Mapping) -> str:
 
 def _move(written: Mapping, begin: float, end: float, clock: Clock | None, distance: float) -> Move:
     """A checked move of the JSON document, its times in seconds."""
-    given = {key: float(written[key]) for key in (*EARS, "azimuth_i", "azimuth_f") if key in written}
+    given: dict[str, Any] = {key: float(written[key]) for key in (*EARS, "azimuth_i", "azimuth_f") if key in written}
     if written["effect"] == "straight":
         given.setdefault("ear_f", given["ear_i"])
     if "turns" in written:
@@ -310,7 +338,7 @@ def _move(written: Mapping, begin: float, end: float, clock: Clock | None, dista
 
 def _ramps(cycles: float | str, begin: float, end: float, clock: Clock | None) -> tuple[tuple[float, float], ...]:
     """How many ramps of a sawtooth are done at its begin, at each tempo change, and at its end."""
-    if cycles == "per_beat":
+    if cycles == "per_beat" and clock:
         first = clock.seconds_tick(begin)
         times = [begin, *clock.tempo_changes(begin, end), end]
         return tuple((time, float((clock.seconds_tick(time) - first) / clock.ticks_per_quarter)) for time in times)

@@ -20,19 +20,20 @@ from musicvideo.sound.panning import Motion, Position
 from musicvideo.sound.table import Master
 
 FRONT, BEHIND, INK, MIST, GRID = "#c2410c", "#1d4ed8", "#292524", "#b5afaa", "#e7e5e4"
-CURVE_RATE = 400              # points a second of a drawn curve
-MOST_POINTS = 50_000          # of a drawn curve; its picture is some 1500 pixels wide
+CURVE_RATE = 400  # points a second of a drawn curve
+MOST_POINTS = 50_000  # of a drawn curve; its picture is some 1500 pixels wide
 MOST_MEASURE_NUMBERS = 40
 MOST_MEASURE_LINES = 400
-STEP = 0.1                    # seconds from point to point of a report
-OVERSAMPLING = 4              # for true peaks, as ITU-R BS.1770 says
-SPECTRUM = 8192               # samples in a window of a spectrum
-SPECTRUM_BLOCK = 256 * SPECTRUM        # samples read at a time for it
+STEP = 0.1  # seconds from point to point of a report
+OVERSAMPLING = 4  # for true peaks, as ITU-R BS.1770 says
+SPECTRUM = 8192  # samples in a window of a spectrum
+SPECTRUM_BLOCK = 256 * SPECTRUM  # samples read at a time for it
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def plot_motions(motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike, *,
-                 width: float = 14.0) -> None:
+def plot_motions(
+    motions: Mapping[str, Motion], clock: Clock | None, duration: float, path: str | PathLike, *, width: float = 14.0
+) -> None:
     """Draw the ear position of every set over time, one below the other, with measure numbers.
 
     Args:
@@ -79,9 +80,12 @@ def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | 
         loudness, peak, balance = (figure.add_subplot(grid[row, column]) for row in range(3))
         curves, (time, peaks, ears) = loudness_curves(mix), _peaks_and_balance(mix)
         minutes, seconds = divmod(round(soundfile.info(mix).duration), 60)
-        loudness.set_title(f"{name}   {curves['I'][-1]:.1f} LUFS   range {curves['LRA'][-1]:.1f} LU   "
-                           f"{20 * np.log10(curves['true_peak'][-1]):.2f} dBTP   {minutes}:{seconds:02d}",
-                           color=INK, fontweight="bold")
+        loudness.set_title(
+            f"{name}   {curves['I'][-1]:.1f} LUFS   range {curves['LRA'][-1]:.1f} LU   "
+            f"{20 * np.log10(curves['true_peak'][-1]):.2f} dBTP   {minutes}:{seconds:02d}",
+            color=INK,
+            fontweight="bold",
+        )
         _plot_loudness(loudness, curves, master)
         peak.plot(time, peaks, color=FRONT, linewidth=1)
         peak.axhline(master.ceiling, color=INK, linewidth=0.8, linestyle="--", label="ceiling")
@@ -94,10 +98,15 @@ def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | 
             axis.grid(color=GRID)
             axis.spines[["top", "right"]].set_visible(False)
         frequency, density = _spectrum(mix)
-        spectrum.semilogx(frequency[1:], 10 * np.log10(density[1:] + 1e-20), linewidth=1.2,
-                          color=(INK, FRONT, BEHIND)[column % 3], label=name)
+        spectrum.semilogx(
+            frequency[1:],
+            10 * np.log10(density[1:] + 1e-20),
+            linewidth=1.2,
+            color=(INK, FRONT, BEHIND)[column % 3],
+            label=name,
+        )
     spectrum.set(xlim=(20, 20000), xlabel="Hz", ylabel="mean spectrum (dB full scale/Hz)")
-    top = max(line.get_ydata().max() for line in spectrum.lines)
+    top = max(np.max(line.get_ydata()) for line in spectrum.lines)
     spectrum.set_ylim(top - 90, top + 5)
     spectrum.grid(color=GRID, which="both")
     spectrum.spines[["top", "right"]].set_visible(False)
@@ -107,10 +116,15 @@ def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | 
 
 def _plot_loudness(axis: Axes, curves: Mapping[str, np.ndarray], master: Master) -> None:
     time = STEP * np.arange(1, len(curves["M"]) + 1)
-    for key, colour, width, label in (("M", MIST, 1, "momentary"), ("S", FRONT, 1.8, "short-term"),
-                                      ("I", BEHIND, 1.4, "integrated so far")):
+    for key, colour, width, label in (
+        ("M", MIST, 1, "momentary"),
+        ("S", FRONT, 1.8, "short-term"),
+        ("I", BEHIND, 1.4, "integrated so far"),
+    ):
         # Values below the gate are silence, or the start, before the first 0.4 s (short-term: 3 s) are complete.
-        axis.plot(time, np.where(curves[key] > ABSOLUTE_GATE, curves[key], np.nan), color=colour, linewidth=width, label=label)
+        axis.plot(
+            time, np.where(curves[key] > ABSOLUTE_GATE, curves[key], np.nan), color=colour, linewidth=width, label=label
+        )
     if master.target is not None:
         axis.axhline(master.target, color=INK, linewidth=0.8, linestyle="--", label="target")
     axis.set(ylim=(-60, 0), ylabel="loudness (LUFS)")
@@ -120,13 +134,13 @@ def _plot_loudness(axis: Axes, curves: Mapping[str, np.ndarray], master: Master)
 def _peaks_and_balance(path: str | PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every `STEP`: time (s), true peak (dBTP), level of the right ear over the left (dB; NaN in silence)."""
     peaks, ears = [], []
-    context = 64                                           # samples on either side of a block, for the resampling filter
+    context = 64  # samples on either side of a block, for the resampling filter
     with soundfile.SoundFile(path) as file:
         step = round(STEP * file.samplerate)
         for block in file.blocks(step + 2 * context, overlap=2 * context, always_2d=True, fill_value=0):
             inside = slice(context * OVERSAMPLING, (context + step) * OVERSAMPLING)
             peaks.append(np.abs(signal.resample_poly(block, OVERSAMPLING, 1, axis=0)[inside]).max())
-            ears.append(np.mean(block ** 2, axis=0))
+            ears.append(np.mean(block**2, axis=0))
     left, right = np.array(ears).T
     with np.errstate(divide="ignore", invalid="ignore"):
         balance = np.where(left + right > 1e-8, 10 * np.log10(right / left), np.nan)
@@ -150,7 +164,13 @@ def mark_measures(axes, clock: Clock) -> None:
     """A line at each downbeat, and measure numbers above the first of the axes, as many as there is room for."""
     downbeats = clock.downbeats()
     for axis in axes:
-        axis.vlines(downbeats[:: -(-len(downbeats) // MOST_MEASURE_LINES)], *axis.get_ylim(), color=GRID, linewidth=0.8, zorder=0)
+        axis.vlines(
+            downbeats[:: -(-len(downbeats) // MOST_MEASURE_LINES)],
+            *axis.get_ylim(),
+            color=GRID,
+            linewidth=0.8,
+            zorder=0,
+        )
     every = -(-clock.measures // MOST_MEASURE_NUMBERS)
     top = axes[0].secondary_xaxis("top")
     top.set_xticks(downbeats[:-1:every], range(1, clock.measures + 1, every), fontsize=8)

@@ -16,21 +16,23 @@ from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
 # Where libmysofa, which FFmpeg depends on, installs MIT's measurements of a KEMAR manikin.
-KEMAR = [Path(prefix) / "share/libmysofa/default.sofa" for prefix in (sys.prefix, "/usr", "/usr/local", "/opt/homebrew")]
+KEMAR = [
+    Path(prefix) / "share/libmysofa/default.sofa" for prefix in (sys.prefix, "/usr", "/usr/local", "/opt/homebrew")
+]
 
 CONVENTION = "SimpleFreeFieldHRIR"
-MOST_VALUES = 1 << 26         # numbers in a variable; half a GB in memory, some ten times a large measurement
-CLEARANCE = 0.2               # least distance of the head's centre from the hull of the directions, which lie at 1
+MOST_VALUES = 1 << 26  # numbers in a variable; half a GB in memory, some ten times a large measurement
+CLEARANCE = 0.2  # least distance of the head's centre from the hull of the directions, which lie at 1
 
 
 @dataclass(frozen=True)
 class Measurement:
     """The responses of a SOFA file."""
 
-    rate: float               # Hz
-    directions: np.ndarray    # (M, 3) unit vectors from the head: to the front, to the left, up
-    responses: np.ndarray     # (M, 2, N) left and right ear
-    delays: np.ndarray        # (M, 2) samples before each response, in addition to its own onset
+    rate: float  # Hz
+    directions: np.ndarray  # (M, 3) unit vectors from the head: to the front, to the left, up
+    responses: np.ndarray  # (M, 2, N) left and right ear
+    delays: np.ndarray  # (M, 2) samples before each response, in addition to its own onset
 
 
 def find_kemar() -> Path | None:
@@ -60,7 +62,12 @@ def read_sofa(path: str | PathLike) -> Measurement:
     lowest, highest = limits.SAMPLE_RATES
     if not (lowest <= rate <= highest and np.isfinite(directions).all() and (np.abs(delays) <= rate).all()):
         raise MediaError(f"{path}: states a rate, directions or delays that cannot be; give another measurement")
-    if responses.ndim != 3 or responses.shape[1] != 2 or not np.isfinite(responses).all() or not responses.any(axis=-1).all():
+    if (
+        responses.ndim != 3
+        or responses.shape[1] != 2
+        or not np.isfinite(responses).all()
+        or not responses.any(axis=-1).all()
+    ):
         raise MediaError(f"{path}: does not hold a sound response of two ears for each direction")
     if not _surround(directions):
         raise MediaError(f"{path}: its {len(responses)} directions do not surround a head")
@@ -72,7 +79,7 @@ def _surround(directions: np.ndarray) -> bool:
     """Whether there are directions on all sides of the head."""
     try:
         sides = spatial.ConvexHull(directions).equations[:, 3]
-    except (spatial.QhullError, ValueError):              # too few, or all in one plane
+    except (spatial.QhullError, ValueError):  # too few, or all in one plane
         return False
     return bool((sides < -CLEARANCE).all())
 
@@ -92,7 +99,7 @@ def _unit_vectors(positions: h5py.Dataset, count: int) -> np.ndarray:
     """(count, 3) cartesian unit vectors of a SOFA position variable, spherical (degrees) or cartesian."""
     values = _values(positions).reshape(len(positions), 3, -1)[..., 0]
     if _text(positions.attrs.get("Type", "spherical")).startswith("spherical"):
-        values = unit_vectors(-values[:, 0], values[:, 1])      # SOFA counts azimuth counter-clockwise
+        values = unit_vectors(-values[:, 0], values[:, 1])  # SOFA counts azimuth counter-clockwise
     else:
         values = values / np.linalg.norm(values, axis=1, keepdims=True)
     return np.broadcast_to(values, (count, 3))

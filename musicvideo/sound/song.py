@@ -9,12 +9,13 @@ from pathlib import Path
 
 from musicvideo import files, probe
 from musicvideo.decoder import decode as decoded
+from musicvideo.decoder import require_sound
 from musicvideo.errors import MediaError
 
-SAMPLE_RATE = 48_000           # Hz
+SAMPLE_RATE = 48_000  # Hz
 CHANNELS = 2
-SAMPLE_BYTES = 3               # 24 bit
-LONGEST_WAV = (1 << 32) - 4096 # bytes of samples: a WAV file states its size in 32 bits
+SAMPLE_BYTES = 3  # 24 bit
+LONGEST_WAV = (1 << 32) - 4096  # bytes of samples: a WAV file states its size in 32 bits
 
 
 def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
@@ -35,8 +36,7 @@ def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
     if _is_made(output, note, identity):
         return False
     found = probe.probe(song)
-    if found.audio_codec is None:
-        raise MediaError(f"{song}: has no sound in it")
+    require_sound(song, found)
     if song.resolve() == output.resolve():
         raise MediaError(f"{song}: is where the decoded song goes; keep your song outside {output.parent}/")
     with files.atomic(output) as partial:
@@ -51,7 +51,7 @@ def _is_made(output: Path, note: Path, identity: list) -> bool:
     """Whether an output is what its note says, and was made from a song of this identity."""
     try:
         return note.read_bytes() == json.dumps([*identity, files.sha256(output)]).encode()
-    except OSError:                    # either is missing, or something else lies there
+    except OSError:  # either is missing, or something else lies there
         return False
 
 
@@ -65,5 +65,7 @@ def _write(song: Path, found: probe.Media, partial: Path) -> None:
             written += len(piece)
             if written > LONGEST_WAV:
                 hours = LONGEST_WAV / (SAMPLE_RATE * CHANNELS * SAMPLE_BYTES * 3600)
-                raise MediaError(f"{song}: is longer than the {hours:.1f} hours that a WAV file holds; give a part of it")
+                raise MediaError(
+                    f"{song}: is longer than the {hours:.1f} hours that a WAV file holds; give a part of it"
+                )
             file.writeframesraw(piece)

@@ -14,7 +14,7 @@ from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 from musicvideo.probe import sound_chunk
 
-READ_FRAMES = 1 << 16         # frames read at a time where only their values are looked at
+READ_FRAMES = 1 << 16  # frames read at a time where only their values are looked at
 
 
 class SoundFile(soundfile.SoundFile):
@@ -27,16 +27,18 @@ class SoundFile(soundfile.SoundFile):
             raise MediaError(f"{self.name}: is damaged ({error.error_string.rstrip('.')}); export it again") from None
 
     def checked_blocks(self, size: int = READ_FRAMES, overlap: int = 0) -> Iterator[np.ndarray]:
-        """Blocks of (up to `size`, channels) float64 from the start on, each beginning `overlap` before the last one's end.
+        """All samples in blocks of (up to `size`, channels) float64, which overlap by `overlap` frames.
 
         Raises:
             MediaError: a sample is not a number, or so large that it is no sound.
         """
         self.seek(0)
         for block in self.blocks(size, overlap=overlap, dtype="float64", always_2d=True):
-            if not np.abs(block).max() <= limits.LARGEST_SAMPLE:            # false for NaN as well
-                raise MediaError(f"{self.name}: holds samples that are not numbers, or are far above full scale (NaN, "
-                                 "infinite); export it again")
+            if not np.abs(block).max() <= limits.LARGEST_SAMPLE:  # false for NaN as well
+                raise MediaError(
+                    f"{self.name}: holds samples that are not numbers, or are far above full scale (NaN, "
+                    "infinite); export it again"
+                )
             yield block
 
 
@@ -49,7 +51,7 @@ def open_sound(path: str | PathLike) -> SoundFile:
     require_file(path)
     try:
         file = SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError):           # TypeError: raw samples, which need a rate
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: raw samples, which need a rate
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
     try:
         _require_usable(file, path)
@@ -68,15 +70,19 @@ def _require_usable(file: SoundFile, path: str | PathLike) -> None:
     if file.channels > 2:
         raise MediaError(f"{path}: has {file.channels} channels; give a mono or stereo file")
     if not lowest <= file.samplerate <= highest:
-        raise MediaError(f"{path}: states a sample rate of {file.samplerate} Hz; give a file of {lowest} to {highest} Hz")
+        raise MediaError(
+            f"{path}: states a sample rate of {file.samplerate} Hz; give a file of {lowest} to {highest} Hz"
+        )
     if file.frames / file.samplerate > limits.LONGEST:
         raise MediaError(f"{path}: lasts longer than {limits.LONGEST // 3600} hours; give a part of it")
     # libsndfile reads a file that was cut off as far as it goes.
     chunk = sound_chunk(path)
     if chunk and chunk.stated is not None and chunk.stated > chunk.there:
         seconds = file.frames / file.samplerate
-        raise MediaError(f"{path}: damaged or cut off at {seconds:.1f} s of its {seconds * chunk.stated / chunk.there:.1f} s; "
-                         "export it again")
+        raise MediaError(
+            f"{path}: damaged or cut off at {seconds:.1f} s of its {seconds * chunk.stated / chunk.there:.1f} s; "
+            "export it again"
+        )
 
 
 def peak(path: str | PathLike) -> float:
@@ -127,9 +133,9 @@ def target_subtype(path: str | PathLike, format: str, source_subtype: str, wante
 
 
 def _can_write(format: str, subtype: str) -> bool:
-    """Whether libsndfile writes stereo so. `soundfile.check_format` also accepts what it only reads, as MP3 in a WAV."""
+    """Whether libsndfile writes stereo so. `soundfile.check_format` accepts what it only reads, as MP3 in a WAV."""
     try:
         with soundfile.SoundFile(BytesIO(), "w", 48000, 2, subtype, format=format):
             return True
-    except (soundfile.LibsndfileError, ValueError):        # an encoding that does not fit; no encoding at all
+    except (soundfile.LibsndfileError, ValueError):  # an encoding that does not fit; no encoding at all
         return False

@@ -22,15 +22,16 @@ from musicvideo.sound.models import Model
 from musicvideo.sound.panning import Motion, Position
 from musicvideo.sound.soundfiles import SoundFile, open_sound, target_format, target_subtype
 
-RENDER_BLOCK = 1 << 17        # samples rendered at a time
-MARGIN = 1 << 13              # samples of context on either side of a block
-FULL_WIDTH = 60.0             # degrees from the source's position to each channel of a stereo source of width 1
-NEAREST = 0.1                 # metres; nearer sources get no louder
-FULL_SCALE = 1 - 2.0**-15     # the largest sample of a 16-bit file
+RENDER_BLOCK = 1 << 17  # samples rendered at a time
+MARGIN = 1 << 13  # samples of context on either side of a block
+FULL_WIDTH = 60.0  # degrees from the source's position to each channel of a stereo source of width 1
+NEAREST = 0.1  # metres; nearer sources get no louder
+FULL_SCALE = 1 - 2.0**-15  # the largest sample of a 16-bit file
 
 
-def render(sound: np.ndarray, rate: float, motion: Motion, model: Model, *, width: float = 0.5,
-           first: int = 0) -> np.ndarray:
+def render(
+    sound: np.ndarray, rate: float, motion: Motion, model: Model, *, width: float = 0.5, first: int = 0
+) -> np.ndarray:
     """Move a whole sound, or one block of it.
 
     Args:
@@ -69,16 +70,26 @@ def stream(file: SoundFile, motion: Motion, model: Model, *, width: float = 0.5)
     for sound in file.checked_blocks(size, overlap=2 * MARGIN):
         ears = render(sound, file.samplerate, motion, model, width=width, first=first)
         last = first + len(sound) >= file.frames
-        ears = ears[MARGIN if first else 0: None if last else size - MARGIN]
+        ears = ears[MARGIN if first else 0 : None if last else size - MARGIN]
         if not np.isfinite(ears).all():
-            raise MediaError(f"{file.name}: this motion makes samples that are not numbers; give another motion or model")
+            raise MediaError(
+                f"{file.name}: this motion makes samples that are not numbers; give another motion or model"
+            )
         yield ears
         first += RENDER_BLOCK
 
 
-def render_file(source: str | PathLike, target: str | PathLike, motion: Motion, model: Model, *, width: float = 0.5,
-                subtype: str | None = None, limited: bool = True,
-                progress: Callable[[int], object] = lambda frames: None) -> float:
+def render_file(
+    source: str | PathLike,
+    target: str | PathLike,
+    motion: Motion,
+    model: Model,
+    *,
+    width: float = 0.5,
+    subtype: str | None = None,
+    limited: bool = True,
+    progress: Callable[[int], object] = lambda frames: None,
+) -> float:
     """Move a mono or stereo sound file around the head; write stereo at the same rate.
 
     Where the moved sound would exceed full scale, all of it is written softer by as much as needed.
@@ -104,19 +115,31 @@ def render_file(source: str | PathLike, target: str | PathLike, motion: Motion, 
         gain = 1.0
         with atomic(target) as partial:
             try:
-                peak = _write(file, partial, format, subtype, stream(file, motion, model, width=width), gain, most, progress)
+                peak = _write(
+                    file, partial, format, subtype, stream(file, motion, model, width=width), gain, most, progress
+                )
                 if peak > most:
                     gain = most / peak
                     again = stream(file, motion, model, width=width)
                     _write(file, partial, format, subtype, again, gain, most, lambda frames: None)
             except soundfile.LibsndfileError as error:
-                raise MediaError(f"{target}: cannot be written ({error.error_string.rstrip('.')}): is there space, "
-                                 f"permission, and a format that holds {file.samplerate} Hz?") from None
+                raise MediaError(
+                    f"{target}: cannot be written ({error.error_string.rstrip('.')}): is there space, "
+                    f"permission, and a format that holds {file.samplerate} Hz?"
+                ) from None
     return 20 * log10(gain)
 
 
-def _write(file: SoundFile, path: PathLike, format: str, subtype: str, ears: Iterator[np.ndarray], gain: float,
-           most: float, progress: Callable[[int], object]) -> float:
+def _write(
+    file: SoundFile,
+    path: PathLike,
+    format: str,
+    subtype: str,
+    ears: Iterator[np.ndarray],
+    gain: float,
+    most: float,
+    progress: Callable[[int], object],
+) -> float:
     """Write the blocks of a moved sound, limited to ±`most`; returns the peak before gain and limit."""
     peak = 0.0
     with soundfile.SoundFile(path, "w", file.samplerate, 2, subtype, format=format) as out:

@@ -1,16 +1,17 @@
 """Mix tables: their settings, and reading a table.
 
-The dataclasses below are the one definition of a mix table: each field's type, default, range and meaning stand here, and
-nowhere else. `schema` makes the JSON Schema from them that a table is checked against, and `explain` the text that
+The dataclasses below are the one definition of a mix table: each field's type, default, range and meaning stand here,
+and nowhere else. `schema` makes the JSON Schema from them that a table is checked against, and `explain` the text that
 `mix.py --help` prints. To add a setting, add a field, and use it in `musicvideo.sound.mixing`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from math import isfinite
@@ -22,17 +23,24 @@ from musicvideo.sound.documents import find_fault, nearest, read_text
 from musicvideo.sound.models import MODELS
 from musicvideo.sound.panning import read_panning
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:       # Python 3.10
+else:
     import tomli as tomllib
 
-PROFILES = {"youtube": -14.0, "spotify": -14.0, "apple": -16.0, "broadcast": -23.0, "none": None}    # LUFS
-NAME = "^[A-Za-z0-9_-]+$"         # of a part or a reverb
+PROFILES = {"youtube": -14.0, "spotify": -14.0, "apple": -16.0, "broadcast": -23.0, "none": None}  # LUFS
+_PROFILE_LIST = ", ".join(f"{name} {lufs or 'as it comes'}" for name, lufs in PROFILES.items())
+NAME = "^[A-Za-z0-9_-]+$"  # of a part or a reverb
 
 
 def setting(
-    meaning: str, default: Any = MISSING, *, factory: Callable = MISSING, shown: str | None = None, **rules: object
+    meaning: str,
+    default: Any = MISSING,
+    *,
+    factory: Any = MISSING,
+    shown: str | None = None,
+    apart: float | None = None,
+    **rules: Any,
 ) -> Any:
     """A field of a table that a person may set.
 
@@ -41,8 +49,11 @@ def setting(
         default: where it is not given; without one it must be given.
         factory: makes the default.
         shown: how the help names a default that is None.
+        apart: least distance of its value from 0.
         rules: JSON Schema keywords for its value, such as `minimum`.
     """
+    if apart is not None:
+        rules["not"] = {"exclusiveMinimum": -apart, "exclusiveMaximum": apart}
     metadata = {"meaning": meaning, "shown": shown, "rules": rules}
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)
@@ -69,7 +80,7 @@ class Tremolo:
 
 @dataclass(frozen=True)
 class Part:
-    """One track of the mix. The Dry mix has its gain, balance, high-pass and tremolo; motion and reverb are for the Wet one."""
+    """One track. The Dry mix has its gain, balance, high-pass and tremolo; the Wet mix its motion and reverb, too."""
 
     ALTERNATIVES: ClassVar = ("set", "orbit")
 
@@ -80,11 +91,14 @@ class Part:
     tremolo: Tremolo | None = setting("{ speed = Hz, depth = percent }", None)
     set: str | None = setting("set of the panning score that moves it", None)
     orbit: float | None = setting(
-        "seconds a turn around the head, in place of a set; below 0 counter-clockwise", None, minimum=-3600, maximum=3600,
-        **{"not": {"exclusiveMinimum": -0.1, "exclusiveMaximum": 0.1}},
+        "seconds a turn around the head, in place of a set; below 0 counter-clockwise", None,
+        minimum=-3600, maximum=3600, apart=0.1,
     )  # fmt: skip
     model: str | None = setting(
-        "sound model of its motion", None, shown="hrtf where a measured head is installed, else sphere", enum=list(MODELS)
+        "sound model of its motion",
+        None,
+        shown="hrtf where a measured head is installed, else sphere",
+        enum=list(MODELS),
     )
     width: float = setting("of a stereo part that moves: 0 one point, 1 ±60°", 0.5, minimum=0, maximum=1)
     distance: float = setting("metres, of its motion where the panning score gives none", 1.0, minimum=0.1, maximum=100)
@@ -101,7 +115,9 @@ class Panning:
     """Where the sets of the parts are written."""
 
     score: str = setting("panning score (JSON), see docs/panning.md", minLength=1)
-    clock: str | None = setting("MIDI file whose tempo and metre give its measures and beats their time", None, minLength=1)
+    clock: str | None = setting(
+        "MIDI file whose tempo and metre give its measures and beats their time", None, minLength=1
+    )
 
 
 @dataclass(frozen=True)
@@ -139,8 +155,8 @@ class Master:
     ALTERNATIVES: ClassVar = ("profile", "loudness")
 
     profile: str = setting(
-        "loudness of a place to publish: " + ", ".join(f"{name} {lufs or ''}".strip() for name, lufs in PROFILES.items())
-        + " (LUFS)", "youtube", enum=list(PROFILES),
+        f"loudness of a place to publish, LUFS: {_PROFILE_LIST}",
+        "youtube", enum=list(PROFILES),
     )  # fmt: skip
     loudness: float | None = setting("LUFS integrated, in place of a profile", None, minimum=-40, maximum=-5)
     ceiling: float = setting("highest true peak, dBTP", -1.0, minimum=-20, maximum=0)
@@ -162,7 +178,7 @@ class Mix:
     reverbs: Mapping[str, Reverb] = setting("rooms that parts send to", factory=dict)
     buses: Buses = setting("the two mixes, before mastering", factory=Buses)
     master: Master = setting("what a finished mix must be", factory=Master)
-    table: str | None = None      # the file it was read from; not a setting
+    table: str | None = None  # the file it was read from; not a setting
 
     @property
     def files(self) -> list[str]:
@@ -177,7 +193,7 @@ class Mix:
         return any(part.set is not None for part in self.parts.values())
 
 
-def _settings(table: type) -> list[tuple[str, Any, Any]]:
+def _settings(table: Any) -> list[tuple[str, Any, Any]]:
     """Name, type without None, and field of each setting of a table."""
     hints = typing.get_type_hints(table)
     found = []
@@ -190,8 +206,13 @@ def _settings(table: type) -> list[tuple[str, Any, Any]]:
     return found
 
 
+def is_table(hint: Any) -> bool:
+    """Whether a type is one of the tables above."""
+    return is_dataclass(hint)
+
+
 @cache
-def schema(table: type = Mix) -> dict:
+def schema(table: Any = Mix) -> dict:
     """The JSON Schema of a table."""
     settings = _settings(table)
     made: dict[str, Any] = {
@@ -209,7 +230,7 @@ def schema(table: type = Mix) -> dict:
 
 
 def _type_schema(hint: Any) -> dict:
-    if is_dataclass(hint):
+    if is_table(hint):
         return schema(hint)
     if typing.get_origin(hint) is None:
         return {"type": {float: "number", str: "string"}[hint]}
@@ -221,7 +242,7 @@ def _type_schema(hint: Any) -> dict:
 
 def _build(hint: Any, document: Any) -> Any:
     """A checked document as a table of the type."""
-    if is_dataclass(hint):
+    if is_table(hint):
         return hint(**{name: _build(kind, document[name]) for name, kind, _ in _settings(hint) if name in document})
     if typing.get_origin(hint) is not None and issubclass(typing.get_origin(hint), Mapping):
         return {name: _build(typing.get_args(hint)[1], value) for name, value in document.items()}
@@ -230,17 +251,32 @@ def _build(hint: Any, document: Any) -> Any:
 
 def explain() -> str:
     """Every setting of a mix table, with its meaning, range and default."""
-    places = {"[parts.NAME]": Part, "[panning]": Panning, "[reverbs.NAME]": Reverb, "[buses.dry] [buses.wet]": Bus,
-              "[master]": Master}
+    places = {
+        "[parts.NAME]": Part,
+        "[panning]": Panning,
+        "[reverbs.NAME]": Reverb,
+        "[buses.dry] [buses.wet]": Bus,
+        "[master]": Master,
+    }
     lines = []
     for place, table in places.items():
-        lines += ["", f"{place}: {table.__doc__.splitlines()[0]}"]
+        lines += ["", f"{place}: {str(table.__doc__).splitlines()[0]}"]
         for name, _, each in _settings(table):
             rules = each.metadata["rules"]
             within = f", {rules['minimum']}..{rules['maximum']}" if {"minimum", "maximum"} <= set(rules) else ""
             choices = f": {', '.join(rules['enum'])}" if "enum" in rules and table is not Master else ""
-            default = "needed" if each.default is MISSING else each.metadata["shown"] or (
-                "none" if each.default is None else f"{each.default:g}" if isinstance(each.default, float) else each.default)
+            default = (
+                "needed"
+                if each.default is MISSING
+                else each.metadata["shown"]
+                or (
+                    "none"
+                    if each.default is None
+                    else f"{each.default:g}"
+                    if isinstance(each.default, float)
+                    else each.default
+                )
+            )
             lines.append(f"  {name:13}{each.metadata['meaning']}{choices}{within} [{default}]")
     return "\n".join(lines[1:])
 
@@ -288,12 +324,13 @@ def _check_names(mix: Mix) -> None:
             raise MediaError(f"{here}: a set needs a panning score: add [panning] with score and clock")
         sets = read_panning(mix.panning.score) if sets is None else sets
         if part.set not in sets:
-            raise MediaError(f"{here}: {mix.panning.score} has no set \"{part.set}\", {nearest(part.set, list(sets))}")
+            raise MediaError(f'{here}: {mix.panning.score} has no set "{part.set}", {nearest(part.set, list(sets))}')
     for bus_name, bus in (("dry", mix.buses.dry), ("wet", mix.buses.wet)):
         for name in bus.parts or ():
             if name not in mix.parts:
-                raise MediaError(f"{mix.table}: [buses.{bus_name}]: unknown part '{name}', "
-                                 f"{nearest(name, list(mix.parts))}")
+                raise MediaError(
+                    f"{mix.table}: [buses.{bus_name}]: unknown part '{name}', {nearest(name, list(mix.parts))}"
+                )
 
 
 def _finite(text: str) -> float:

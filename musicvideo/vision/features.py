@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import librosa
@@ -16,21 +17,21 @@ import soxr
 
 from musicvideo import caches, decoder, errors, files, limits, probe
 
-SAMPLE_RATE = 22050            # Hz; librosa's default, which the mapping was designed at
-HOP_UNIT = 64                  # samples; a CQT over seven octaves halves its hop six times
-N_FFT = 2048                   # samples in a window of the mel spectrogram
+SAMPLE_RATE = 22050  # Hz; librosa's default, which the mapping was designed at
+HOP_UNIT = 64  # samples; a CQT over seven octaves halves its hop six times
+N_FFT = 2048  # samples in a window of the mel spectrogram
 MEL_BANDS = 128
-MEL_CEILING = 8000             # Hz
-CHROMA_BINS = 36               # CQT bins an octave, three a pitch class
-ANALYSIS_BLOCK = 20 * SAMPLE_RATE      # samples analysed at a time, so that memory does not grow with the song
-ANALYSIS_CONTEXT = 3 * SAMPLE_RATE     # samples on either side of a block; half the longest CQT filter is 0.8 s
-SHORTEST_ANALYSIS = 3 * SAMPLE_RATE    # samples; shorter songs are analysed with silence appended
-POWER_FLOOR = 1e-6             # power of a mel band, 60 dB below full scale; decibels are limited there
-PERCENTILES = (5, 98)          # of the onset envelope, that are mapped to 0 and 1
-ONSET_SMOOTHING = 0.12         # seconds
-CHROMA_SMOOTHING = 1.0         # seconds
-MOST_PEAKS = 1 << 18           # spectral peaks that the tuning is estimated from; of more, every 2nd, 4th, ... is taken
-ANALYSIS_VERSION = 2           # raised when an analysis gives other numbers, so that cached ones are not used
+MEL_CEILING = 8000  # Hz
+CHROMA_BINS = 36  # CQT bins an octave, three a pitch class
+ANALYSIS_BLOCK = 20 * SAMPLE_RATE  # samples analysed at a time, so that memory does not grow with the song
+ANALYSIS_CONTEXT = 3 * SAMPLE_RATE  # samples on either side of a block; half the longest CQT filter is 0.8 s
+SHORTEST_ANALYSIS = 3 * SAMPLE_RATE  # samples; shorter songs are analysed with silence appended
+POWER_FLOOR = 1e-6  # power of a mel band, 60 dB below full scale; decibels are limited there
+PERCENTILES = (5, 98)  # of the onset envelope, that are mapped to 0 and 1
+ONSET_SMOOTHING = 0.12  # seconds
+CHROMA_SMOOTHING = 1.0  # seconds
+MOST_PEAKS = 1 << 18  # spectral peaks that the tuning is estimated from; of more, every 2nd, 4th, ... is taken
+ANALYSIS_VERSION = 2  # raised when an analysis gives other numbers, so that cached ones are not used
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,25 @@ class Song:
         if self.duration is not None and not self.duration > 0:
             raise ValueError(f"duration: {self.duration} is not more than 0 seconds")
         found = probe.probe(self.path)
+        sample_rate, channels = decoder.require_sound(self.path, found)
+        resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         decoded = given = 0
-        resampler = None
         # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
         # through its fallback decoder, and does not report damage.
         for piece in decoder.decode(self.path, found, codec="pcm_f32le", duration=self.duration):
             frames = np.frombuffer(piece, "<f4")
-            if not np.abs(frames).max() <= limits.LARGEST_SAMPLE:         # false for NaN as well
-                raise errors.MediaError(f"{self.path}: holds samples that are no sound (NaN, infinite or far above full "
-                                        "scale); export it again")
-            mono = librosa.to_mono(frames.reshape(-1, found.channels).T)
+            if not np.abs(frames).max() <= limits.LARGEST_SAMPLE:  # false for NaN as well
+                raise errors.MediaError(
+                    f"{self.path}: holds samples that are no sound (NaN, infinite or far above full "
+                    "scale); export it again"
+                )
+            mono = librosa.to_mono(frames.reshape(-1, channels).T)
             decoded += len(mono)
-            resampler = resampler or soxr.ResampleStream(found.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
             resampled = resampler.resample_chunk(np.ascontiguousarray(mono))
             given += len(resampled)
             yield resampled
         rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        yield librosa.util.fix_length(rest, size=-(-decoded * SAMPLE_RATE // found.sample_rate) - given)
+        yield librosa.util.fix_length(rest, size=-(-decoded * SAMPLE_RATE // sample_rate) - given)
 
 
 def load_song(path: str | os.PathLike, duration: float | None = None) -> np.ndarray:
@@ -173,7 +176,7 @@ def pulse_features(song: Samples, frame_length: int = 512) -> Features:
 
     found, length = in_blocks(lambda piece: np.vstack([onsets(piece), chroma(piece)]), song, frame_length)
     window = np.hanning(_odd(ONSET_SMOOTHING * rate) + 2)[1:-1]
-    envelope = np.convolve(found[0], window / window.sum(), mode="same")[:found.shape[1]]
+    envelope = np.convolve(found[0], window / window.sum(), mode="same")[: found.shape[1]]
     envelope = _bounded(envelope).astype(np.float32)
     return Features(
         mel_power=envelope,
@@ -184,7 +187,7 @@ def pulse_features(song: Samples, frame_length: int = 512) -> Features:
     )
 
 
-ARRAYS = ("mel_power", "mel_gradient", "chroma")       # of `Features`
+ARRAYS = ("mel_power", "mel_gradient", "chroma")  # of `Features`
 # What `--mapping` may be. To add one, write a function of a song and a hop.
 MAPPINGS = {"classic": classic_features, "pulse": pulse_features}
 
@@ -210,7 +213,7 @@ def cached_features(
     if mapping not in MAPPINGS:
         raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
     content = f"{files.sha256(files.require_file(song.path))}-{song.duration or 'whole'}"
-    file = Path(cache) / f"{mapping}-{frame_length}-v{ANALYSIS_VERSION}-librosa{librosa.__version__}-{content}.npz"
+    file = Path(cache) / f"{mapping}-{frame_length}-v{ANALYSIS_VERSION}-librosa{version('librosa')}-{content}.npz"
     cached = caches.recall(file)
     if features := cached and _unpacked(cached, frame_length):
         return features
@@ -231,8 +234,10 @@ def _unpacked(content: bytes, frame_length: int) -> Features | None:
         return None
     points = len(arrays["chroma"].T)
     shapes = {"mel_power": (points,), "mel_gradient": (points,), "chroma": (12, points)}
-    sound = all(arrays[name].shape == shape and arrays[name].dtype == np.float32 and np.isfinite(arrays[name]).all()
-                for name, shape in shapes.items())
+    sound = all(
+        arrays[name].shape == shape and arrays[name].dtype == np.float32 and np.isfinite(arrays[name]).all()
+        for name, shape in shapes.items()
+    )
     # As many points as the mapping's functions promise for the duration.
     expected = 1 + int(round(duration * SAMPLE_RATE)) // frame_length if np.isfinite(duration) else 0
     return Features(**arrays, frame_length=frame_length, duration=duration) if sound and points == expected else None
@@ -270,9 +275,9 @@ def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int)
     Raises:
         ValueError: no samples.
     """
-    length, context = max(1, ANALYSIS_BLOCK // hop), -(-ANALYSIS_CONTEXT // hop)     # grid points
+    length, context = max(1, ANALYSIS_BLOCK // hop), -(-ANALYSIS_CONTEXT // hop)  # grid points
     pieces = iter([song] if isinstance(song, np.ndarray) else song)
-    kept, first = np.zeros(0, np.float32), 0                       # samples; grid point of the first of them
+    kept, first = np.zeros(0, np.float32), 0  # samples; grid point of the first of them
     start = 0
     while True:
         wanted = (start + length + context - first) * hop
@@ -280,19 +285,19 @@ def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int)
         while (missing := wanted - sum(map(len, have))) > 0 and (piece := next(pieces, None)) is not None:
             have.append(piece)
         kept = np.concatenate(have)
-        points = first + 1 + len(kept) // hop                      # of all samples so far
+        points = first + 1 + len(kept) // hop  # of all samples so far
         if not len(kept):
             raise ValueError("song: no samples")
         if missing > 0:
             block = librosa.util.fix_length(kept, size=max(len(kept), SHORTEST_ANALYSIS))
         else:
             block = kept[:wanted]
-        yield analyse(block)[..., start - first:min(start + length, points) - first]
+        yield analyse(block)[..., start - first : min(start + length, points) - first]
         start += length
         if missing > 0 and start >= points:
             return
         before = max(first, start - context)
-        kept, first = kept[(before - first) * hop:], before
+        kept, first = kept[(before - first) * hop :], before
 
 
 def in_blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int) -> tuple[np.ndarray, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from musicvideo.vision.features import HOP_UNIT, POWER_FLOOR, SAMPLE_RATE, Song, in_blocks
 
-HOP = 8 * HOP_UNIT             # samples from point to point of the envelope
+HOP = 8 * HOP_UNIT  # samples from point to point of the envelope
 
 
 def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
@@ -21,6 +21,7 @@ def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
     Returns:
         (seconds, strength) in order; strength 0..1, where 1 is the strength that one onset in twenty exceeds.
     """
+
     def flux(piece: np.ndarray) -> np.ndarray:
         power = librosa.feature.melspectrogram(y=piece, sr=SAMPLE_RATE, hop_length=HOP)
         decibels = librosa.power_to_db(power, amin=POWER_FLOOR, top_db=None)

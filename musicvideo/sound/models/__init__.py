@@ -7,11 +7,11 @@ A model is a function `(source, position, rate) -> ears`:
     rate: Hz.
     ears: (N, 2) left and right ear, without added latency, with the power of the source in the sum of both ears.
 
-Gains, filters and delays follow the position sample by sample, so that a moving source gives no steps. The memory of its
-filters is shorter than `musicvideo.sound.spatial.MARGIN`.
+Gains, filters and delays follow the position sample by sample, so that a moving source gives no steps. The memory of
+its filters is shorter than `musicvideo.sound.spatial.MARGIN`.
 
-To add a model, write a module here with a function `load(sofa)` that returns one, where `sofa` is a file of measurements or
-None, and add a line to `MODELS`.
+To add a model, write a module here with a function `load(sofa)` that returns one, and add a line to `MODELS`. `sofa` is
+a file of measurements, or None.
 """
 
 from __future__ import annotations

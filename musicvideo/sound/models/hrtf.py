@@ -22,17 +22,20 @@ from musicvideo.sound.delay import glide
 from musicvideo.sound.panning import Position
 from musicvideo.sound.sofa import CLEARANCE, Measurement, read_sofa, unit_vectors
 
-LONGEST_RESPONSE = 0.02       # seconds of a response that are used
-LONGEST_TAPS = 3840           # samples of it, a limit at rates above 192 kHz
-PRE_RING = 32                 # samples by which an aligned response may begin before its arrival, up to 48 kHz
-LONGEST_PRE_RING = 128        # the same from 192 kHz on; in between the same time
-CONTROL_HOP = 128             # samples from one computation of the weights to the next; linear in between
-SEGMENT = 8192                # samples filtered at once
-LOOKUP_RADIUS = CLEARANCE / 2 # where directions are looked up, inside the hull of the measured ones, which lie at 1
-MEASURED_BAND = 0.45          # upper limit of valid data, as a fraction of the rate of the measurement
-BASS_LIMIT = 150.0            # Hz; below it a response shows its loudspeaker rather than a head
-PHASE_CORRECTION = (250.0, 1000.0)     # Hz; the loudspeaker's phase is removed below the first, and fades out to the second
-MOST_EQUALISATION = 20.0      # dB up or down
+LONGEST_RESPONSE = 0.02  # seconds of a response that are used
+LONGEST_TAPS = 3840  # samples of it, a limit at rates above 192 kHz
+PRE_RING = 32  # samples by which an aligned response may begin before its arrival, up to 48 kHz
+LONGEST_PRE_RING = 128  # the same from 192 kHz on; in between the same time
+CONTROL_HOP = 128  # samples from one computation of the weights to the next; linear in between
+SEGMENT = 8192  # samples filtered at once
+LOOKUP_RADIUS = CLEARANCE / 2  # where directions are looked up, inside the hull of the measured ones, which lie at 1
+MEASURED_BAND = 0.45  # upper limit of valid data, as a fraction of the rate of the measurement
+BASS_LIMIT = 150.0  # Hz; below it a response shows its loudspeaker rather than a head
+PHASE_CORRECTION = (
+    250.0,
+    1000.0,
+)  # Hz; the loudspeaker's phase is removed below the first, and fades out to the second
+MOST_EQUALISATION = 20.0  # dB up or down
 
 
 class MeasuredHead:
@@ -42,7 +45,7 @@ class MeasuredHead:
         self.measurement = measurement
         # Every triangle of neighbours, with the middle of the head as a fourth corner.
         self._mesh = spatial.Delaunay(np.vstack([measurement.directions, np.zeros(3)]))
-        with threadpool_limits(1):            # thousands of tiny matrices, for which threads on a busy machine take seconds
+        with threadpool_limits(1):  # thousands of tiny matrices, for which threads on a busy machine take seconds
             self._transforms = self._mesh.transform
         self._filters: dict[float, Filters] = {}
 
@@ -51,7 +54,7 @@ class MeasuredHead:
         at = np.arange(0, len(source) + CONTROL_HOP, CONTROL_HOP)
         place = np.minimum(at, len(source) - 1)
         corners, weights = self.weights(position.azimuth[place], position.elevation[place])
-        arrivals = np.einsum("nc,nce->en", weights, filters.arrivals[corners])              # (2, controls) samples
+        arrivals = np.einsum("nc,nce->en", weights, filters.arrivals[corners])  # (2, controls) samples
         samples = np.arange(len(source))
         delayed = glide(source, [np.interp(samples, at, arrival) for arrival in arrivals])
         return filters.convolve(np.stack(delayed), at, corners, weights).T
@@ -111,12 +114,12 @@ class Filters:
         filtered = np.zeros_like(ears)
         for begin in range(0, length, SEGMENT):
             end = min(begin + SEGMENT, length)
-            spectrum = fft.rfft(padded[:, begin: begin + self._size])
+            spectrum = fft.rfft(padded[:, begin : begin + self._size])
             controls = slice(begin // CONTROL_HOP, -(-end // CONTROL_HOP) + 1)
             there, mix = corners[controls], weights[controls]
             for direction in np.unique(there[mix > 0]):
                 weight = np.where(there == direction, mix, 0).sum(axis=1)
-                part = fft.irfft(spectrum * self._spectrum(direction), self._size)[:, taps: taps + end - begin]
+                part = fft.irfft(spectrum * self._spectrum(direction), self._size)[:, taps : taps + end - begin]
                 filtered[:, begin:end] += np.interp(np.arange(begin, end), at[controls], weight) * part
         return filtered
 
@@ -135,8 +138,9 @@ def pre_ring(rate: float) -> int:
 def prepare(measurement: Measurement, rate: float) -> Filters:
     """Resample responses to `rate` Hz, remove their arrival times, and equalise them to the diffuse field.
 
-    After equalisation a sound from all directions keeps its spectrum, and its power in the sum of both ears. This removes
-    the loudspeaker of the measurement and what all directions share (the ear canal); differences between directions stay.
+    After equalisation a sound from all directions keeps its spectrum, and its power in the sum of both ears. This
+    removes the loudspeaker of the measurement and what all directions share (the ear canal); differences between
+    directions stay.
     """
     ratio = Fraction(rate / measurement.rate).limit_denominator(1000)
     responses = signal.resample_poly(measurement.responses, ratio.numerator, ratio.denominator, axis=-1)
@@ -144,10 +148,10 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
     responses = responses[..., :kept]
     early = pre_ring(rate)
     short = 2 * fft.next_fast_len(responses.shape[-1] + early)
-    size = 4 * short                          # room for a minimum phase that reaches into the bass
+    size = 4 * short  # room for a minimum phase that reaches into the bass
     spectra = fft.rfft(responses, size)
 
-    arrivals = _arrivals(measurement.directions, spectra[..., ::size // short], short)
+    arrivals = _arrivals(measurement.directions, spectra[..., :: size // short], short)
     area = spatial.SphericalVoronoi(measurement.directions).calculate_areas()
     power = np.average((np.abs(spectra) ** 2).sum(axis=1), axis=0, weights=area)
     loudness = 10 * np.log10(np.maximum(power, power.max() * 1e-12))
@@ -160,9 +164,9 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
 
     turn = np.exp(2j * np.pi * frequency / rate * arrivals[..., np.newaxis])
     equalised = spectra * turn * _minimum_phase(gain, size)
-    # The loudspeaker of the measurement shifted the phase of the bass, which a minimum phase does not correct: the phase
-    # that all directions share there is removed as well. It gave no deep bass. But there a head is no obstacle, so the
-    # level at BASS_LIMIT is used below it, with a phase that falls linearly to 0.
+    # The loudspeaker of the measurement shifted the phase of the bass, which a minimum phase does not correct: the
+    # phase that all directions share there is removed as well. It gave no deep bass. But there a head is no obstacle,
+    # so the level at BASS_LIMIT is used below it, with a phase that falls linearly to 0.
     common = np.angle(np.average(equalised.sum(axis=1), axis=0, weights=area))
     equalised *= np.exp(-1j * common * np.interp(frequency, PHASE_CORRECTION, (1, 0)))
     lowest = np.searchsorted(frequency, BASS_LIMIT)
@@ -189,9 +193,11 @@ def _arrivals(directions: np.ndarray, spectra: np.ndarray, size: int) -> np.ndar
     corners = spatial.ConvexHull(directions).simplices
     pairs = np.unique(np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])), axis=0)
     far = np.linalg.norm(directions[pairs[:, 0]] - directions[pairs[:, 1]], axis=1)
-    near = 1 / np.maximum(far, 1e-3)                  # weights: close neighbours are more alike
-    differences = sparse.csr_matrix((np.tile([1.0, -1.0], len(pairs)) * near.repeat(2),
-                                     (np.arange(len(pairs)).repeat(2), pairs.ravel())), (len(pairs), len(directions)))
+    near = 1 / np.maximum(far, 1e-3)  # weights: close neighbours are more alike
+    differences = sparse.csr_matrix(
+        (np.tile([1.0, -1.0], len(pairs)) * near.repeat(2), (np.arange(len(pairs)).repeat(2), pairs.ravel())),
+        (len(pairs), len(directions)),
+    )
     front = directions[:, 0].argmax()
     times = []
     for ear in spectra.transpose(1, 0, 2):
@@ -207,7 +213,7 @@ def _best_lag(later: np.ndarray, earlier: np.ndarray, size: int) -> np.ndarray:
     peak = correlation.argmax(axis=-1)
     row = np.arange(len(peak))
     before, top, after = (correlation[row, (peak + step) % size] for step in (-1, 0, 1))
-    lag = peak + (before - after) / (2 * (before - 2 * top + after))      # of the parabola through the three
+    lag = peak + (before - after) / (2 * (before - 2 * top + after))  # of the parabola through the three
     return np.where(lag > size / 2, lag - size, lag)
 
 
@@ -215,8 +221,8 @@ def _minimum_phase(magnitude: np.ndarray, size: int) -> np.ndarray:
     """Minimum-phase spectrum of a magnitude (..., size // 2 + 1), by the real cepstrum (Oppenheim and Schafer)."""
     floor = magnitude.max(axis=-1, keepdims=True) * 1e-5
     cepstrum = fft.irfft(np.log(np.maximum(magnitude, floor)), size)
-    cepstrum[..., 1: (size + 1) // 2] *= 2
-    cepstrum[..., size // 2 + 1:] = 0
+    cepstrum[..., 1 : (size + 1) // 2] *= 2
+    cepstrum[..., size // 2 + 1 :] = 0
     return np.exp(fft.rfft(cepstrum, size))
 
 
@@ -227,6 +233,8 @@ def load(sofa: str | PathLike | None) -> MeasuredHead:
         MediaError: no file is given, or `read_sofa` refuses it.
     """
     if sofa is None:
-        raise MediaError("no measured head is installed for the hrtf model: install libmysofa (with FFmpeg), "
-                         "name a SOFA file, or use the sphere model")
+        raise MediaError(
+            "no measured head is installed for the hrtf model: install libmysofa (with FFmpeg), "
+            "name a SOFA file, or use the sphere model"
+        )
     return MeasuredHead(read_sofa(sofa))
