@@ -331,7 +331,8 @@ def commented(film: bytes, comment: bytes, path: Path) -> None:
 
 def own_song(noted: bool, place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
     """What settings with no checksum of the song made of a sound that nobody named: nothing, unless it was said which."""
-    made = json.loads((place.work / "out.mp4.json").read_text()) if (place.work / "out.mp4.json").exists() else {}
+    beside = place.work / "out.mp4.json"
+    made = json.loads(beside.read_text()) if beside.exists() and beside.read_bytes() != OLD else {}
     song = str(made.get("song"))
     if made and not noted and "--song" not in attack.arguments and song not in outcome.stdout + outcome.stderr:
         return f"the sound of {song!r} was used without saying so"
@@ -1019,8 +1020,8 @@ def _escaped(name: str) -> str:
 
 
 def _render(output: str) -> list[str]:
-    folder = f".{_escaped(output)}.render"
-    return [folder, f"{folder}/*", ".previous_vectors.npz"]
+    place, name = os.path.split(_escaped(output))
+    return [os.path.join(place, found) for found in (f".{name}.render", f".{name}.render/*", ".previous_vectors.npz")]
 
 
 def name_attacks() -> st.SearchStrategy[Attack]:
