@@ -13,7 +13,7 @@ from math import inf
 
 from tqdm import tqdm
 
-from musicvideo.cli import entry_point, Parser
+from musicvideo.cli import Parser, entry_point
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock, read_clock
 from musicvideo.sound.models import MODELS, load_model

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from musicvideo.cli import entry_point, Parser
+from musicvideo.cli import Parser, entry_point
 from musicvideo.sound.mixing import make_mixes, steps
 from musicvideo.sound.plots import plot_mixes, require_picture
 from musicvideo.sound.table import explain, read_mix

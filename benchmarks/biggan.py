@@ -38,10 +38,10 @@ from musicvideo.vision.latents import PITCHES, random_classes, trajectory
 from musicvideo.vision.render import draw_frames
 from musicvideo.vision.settings import QUALITIES
 
-FRAMES = 8                     # that ours draws in a round
-DEPTH, SIDE, LAYERS = 512, 32, 32      # of the products of matrices that measure the machine's peak
-RATE = Fraction(30)            # frames a second of the passage that drafts are judged by
-PASSAGE = 2                    # seconds
+FRAMES = 8  # that ours draws in a round
+DEPTH, SIDE, LAYERS = 512, 32, 32  # of the products of matrices that measure the machine's peak
+RATE = Fraction(30)  # frames a second of the passage that drafts are judged by
+PASSAGE = 2  # seconds
 
 
 def vectors(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +99,7 @@ def matrix_peak(ours: BigGAN) -> float:
     The products are convolutions, 1x1, of 512 channels with 512 on a picture that stays in the cache: what the
     backend does best. Products of large matrices by numpy or torch reach about half of it on AMD processors.
     """
+
     class Products:
         width = DEPTH
         style_bias = torch.zeros(DEPTH * SIDE**2)
@@ -129,7 +130,7 @@ def matrix_peak(ours: BigGAN) -> float:
 def draft_quality(ours: BigGAN, rough: BigGAN) -> dict:
     """How a draft of a passage compares with the passage: seconds a frame, PSNR in dB and SSIM."""
     time_axis = np.arange(PASSAGE * SAMPLE_RATE) / SAMPLE_RATE
-    beat = np.exp(-6 * (2 * time_axis % 1))            # two chords a second, struck and dying away
+    beat = np.exp(-6 * (2 * time_axis % 1))  # two chords a second, struck and dying away
     chords = 220 * 2 ** (np.array([0, 4, 7]) / 12)[:, None] * np.where(time_axis < PASSAGE / 2, 1, 1.335)
     song = (0.2 * beat * np.sin(2 * np.pi * chords * time_axis).sum(axis=0)).astype(np.float32)
     path = trajectory(
@@ -191,7 +192,7 @@ def measure(resolution: int, folder: Path, batches: list[int], rounds: int, devi
             v = vectors(size)
             start, busy = time.perf_counter(), time.process_time()
             draw(v)
-            if turn:                            # the first round warms up
+            if turn:  # the first round warms up
                 wall[name].append((time.perf_counter() - start) / size)
                 cpu[name].append((time.process_time() - busy) / size)
     styles = next(ours.styles(*(torch.as_tensor(v).float() for v in vectors(1))))
@@ -222,19 +223,21 @@ def table(found: dict) -> str:
         lines.append(f"| {name} | {seconds:.3f} | {busy[name]:.3f} | {1 / seconds:.2f} | {seconds / ours:.1f} |")
     best = min(seconds for name, seconds in medians.items() if name != "ours")
     reached = found["ours_gmac"] / ours
-    return "\n".join([
-        f"BigGAN-deep {found['resolution']}: {found['machine']}, {found['versions']}, {found['date']}",
-        "",
-        *lines,
-        "",
-        f"{best / ours:.1f} times the library at its best batch. PSNR {found['psnr']:.0f} dB. "
-        f"{found['ours_gmac']:.1f} GMAC a frame (library {found['library_gmac']:.1f}), {reached:.0f} GMAC/s, "
-        f"{reached / peak:.0%} of what this machine reaches on products of matrices alone ({peak:.0f}). "
-        f"Peak memory {found['ours_memory']:.0f} MB. Drawn by {found['ours']}.",
-        "",
-        f"Draft: {found['draft']['faster']:.1f} times faster than full quality, PSNR {found['draft']['psnr']:.1f} dB, "
-        f"SSIM {found['draft']['ssim']:.3f} against it. Drawn by {found['draft']['by']}.",
-    ])
+    return "\n".join(
+        [
+            f"BigGAN-deep {found['resolution']}: {found['machine']}, {found['versions']}, {found['date']}",
+            "",
+            *lines,
+            "",
+            f"{best / ours:.1f} times the library at its best batch. PSNR {found['psnr']:.0f} dB. "
+            f"{found['ours_gmac']:.1f} GMAC a frame (library {found['library_gmac']:.1f}), {reached:.0f} GMAC/s, "
+            f"{reached / peak:.0%} of what this machine reaches on products of matrices alone ({peak:.0f}). "
+            f"Peak memory {found['ours_memory']:.0f} MB. Drawn by {found['ours']}.",
+            "",
+            f"Draft: {found['draft']['faster']:.1f} times faster than full, PSNR {found['draft']['psnr']:.1f} dB, "
+            f"SSIM {found['draft']['ssim']:.3f} against it. Drawn by {found['draft']['by']}.",
+        ]
+    )
 
 
 def main() -> None:

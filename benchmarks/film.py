@@ -46,9 +46,26 @@ def draw_clip(path: Path, seconds: float) -> None:
     raw = path.with_suffix(".rgb")
     with raw.open("wb") as stream:
         for start in range(0, frames, RATE):
-            stream.write(generator.frames(noise[start:start + RATE], weights[start:start + RATE]).tobytes())
-    ffmpeg("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIDE}x{SIDE}", "-r", RATE, "-i", raw,
-           "-c:v", "libx264", "-crf", "12", "-pix_fmt", "yuv420p", path)
+            stream.write(generator.frames(noise[start : start + RATE], weights[start : start + RATE]).tobytes())
+    ffmpeg(
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{SIDE}x{SIDE}",
+        "-r",
+        RATE,
+        "-i",
+        raw,
+        "-c:v",
+        "libx264",
+        "-crf",
+        "12",
+        "-pix_fmt",
+        "yuv420p",
+        path,
+    )
     raw.unlink()
 
 
@@ -100,8 +117,18 @@ def chain(clip: Path, card: Path, seconds: float, crf: int, folder: Path) -> tup
 
 def once(clip: Path, sound: Path, crf: int, folder: Path) -> Path:
     output = folder / "once.mkv"
-    film.finish(clip, sound, output, width=WIDTH, height=HEIGHT, title="Impassive", intro=INTRO, outro=OUTRO,
-                crf=crf, preset=PRESET)
+    film.finish(
+        clip,
+        sound,
+        output,
+        width=WIDTH,
+        height=HEIGHT,
+        title="Impassive",
+        intro=INTRO,
+        outro=OUTRO,
+        crf=crf,
+        preset=PRESET,
+    )
     return output
 
 
@@ -109,8 +136,22 @@ def psnr(lossy: Path, lossless: Path, seconds: float) -> float:
     """Luma PSNR in dB between opening and ending, where neither fades nor titles are."""
     window = f"trim={INTRO + 1.5}:{INTRO + seconds - 1},setpts=PTS-STARTPTS"
     printed = programs.run(
-        ["ffmpeg", "-v", "error", "-i", lossy, "-i", lossless, "-filter_complex",
-         f"[0]{window}[a];[1]{window}[b];[a][b]psnr=stats_file=-", "-f", "null", "-"], doing="comparing").decode()
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            lossy,
+            "-i",
+            lossless,
+            "-filter_complex",
+            f"[0]{window}[a];[1]{window}[b];[a][b]psnr=stats_file=-",
+            "-f",
+            "null",
+            "-",
+        ],
+        doing="comparing",
+    ).decode()
     errors = [float(value) for value in re.findall(r"mse_y:([\d.]+)", printed)]
     return 10 * np.log10(255**2 / statistics.fmean(errors))
 

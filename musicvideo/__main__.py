@@ -1,12 +1,12 @@
 """The stages that have no script of their own; the Makefile calls them, and so may you.
 
-    python -m musicvideo doctor
-    python -m musicvideo score scores/Impassive.mscz
-    python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
-    python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
-    python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
-    python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
-    python -m musicvideo strip Impassive.mkv strip.jpg
+python -m musicvideo doctor
+python -m musicvideo score scores/Impassive.mscz
+python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
+python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
+python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
+python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
+python -m musicvideo strip Impassive.mkv strip.jpg
 """
 
 from __future__ import annotations
@@ -66,14 +66,19 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
         command.add_argument("--title", default="", help="words of the title card")
         command.add_argument("--font", default="", help="font family of the title card")
-        command.add_argument("--outro", type=seconds, default=4.0,
-                             help="seconds of back and forth at the end (%(default)s)")
-        command.add_argument("--mirror", default="",
-                             help="pair: the whole square beside its mirror image; half: a kaleidoscope of its left half "
-                                  "(default: pair for landscape films)")
+        command.add_argument(
+            "--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)"
+        )
+        command.add_argument(
+            "--mirror",
+            default="",
+            help="pair: the whole square beside its mirror image; half: a kaleidoscope of its left half "
+            "(default: pair for landscape films)",
+        )
         command.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
-        command.add_argument("--pulse", type=float, default=0.0,
-                             help="0..1, jump towards the viewer on each beat (%(default)s)")
+        command.add_argument(
+            "--pulse", type=float, default=0.0, help="0..1, jump towards the viewer on each beat (%(default)s)"
+        )
         command.add_argument("--codec", default="h264", help="as of visualize.py, hardware encoders too (%(default)s)")
 
     merge = commands.add_parser("merge", help="finished picture + mix -> film")
@@ -152,7 +157,7 @@ def run_score(scores: list[str], check: bool) -> None:
         by_hand = all(path.exists() and path.stat().st_mtime > when for path in made)
         if by_hand and not exports.missing(score):
             continue
-        if by_hand and not system.PROGRAMS["musescore"].path():      # what else is needed was exported by hand as well
+        if by_hand and not system.PROGRAMS["musescore"].path():  # what else is needed was exported by hand as well
             continue
         try:
             system.ensure(may_install=not check, names=["musescore"])
@@ -193,6 +198,7 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
 
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
     with tqdm(desc=output, bar_format=scale, delay=0.1, disable=None) as bar:
+
         def progress(done: float, length: float) -> None:
             bar.total = round(length)
             bar.update(round(done) - bar.n)

@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 from musicvideo import files
 from musicvideo.errors import MediaError
 
-DIGEST = hashlib.sha256().digest_size          # bytes at the start of a file: the SHA-256 of the rest
+DIGEST = hashlib.sha256().digest_size  # bytes at the start of a file: the SHA-256 of the rest
 
 
 def folder(kind: str) -> Path:
@@ -41,12 +41,12 @@ def remember(file: Path, content: bytes) -> None:
 def recall(file: Path) -> bytes | None:
     """The content that `remember` wrote; None if there is none, or it is truncated or damaged."""
     with suppress(OSError):
-        if file.is_file():                     # opening a named pipe would wait for a writer
+        if file.is_file():  # opening a named pipe would wait for a writer
             with open(file, "rb") as stream:
                 digest, content = stream.read(DIGEST), stream.read()
             if hashlib.sha256(content).digest() == digest:
                 with suppress(OSError):
-                    os.utime(file)             # now the most recently used
+                    os.utime(file)  # now the most recently used
                 return content
     return None
 
@@ -68,7 +68,7 @@ def open_sealed(place: Path) -> bool:
 
 def seal(place: Path) -> None:
     """Record the files of a folder and their checksums, for `open_sealed` of the next process."""
-    with suppress(OSError):                    # another process may write there
+    with suppress(OSError):  # another process may write there
         remember(_seal_of(place), _listing(place))
 
 
@@ -83,7 +83,7 @@ def _listing(place: Path) -> bytes:
 
 def trim(place: Path, most: int) -> None:
     """Delete the files of a cache folder that were used least recently, down to `most` files."""
-    with suppress(OSError):                    # another process may delete the same file
+    with suppress(OSError):  # another process may delete the same file
         kept = [file for file in place.glob("[!.]*") if file.is_file()]
         for file in sorted(kept, key=lambda file: file.stat().st_mtime)[:-most]:
             file.unlink()

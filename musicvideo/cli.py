@@ -19,7 +19,7 @@ from musicvideo import __version__, programs
 from musicvideo.errors import MediaError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 5                   # seconds after a signal from which another one ends the process at once
+PATIENCE = 5  # seconds after a signal from which another one ends the process at once
 REMEDIES = {
     errno.ENOSPC: " (free some space and run the same command again)",
     errno.EACCES: " (choose another place or change its permissions)",
@@ -56,7 +56,7 @@ def entry_point(main: Callable[[], None]) -> None:
     A signal kills the programs that run, then unwinds `main`, so that no partial file stays. A `KeyboardInterrupt`
     that carries a message has it printed.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")         # names of files may be in any encoding, or in none
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be in any encoding, or in none
     sys.stderr.reconfigure(errors="backslashreplace")
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in STOPS}
@@ -64,7 +64,7 @@ def entry_point(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:                                   # `... | head`: who reads has enough
+    except BrokenPipeError:  # `... | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except (MediaError, OSError, MemoryError, KeyboardInterrupt) as error:
@@ -72,7 +72,7 @@ def entry_point(main: Callable[[], None]) -> None:
         if stop.received is None and not isinstance(error, KeyboardInterrupt):
             fail(_message(error))
         words = error.args if isinstance(error, KeyboardInterrupt) else ()
-        with suppress(OSError):                               # the terminal may be gone
+        with suppress(OSError):  # the terminal may be gone
             print(": ".join(["interrupted", *words]), file=sys.stderr)
         sys.exit(128 + (stop.received or signal.SIGINT))
     finally:

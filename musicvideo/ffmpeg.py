@@ -11,8 +11,7 @@ from musicvideo.programs import run, run_with_progress
 # A file that somebody hands in may be a playlist, a concat script or a URL in disguise, and FFmpeg would
 # follow it to other files and hosts. These demuxers read one file and nothing else.
 SAFE_FORMATS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,mpegts,ogg,"
-    "tta,w64,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 )
 SAFE_INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", SAFE_FORMATS)
 
@@ -40,6 +39,7 @@ def run_ffmpeg(
     Raises:
         MediaError: as `musicvideo.programs.run`.
     """
+
     def line(text: str) -> None:
         key, _, value = text.partition("=")
         if progress and key == "out_time_us" and value.lstrip("-").isdigit():

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from musicvideo.errors import DiskFull, MediaError
 
-PARTIAL = re.compile(r"\..*\.(\d+)-\d+\.partial(\..*)?")     # name of a file that is being written, with its process id
-LONGEST_STEM = 150             # bytes of an output's name that its temporary file takes over; a name has 255
-BLOCK = 1 << 20                # bytes read at a time
-SPACE = 1 << 20                # bytes; a file system with less than this left is called full
+PARTIAL = re.compile(r"\..*\.(\d+)-\d+\.partial(\..*)?")  # name of a file that is being written, with its process id
+LONGEST_STEM = 150  # bytes of an output's name that its temporary file takes over; a name has 255
+BLOCK = 1 << 20  # bytes read at a time
+SPACE = 1 << 20  # bytes; a file system with less than this left is called full
 
 _numbers = itertools.count()
 
@@ -39,7 +39,7 @@ def require_file(path: str | os.PathLike) -> Path:
         status = path.stat()
     except FileNotFoundError:
         raise MediaError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:               # too long, a NUL byte, a file where a folder should be
+    except (OSError, ValueError) as error:  # too long, a NUL byte, a file where a folder should be
         raise MediaError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
     if path.is_dir():
         raise MediaError(f"{path}: is a folder, give a file")
@@ -101,7 +101,7 @@ def _full(path: Path) -> MediaError:
 
 def sweep(folder: Path, prefix: str = ".") -> None:
     """Delete what processes that are gone left behind in a folder: files of `atomic`, by how their names begin."""
-    with suppress(OSError):                # a folder that may not be read has nothing that may be deleted
+    with suppress(OSError):  # a folder that may not be read has nothing that may be deleted
         for file in folder.iterdir():
             match = file.name.startswith(prefix) and PARTIAL.fullmatch(file.name)
             if match and not _runs(int(match[1])):
@@ -129,7 +129,7 @@ def lock(path: str | os.PathLike, message: str) -> Iterator[None]:
     Raises:
         MediaError: another process holds it; carries the message.
     """
-    import filelock                        # here, since set-up runs before any package is installed
+    import filelock  # here, since set-up runs before any package is installed
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -176,6 +176,6 @@ def _beginning(process: int) -> str | None:
         return None
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:                                      # macOS has no /proc
+    except OSError:  # macOS has no /proc
         ps = subprocess.run(["ps", "-o", "lstart=", "-p", str(process)], capture_output=True, text=True)
         return ps.stdout.strip()

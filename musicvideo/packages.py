@@ -21,11 +21,11 @@ from musicvideo.system import MissingProgram, one_at_a_time
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parent.parent      # of the checkout
+ROOT = Path(__file__).parent.parent  # of the checkout
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
-INSTALLED = ".musicvideo-packages"       # in an environment: its packages are those of the lock
-CUDA = re.compile(r"(cuda|nvidia|triton)(-|$)")     # packages that only PyPI's torch for Linux needs
+INSTALLED = ".musicvideo-packages"  # in an environment: its packages are those of the lock
+CUDA = re.compile(r"(cuda|nvidia|triton)(-|$)")  # packages that only PyPI's torch for Linux needs
 
 
 def locked() -> dict[str, str]:
@@ -59,14 +59,15 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
         MissingProgram: pip failed.
     """
     if (platform.system(), platform.machine()) == ("Darwin", "x86_64"):
-        raise MissingProgram("torch has no packages for Macs with an Intel processor: use one with Apple silicon, or "
-                             "Linux")
+        raise MissingProgram(
+            "torch has no packages for Macs with an Intel processor: use one with Apple silicon, or Linux"
+        )
     entries = locked()
-    torch = entries["torch"].split()[0]           # torch==1.2.3
+    torch = entries["torch"].split()[0]  # torch==1.2.3
     installed, python = environment / INSTALLED, environment / "bin" / "python"
     with one_at_a_time("installing Python packages"):
         if installed.exists() and all(installed.stat().st_mtime > file.stat().st_mtime for file in (LOCK, PROJECT)):
-            return                                # another make has done it meanwhile
+            return  # another make has done it meanwhile
         if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
             _run([sys.executable, "-m", "venv", environment])
         pip: list[str | os.PathLike] = [python, "-m", "pip", "install", "--disable-pip-version-check"]
@@ -80,7 +81,7 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
             file.flush()
             _run([*pip, "--require-hashes", "-r", file.name])
         if place:
-            _run([*pip, *place, torch])           # what this build needs beside: its own CUDA, if any
+            _run([*pip, *place, torch])  # what this build needs beside: its own CUDA, if any
         _run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT])
         installed.touch()
 

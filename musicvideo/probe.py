@@ -18,32 +18,32 @@ from musicvideo.ffmpeg import SAFE_INPUT, source
 from musicvideo.files import require_file
 from musicvideo.programs import completed_run, program, run
 
-SLACK = 0.5                # seconds a song may end before its header says, as tags and padding blur it
-SLACK_OF_A_GUESS = 1.0     # seconds, where the length is not stated but guessed from the bit rate
-GAP = 0.1                  # seconds; sound that is missing between two packets
+SLACK = 0.5  # seconds a song may end before its header says, as tags and padding blur it
+SLACK_OF_A_GUESS = 1.0  # seconds, where the length is not stated but guessed from the bit rate
+GAP = 0.1  # seconds; sound that is missing between two packets
 # Formats of WAV files with a fixed number of bytes a second: integers, floats, A-law, mu-law, and any of them extended.
 PCM_FORMATS = (1, 3, 6, 7, 0xFFFE)
 # Writers that cannot know the size put a value this close to one of these.
-UNKNOWN_SIZES = (0x7F000000, 1 << 31, 1 << 32)     # bytes; the first is SoX's, in AIFF
-UNKNOWN_SIZE_MARGIN = 8192         # bytes
-MOST_CHUNKS = 1000                 # of a WAV or AIFF file before its samples
+UNKNOWN_SIZES = (0x7F000000, 1 << 31, 1 << 32)  # bytes; the first is SoX's, in AIFF
+UNKNOWN_SIZE_MARGIN = 8192  # bytes
+MOST_CHUNKS = 1000  # of a WAV or AIFF file before its samples
 
 
 @dataclass(frozen=True)
 class Media:
     """What FFprobe says of a file; a missing stream leaves its fields None."""
 
-    duration: float                    # seconds; 0 where the file does not say, as when it was written to a pipe
-    sample_rate: int | None = None     # Hz
+    duration: float  # seconds; 0 where the file does not say, as when it was written to a pipe
+    sample_rate: int | None = None  # Hz
     channels: int | None = None
     audio_codec: str | None = None
-    audio_duration: float | None = None    # seconds, where the file says so for its sound
-    audio_start: float = 0.0           # seconds from the start of the file to its first sound, as in films
-    video_duration: float | None = None    # seconds, where the file says so for its picture
-    width: int | None = None           # pixels
-    height: int | None = None          # pixels
+    audio_duration: float | None = None  # seconds, where the file says so for its sound
+    audio_start: float = 0.0  # seconds from the start of the file to its first sound, as in films
+    video_duration: float | None = None  # seconds, where the file says so for its picture
+    width: int | None = None  # pixels
+    height: int | None = None  # pixels
     frame_rate: Fraction | None = None
-    open_ended: bool = False           # a WAV or AIFF file that was written to a pipe, and so does not say how long it is
+    open_ended: bool = False  # a WAV or AIFF file that was written to a pipe, and so does not say how long it is
 
 
 def probe(path: str | os.PathLike) -> Media:
@@ -61,17 +61,23 @@ def probe(path: str | os.PathLike) -> Media:
         raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
     try:
         # Without a table of contents FFmpeg guesses a length from the bit rate.
-        found = _media(json.loads(probed.stdout), sound_chunk(path), b"Estimating duration from bitrate" in probed.stderr)
+        found = _media(
+            json.loads(probed.stdout), sound_chunk(path), b"Estimating duration from bitrate" in probed.stderr
+        )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise _nonsense(path) from None
     lowest, highest = limits.SAMPLE_RATES
     if found.sample_rate is not None and not lowest <= found.sample_rate <= highest:
-        raise MediaError(f"{path}: states a sample rate of {found.sample_rate} Hz (give a file of {lowest} to {highest} Hz)")
+        raise MediaError(
+            f"{path}: states a sample rate of {found.sample_rate} Hz (give a file of {lowest} to {highest} Hz)"
+        )
     return found
 
 
 def _nonsense(path: str | os.PathLike) -> MediaError:
-    return MediaError(f"{path}: what {program('ffprobe')} says of it makes no sense (is that FFprobe? is the file whole?)")
+    return MediaError(
+        f"{path}: what {program('ffprobe')} says of it makes no sense (is that FFprobe? is the file whole?)"
+    )
 
 
 def _media(described: Mapping, chunk: SoundChunk | None, guessed: bool) -> Media:
@@ -115,9 +121,9 @@ def _finite(text: str | float) -> float:
 class SoundChunk:
     """The part of a WAV or AIFF file that holds its samples."""
 
-    stated: int | None         # bytes, by the header; None where it was written to a pipe, and holds a placeholder
-    there: int                 # bytes, from its begin to the end of the file
-    byte_rate: int             # bytes a second of uncompressed sound in a WAV file; else 0
+    stated: int | None  # bytes, by the header; None where it was written to a pipe, and holds a placeholder
+    there: int  # bytes, from its begin to the end of the file
+    byte_rate: int  # bytes a second of uncompressed sound in a WAV file; else 0
 
 
 def sound_chunk(path: str | os.PathLike) -> SoundChunk | None:
@@ -136,7 +142,9 @@ def sound_chunk(path: str | os.PathLike) -> SoundChunk | None:
                 wav_format, rate = struct.unpack("<H6xI", file.read(12))
                 byte_rate = rate if wav_format in PCM_FORMATS else 0
             elif name in (b"data", b"SSND"):
-                unknown = not size or any(abs(size - placeholder) < UNKNOWN_SIZE_MARGIN for placeholder in UNKNOWN_SIZES)
+                unknown = not size or any(
+                    abs(size - placeholder) < UNKNOWN_SIZE_MARGIN for placeholder in UNKNOWN_SIZES
+                )
                 return SoundChunk(None if unknown else size, os.path.getsize(path) - file.tell(), byte_rate)
     return None
 
@@ -151,9 +159,23 @@ def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
 
 
 def picture_duration(path: str | os.PathLike) -> float:
-    """Seconds for which a video shows a picture, by its frames themselves, whatever its header states; 0 without any."""
-    printed = run(["ffprobe", "-v", "error", *SAFE_INPUT, "-select_streams", "V:0", "-of", "json", "-show_entries",
-                   "packet=pts_time,dts_time,duration_time,flags", source(path)], doing=f"reading {path}")
+    """Seconds for which a video shows a picture, by its frames, whatever its header states; 0 without any."""
+    printed = run(
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            *SAFE_INPUT,
+            "-select_streams",
+            "V:0",
+            "-of",
+            "json",
+            "-show_entries",
+            "packet=pts_time,dts_time,duration_time,flags",
+            source(path),
+        ],
+        doing=f"reading {path}",
+    )
     try:
         # D: decoded, but not shown, as before the point where a film was cut. An .avi has decoding times only.
         shown = [packet for packet in json.loads(printed)["packets"] if "D" not in packet["flags"]]
@@ -175,8 +197,10 @@ def _duration(stream: Mapping) -> float | None:
 def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
     """Frames a second; of a variable rate, the average as a rate that people use."""
     # A file that breaks off may state 0/0.
-    base, average = (Fraction(n, d) if d else Fraction(0) for n, d in
-                     (map(int, stream[key].split("/")) for key in ("r_frame_rate", "avg_frame_rate")))
+    base, average = (
+        Fraction(n, d) if d else Fraction(0)
+        for n, d in (map(int, stream[key].split("/")) for key in ("r_frame_rate", "avg_frame_rate"))
+    )
     if abs(base - average) <= average / 100:
         return base or None
     return max(Fraction(round(average)), Fraction(1)) if average else base or None
@@ -213,8 +237,22 @@ def require_whole(
 
 def _first_gap(path: str | os.PathLike, end: float) -> float:
     """Seconds of sound before the first that is missing between two packets; `end` if none is."""
-    listed = run(["ffprobe", "-v", "quiet", *SAFE_INPUT, "-select_streams", "a:0", "-show_entries",
-                  "packet=pts_time,duration_time", "-of", "csv=p=0", source(path)], doing=f"reading {path}")
+    listed = run(
+        [
+            "ffprobe",
+            "-v",
+            "quiet",
+            *SAFE_INPUT,
+            "-select_streams",
+            "a:0",
+            "-show_entries",
+            "packet=pts_time,duration_time",
+            "-of",
+            "csv=p=0",
+            source(path),
+        ],
+        doing=f"reading {path}",
+    )
     heard = None
     for line in listed.decode(errors="replace").splitlines():
         try:

@@ -1,6 +1,6 @@
 """Run external programs: one way to start them, to end them, and to say what went wrong.
 
-A program ends with this process, whatever ends it: its failures and Ctrl-C by `kill_all`, SIGKILL by the kernel (Linux).
+A program ends with this process: by `kill_all` on a failure or signal, by the kernel on SIGKILL (Linux).
 Every command and its time go to the log, for `--verbose`.
 """
 
@@ -24,9 +24,9 @@ from typing import Any
 from musicvideo.errors import DiskFull, MediaError
 from musicvideo.system import MissingProgram, find_program
 
-LIMIT = 3600                   # seconds that a program may take that says nothing of its progress
-STALL = 300                    # seconds for which a program may take no input, or report no progress
-NICENESS = 10                  # of encoders, on top of ours, so that drawing has priority
+LIMIT = 3600  # seconds that a program may take that says nothing of its progress
+STALL = 300  # seconds for which a program may take no input, or report no progress
+NICENESS = 10  # of encoders, on top of ours, so that drawing has priority
 NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded")
 
 log = logging.getLogger("musicvideo")
@@ -70,7 +70,9 @@ def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[su
         raise MediaError(f"{name}: not started, since this command is being stopped")
     begin = time.monotonic()
     # A session of its own: Ctrl-C in the terminal reaches this process alone, which ends what it started.
-    process = subprocess.Popen([*_leash(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options})
+    process = subprocess.Popen(
+        [*_leash(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
+    )
     _running.add(process)
     try:
         yield process
@@ -97,7 +99,11 @@ def kill_all(*, stopping: bool = True) -> None:
 
 
 def run(
-    command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, str] | None = None, limit: float | None = None
+    command: Sequence[str | os.PathLike],
+    *,
+    doing: str,
+    env: Mapping[str, str] | None = None,
+    limit: float | None = None,
 ) -> bytes:
     """Run an external program to its end.
 
@@ -119,7 +125,11 @@ def run(
 
 
 def completed_run(
-    command: Sequence[str | os.PathLike], *, doing: str, env: Mapping[str, str] | None = None, limit: float | None = None
+    command: Sequence[str | os.PathLike],
+    *,
+    doing: str,
+    env: Mapping[str, str] | None = None,
+    limit: float | None = None,
 ) -> subprocess.CompletedProcess:
     """As `run`, for a caller that looks at the exit code and at stderr itself."""
     limit = limit or LIMIT
@@ -128,7 +138,9 @@ def completed_run(
         try:
             stdout, stderr = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            raise MediaError(f"{doing}: {command[0]} was stopped, for it had not finished after {limit:.0f} s") from None
+            raise MediaError(
+                f"{doing}: {command[0]} was stopped, for it had not finished after {limit:.0f} s"
+            ) from None
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
@@ -165,7 +177,7 @@ class Feed:
 
     def __init__(self, command: Sequence[str | os.PathLike], *, doing: str):
         self._name, self._doing = command[0], doing
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115: closed on leaving this context
         self._started = started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints)
         self._process = self._started.__enter__()
         # Before it has read anything, and so before it has started any threads, which inherit the priority.
@@ -181,7 +193,7 @@ class Feed:
                 if not select.select([], [pipe], [], STALL)[1]:
                     raise MediaError(f"{self._doing}: {self._name} hangs: it has taken nothing for {STALL} s")
                 with suppress(BlockingIOError):
-                    rest = rest[os.write(pipe, rest):]
+                    rest = rest[os.write(pipe, rest) :]
         except BrokenPipeError:
             self._process.wait()
             self._check(self._process.returncode or 1)
@@ -197,7 +209,7 @@ class Feed:
     def __exit__(self, exception_type, *_) -> None:
         with self._complaints:
             try:
-                with suppress(BrokenPipeError):     # the program's exit status says more
+                with suppress(BrokenPipeError):  # the program's exit status says more
                     self._process.stdin.close()
                 if not exception_type:
                     self._process.wait(timeout=STALL)

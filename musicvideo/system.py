@@ -29,10 +29,10 @@ class Need:
 
     name: str
     purpose: str
-    executables: tuple[str, ...] = ()       # names on PATH, or absolute paths, best first
-    variable: str | None = None             # environment variable that names the executable
+    executables: tuple[str, ...] = ()  # names on PATH, or absolute paths, best first
+    variable: str | None = None  # environment variable that names the executable
     version_flag: str = "-version"
-    minimum: str = ""                       # oldest version that will do
+    minimum: str = ""  # oldest version that will do
     apt: tuple[str, ...] = ()
     brew: tuple[str, ...] = ()
     required: bool = True
@@ -47,8 +47,15 @@ class Need:
         """The first version number on the first line that it prints, or '?'."""
         environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
         try:
-            printed = subprocess.run([path, self.version_flag], capture_output=True, text=True, env=environment,
-                                     stdin=subprocess.DEVNULL, errors="replace", timeout=30)
+            printed = subprocess.run(
+                [path, self.version_flag],
+                capture_output=True,
+                text=True,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                errors="replace",
+                timeout=30,
+            )
         except (OSError, subprocess.TimeoutExpired):
             return "?"
         lines = (printed.stdout + printed.stderr).strip().splitlines()
@@ -92,18 +99,47 @@ class SharedLibrary(Need):
 
 NEEDS = (
     PythonVenv("python", "runs everything, with venv", apt=("python3-venv",)),
-    Need("ffmpeg", "mixes sound, filters and encodes pictures", ("ffmpeg",), "FFMPEG", minimum="5.1",
-         apt=("ffmpeg",), brew=("ffmpeg",)),
-    Need("ffprobe", "looks into media files (comes with ffmpeg)", ("ffprobe",), "FFPROBE", minimum="5.1",
-         apt=("ffmpeg",), brew=("ffmpeg",)),
-    Need("sox", "tremolo and reverb", ("sox",), "SOX", "--version",
-         apt=("sox", "libsox-fmt-base"), brew=("sox",)),
+    Need(
+        "ffmpeg",
+        "mixes sound, filters and encodes pictures",
+        ("ffmpeg",),
+        "FFMPEG",
+        minimum="5.1",
+        apt=("ffmpeg",),
+        brew=("ffmpeg",),
+    ),
+    Need(
+        "ffprobe",
+        "looks into media files (comes with ffmpeg)",
+        ("ffprobe",),
+        "FFPROBE",
+        minimum="5.1",
+        apt=("ffmpeg",),
+        brew=("ffmpeg",),
+    ),
+    Need("sox", "tremolo and reverb", ("sox",), "SOX", "--version", apt=("sox", "libsox-fmt-base"), brew=("sox",)),
     SharedLibrary("libsndfile", "reads and writes sound files", apt=("libsndfile1",), brew=("libsndfile",)),
-    Need("musescore", "plays the scores (not needed for a song of your own)",
-         ("mscore3", "musescore3", "mscore", "musescore", "MuseScore3", "mscore4portable", "musescore4", "mscore4",
-          "/Applications/MuseScore 3.app/Contents/MacOS/mscore",
-          "/Applications/MuseScore 4.app/Contents/MacOS/mscore"),
-         "MUSESCORE", "--version", apt=("musescore3",), brew=("--cask musescore",), required=False),
+    Need(
+        "musescore",
+        "plays the scores (not needed for a song of your own)",
+        (
+            "mscore3",
+            "musescore3",
+            "mscore",
+            "musescore",
+            "MuseScore3",
+            "mscore4portable",
+            "musescore4",
+            "mscore4",
+            "/Applications/MuseScore 3.app/Contents/MacOS/mscore",
+            "/Applications/MuseScore 4.app/Contents/MacOS/mscore",
+        ),
+        "MUSESCORE",
+        "--version",
+        apt=("musescore3",),
+        brew=("--cask musescore",),
+        required=False,
+    ),
 )
 PROGRAMS = {need.name: need for need in NEEDS if need.executables}
 
@@ -122,8 +158,11 @@ def find_program(name: str) -> str:
     if named:
         raise MissingProgram(f"{need.variable}={named}: no such program")
     commands = " && ".join(map(" ".join, install_commands([need])))
-    raise MissingProgram(f"{name} is not installed: run `{commands}`" if commands else
-                         f"{name} is not installed: install it, or name it with {need.variable}=/path/to/{name}")
+    raise MissingProgram(
+        f"{name} is not installed: run `{commands}`"
+        if commands
+        else f"{name} is not installed: install it, or name it with {need.variable}=/path/to/{name}"
+    )
 
 
 def missing(names: Sequence[str] = ()) -> list[Need]:
@@ -182,7 +221,7 @@ def ensure(may_install: bool, names: Sequence[str] = ()) -> None:
         print(message, file=sys.stderr)
         return
     with one_at_a_time("installing programs"):
-        lacking = missing(names)                # another make may have installed them meanwhile
+        lacking = missing(names)  # another make may have installed them meanwhile
         required = [need for need in lacking if need.required]
         try:
             if lacking:
@@ -205,7 +244,7 @@ def remedy(needs: Sequence[Need]) -> str:
 @contextmanager
 def one_at_a_time(doing: str) -> Iterator[None]:
     """Wait for another process of this user's that sets up from the same checkout."""
-    with open(__file__) as file:                  # any file of the checkout: a lock needs no file of its own
+    with open(__file__) as file:  # any file of the checkout: a lock needs no file of its own
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -222,8 +261,10 @@ def report() -> str:
         version = need.version(path) if path else ""
         rows.append((need.name, version, path or "MISSING", need.purpose))
         if need.too_old(version):
-            faults.append(f"{need.name} {version} is too old: {need.minimum} or newer is needed; name another one with "
-                          f"{need.variable}=/path/to/it")
+            faults.append(
+                f"{need.name} {version} is too old: {need.minimum} or newer is needed; name another one with "
+                f"{need.variable}=/path/to/it"
+            )
     if missing():
         faults.append(remedy(missing()))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-# What is remembered stays out of the cache of whoever runs the tests. Some modules look for theirs when they are imported.
+# What is remembered stays out of the cache of whoever runs the tests. Some modules look for it at import.
 # The workers of pytest-xdist share the cache of the process that started them.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
@@ -40,8 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
     """Run one of the project's commands with this Python, as a person would."""
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, **options)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
 
 
 def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code: int = 1) -> None:
@@ -74,6 +80,7 @@ def make_media(output, *arguments) -> Path:
 @pytest.fixture
 def run_script(monkeypatch, capsys):
     """A function that runs a script within this process: a second faster than `command`, and the same to a person."""
+
     def run(script: ModuleType, *arguments) -> subprocess.CompletedProcess:
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)])
         code = 0
@@ -82,6 +89,7 @@ def run_script(monkeypatch, capsys):
         except SystemExit as stop:
             code = stop.code
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
     return run
 
 

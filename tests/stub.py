@@ -38,7 +38,7 @@ def flashing(duration: float, flashes, grid_rate: float = 100.0) -> Trajectory:
     level = np.full(int(duration * grid_rate) + 1, -2.0)
     for flash in flashes:
         start = round(flash * grid_rate)
-        level[start:start + round(grid_rate / 5)] = 2.0
+        level[start : start + round(grid_rate / 5)] = 2.0
     noise = np.repeat(level[:, None], Stub.noise_dim, axis=1)
     weights = np.where(level[:, None] > 0, 1.0, 0.0)
     return Trajectory(noise=noise, weights=weights, classes=(0,), grid_rate=grid_rate, duration=duration)

@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
 from pytorch_pretrained_biggan import BigGANConfig
 
+from conftest import ROOT
 from musicvideo import caches
 from musicvideo.errors import MediaError
 from musicvideo.vision.generators import kernels
@@ -21,7 +21,7 @@ from musicvideo.vision.generators.backends.torch_backend import TorchBackend
 from musicvideo.vision.generators.biggan.network import Network
 from musicvideo.vision.generators.random_weights import random_model
 
-# As few blocks as lead to 128 pixels, from which on pictures are split into strips; kernels of 16 lanes want this width.
+# As few blocks as lead to 128 pixels, from where pictures are split into strips; kernels of 16 lanes want this width.
 CONFIGURATION = BigGANConfig(
     output_dim=128, channel_width=128, num_classes=10, attention_layer_position=3,
     layers=[(True, 16, 8), (True, 8, 4), (True, 4, 2), (True, 2, 1), (True, 1, 1)],
@@ -73,16 +73,21 @@ def test_torch_draws_the_library_s_pictures(whole, network):
     with torch.inference_mode():
         wanted = whole(noise, classes, 1.0)
     assert wanted.std() > 0.1
-    styles = F.linear(torch.cat([noise, classes @ whole.embeddings.weight.T], 1), network.style_weight, network.style_bias)
+    styles = F.linear(
+        torch.cat([noise, classes @ whole.embeddings.weight.T], 1), network.style_weight, network.style_bias
+    )
     assert psnr(TorchBackend(network, "cpu")(styles), wanted) > 90
 
 
 # The kernels of 16 lanes are compiled for half as wide registers where there are no others.
-@pytest.mark.parametrize("make", [
-    pytest.param(OpenVINOBackend, marks=needs_openvino, id="OpenVINO"),
-    pytest.param(lambda network: KernelBackend(network, 16), marks=needs_kernels, id="16 lanes"),
-    pytest.param(lambda network: KernelBackend(network, 8), marks=needs_kernels, id="8 lanes"),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(OpenVINOBackend, marks=needs_openvino, id="OpenVINO"),
+        pytest.param(lambda network: KernelBackend(network, 16), marks=needs_kernels, id="16 lanes"),
+        pytest.param(lambda network: KernelBackend(network, 8), marks=needs_kernels, id="8 lanes"),
+    ],
+)
 def test_every_backend_draws_the_same_pictures(make, network, styles, pictures):
     backend = make(network)
     found = backend(styles)
@@ -220,7 +225,7 @@ def compilations(monkeypatch):
 def middle_changed(content):
     """4 kB of the middle inverted."""
     middle = len(content) // 2
-    return content[:middle] + bytes(255 - byte for byte in content[middle:middle + 4096]) + content[middle + 4096:]
+    return content[:middle] + bytes(255 - byte for byte in content[middle : middle + 4096]) + content[middle + 4096 :]
 
 
 @needs_openvino
@@ -230,8 +235,13 @@ def test_a_compiled_network_is_kept_and_a_damaged_one_is_compiled_again(tiny, ca
     (file,) = cache.iterdir()
     whole = file.read_bytes()
     assert compilations == [1] and len(whole) > 1_000_000
-    for damage, compiled in ((bytes, 0), (middle_changed, 1), (lambda content: content[:len(content) // 2], 1),
-                             (lambda content: b"", 1), (lambda content: b"\0" * len(content), 1)):
+    for damage, compiled in (
+        (bytes, 0),
+        (middle_changed, 1),
+        (lambda content: content[: len(content) // 2], 1),
+        (lambda content: b"", 1),
+        (lambda content: b"\0" * len(content), 1),
+    ):
         compilations[0] = 0
         file.write_bytes(damage(whole))
         assert torch.equal(OpenVINOBackend(tiny)(styles), wanted)
@@ -249,7 +259,9 @@ def test_a_whole_file_that_is_no_network_is_compiled_again(tiny, cache, compilat
 
 
 @needs_openvino
-def test_other_networks_and_settings_are_other_files_and_the_newest_four_stay(tiny_model, cache, compilations, monkeypatch):
+def test_other_networks_and_settings_are_other_files_and_the_newest_four_stay(
+    tiny_model, cache, compilations, monkeypatch
+):
     for count, truncation in enumerate((0.2, 0.4, 0.6, 0.8, 1.0), 1):
         OpenVINOBackend(Network(copy.deepcopy(tiny_model), truncation))
         assert len(list(cache.iterdir())) == min(count, openvino_backend.MOST_COMPILED)
@@ -299,9 +311,13 @@ entry_point(main)
 """
 
 
-@pytest.mark.parametrize("backend", [
-    pytest.param("openvino", marks=needs_openvino), pytest.param("kernel", marks=needs_kernels),
-])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("openvino", marks=needs_openvino),
+        pytest.param("kernel", marks=needs_kernels),
+    ],
+)
 def test_ctrl_c_while_drawing_ends_the_process_in_good_order(backend):
     """Threads of the backend are at work when the interpreter ends; none of them may bring it down."""
     command = [sys.executable, "-c", PROGRAM.replace("BACKEND", backend)]

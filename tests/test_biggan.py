@@ -62,7 +62,7 @@ def psnr(found, wanted):
 def same_picture(generator, reference, count=2):
     noise, classes = vectors(count, len(generator.labels))
     wanted = reference.pictures(noise, classes)
-    assert wanted.std() > 0.1 and (wanted.abs() > 0.999).float().mean() < 0.2     # there is something to compare
+    assert wanted.std() > 0.1 and (wanted.abs() > 0.999).float().mean() < 0.2  # there is something to compare
     found = torch.cat(list(generator.pictures(noise, classes)))
     assert psnr(found, wanted) >= 90
     assert (to_bytes(found).int() - to_bytes(wanted).int()).abs().max() <= 1

@@ -25,13 +25,20 @@ def test_content_comes_back_whole(file):
 
 def middle_changed(written: bytes) -> bytes:
     middle = len(written) // 2
-    return written[:middle] + bytes([written[middle] ^ 1]) + written[middle + 1:]
+    return written[:middle] + bytes([written[middle] ^ 1]) + written[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [
-    middle_changed, lambda written: written[:-1], lambda written: written + b"\0", lambda written: b"",
-    lambda written: written[:20], lambda written: bytes(len(written)),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        middle_changed,
+        lambda written: written[:-1],
+        lambda written: written + b"\0",
+        lambda written: b"",
+        lambda written: written[:20],
+        lambda written: bytes(len(written)),
+    ],
+)
 def test_damaged_content_counts_as_missing(file, damage):
     caches.remember(file, CONTENT)
     file.write_bytes(damage(file.read_bytes()))

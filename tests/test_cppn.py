@@ -9,7 +9,7 @@ from musicvideo.vision.generators.cppn.network import CPPN
 
 SIZE = 64
 FPS = 30
-GRID = 22050 / 512              # analysis points a second
+GRID = 22050 / 512  # analysis points a second
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,9 @@ def walk(generator, seconds, seed):
         speed = (0.25 * loud * direction + 3 * speed) / 4
         noise = noise + speed
         direction = np.where(noise >= 1.75, -1.0, np.where(noise < -1.75, 1.0, direction))
-    pitches = 0.5 + 0.5 * np.sin(np.arange(points)[:, None] / GRID * random.uniform(0.3, 1.2, 12)
-                                 + random.uniform(0, 6.28, 12))
+    pitches = 0.5 + 0.5 * np.sin(
+        np.arange(points)[:, None] / GRID * random.uniform(0.3, 1.2, 12) + random.uniform(0, 6.28, 12)
+    )
     pitches = (pitches - pitches.min(1, keepdims=True)) / np.ptp(pitches, axis=1, keepdims=True)
     classes = np.zeros((points, len(generator.labels)))
     classes[:, random.choice(len(generator.labels), 12, replace=False)] = pitches
@@ -73,14 +74,14 @@ def test_shape_and_type(resolution):
 def test_bytes_depend_on_the_vectors_alone(generator):
     noise, classes = walk(generator, 0.5, seed=1)
     together = generator.frames(noise[:6], classes[:6])
-    alone = [CPPN(SIZE).frames(noise[i:i + 1], classes[i:i + 1])[0] for i in range(6)]
+    alone = [CPPN(SIZE).frames(noise[i : i + 1], classes[i : i + 1])[0] for i in range(6)]
     backwards = generator.frames(noise[5::-1], classes[5::-1])[::-1]
     assert together.tobytes() == np.array(alone).tobytes() == backwards.tobytes()
     assert len({picture.tobytes() for picture in together}) == 6
 
 
 def test_bytes_do_not_depend_on_the_number_of_threads():
-    generator = CPPN(256)           # large enough to be cut between threads
+    generator = CPPN(256)  # large enough to be cut between threads
     noise, classes = walk(generator, 0.1, seed=2)
     threads = torch.get_num_threads()
     try:
@@ -191,15 +192,18 @@ def bad(shape, value, index=(0, 0)):
     return rows
 
 
-@pytest.mark.parametrize("noise, classes, message", [
-    (np.zeros(128), np.zeros((1, 48)), r"noise .*\(128,\)"),
-    (np.zeros((1, 127)), np.zeros((1, 48)), r"noise .*\(1, 127\)"),
-    (np.zeros((1, 128)), np.zeros((1, 1000)), r"classes .*\(1, 1000\)"),
-    (np.zeros((1, 128)), np.zeros((2, 48)), r"classes .*rows.* 1, not 2"),
-    (bad((1, 128), np.nan), np.zeros((1, 48)), r"noise .*nan"),
-    (np.zeros((1, 128)), bad((1, 48), np.inf), r"classes .*inf"),
-    (np.zeros((1, 128)), bad((1, 48), -0.5), r"classes .*-0\.5"),
-])
+@pytest.mark.parametrize(
+    "noise, classes, message",
+    [
+        (np.zeros(128), np.zeros((1, 48)), r"noise .*\(128,\)"),
+        (np.zeros((1, 127)), np.zeros((1, 48)), r"noise .*\(1, 127\)"),
+        (np.zeros((1, 128)), np.zeros((1, 1000)), r"classes .*\(1, 1000\)"),
+        (np.zeros((1, 128)), np.zeros((2, 48)), r"classes .*rows.* 1, not 2"),
+        (bad((1, 128), np.nan), np.zeros((1, 48)), r"noise .*nan"),
+        (np.zeros((1, 128)), bad((1, 48), np.inf), r"classes .*inf"),
+        (np.zeros((1, 128)), bad((1, 48), -0.5), r"classes .*-0\.5"),
+    ],
+)
 def test_unusable_vectors(generator, noise, classes, message):
     with pytest.raises(ValueError, match=message):
         generator.frames(noise, classes)

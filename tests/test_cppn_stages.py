@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, command
 
+from conftest import ROOT, command
 from musicvideo import caches
 from musicvideo.vision.generators.cppn import arithmetic
 from musicvideo.vision.generators.cppn.network import CPPN
@@ -23,12 +23,15 @@ def test_pictures_are_the_stored_ones():
     assert difference.max() <= 2 and difference.mean() < 0.01
 
 
-@pytest.mark.parametrize("function, expected, low, high, error", [
-    (arithmetic.sine, np.sin, -60, 60, 1e-5),
-    (arithmetic.cosine, np.cos, -60, 60, 1e-5),
-    (arithmetic.log, np.log, 1e-6, 20, 1e-5),
-    (arithmetic.exp, np.exp, -80, 4, 3e-4),
-])
+@pytest.mark.parametrize(
+    "function, expected, low, high, error",
+    [
+        (arithmetic.sine, np.sin, -60, 60, 1e-5),
+        (arithmetic.cosine, np.cos, -60, 60, 1e-5),
+        (arithmetic.log, np.log, 1e-6, 20, 1e-5),
+        (arithmetic.exp, np.exp, -80, 4, 3e-4),
+    ],
+)
 def test_arithmetic(function, expected, low, high, error):
     x = np.linspace(low, high, 5000, dtype=np.float32)
     found = np.array([function(value) for value in x])
@@ -46,18 +49,21 @@ print(hash(picture.tobytes()), sum(sum(stage.stats.cache_misses.values()) for st
 
 def test_compiled_stages_are_kept_and_damaged_ones_are_not_used(tmp_path):
     def drawn() -> list[str]:
-        result = command("-c", DRAW, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONHASHSEED": "0",
-                                          "PYTHONPATH": str(ROOT)})
+        result = command(
+            "-c",
+            DRAW,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)},
+        )
         assert result.returncode == 0, result.stderr
         return result.stdout.split()
 
-    CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])          # compiles, unless this was done before
+    CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])  # compiles, unless this was done before
     shutil.copytree(caches.folder("cppn"), tmp_path / "musicvideo" / "cppn")
     picture, misses = drawn()
     assert misses == "0"
     code = max(tmp_path.rglob("*.nbc"), key=lambda file: file.stat().st_size)
     content = bytearray(code.read_bytes())
-    content[len(content) // 2:len(content) // 2 + 4096] = bytes(4096)
+    content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
     code.write_bytes(content)
     next(tmp_path.rglob("*.nbi")).write_bytes(b"")
     again, misses = drawn()

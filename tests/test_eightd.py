@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
-from conftest import assert_one_line_error, command
 from test_clock import metre, tempo, write_midi
 from test_spatial import write_sofa
 
 import eightd
+from conftest import assert_one_line_error, command
 from musicvideo.sound import models
 
 RATE = 48000

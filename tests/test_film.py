@@ -9,8 +9,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
-from conftest import command, make_media, read_frames
 
+from conftest import command, make_media, read_frames
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import film
@@ -23,8 +23,17 @@ SMALL = dict(width=320, height=180, preset="ultrafast")
 @pytest.fixture(scope="module")
 def square(tmp_path_factory):
     """Four seconds of a moving, asymmetric picture, 128x128 at 30 frames a second."""
-    return make_media(tmp_path_factory.mktemp("film") / "square.mp4", "-f", "lavfi", "-i",
-                      "testsrc2=s=128x128:r=30:d=4", "-pix_fmt", "yuv420p", "-crf", "10")
+    return make_media(
+        tmp_path_factory.mktemp("film") / "square.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=128x128:r=30:d=4",
+        "-pix_fmt",
+        "yuv420p",
+        "-crf",
+        "10",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +61,9 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_p
 def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse):
     """The one that comes with moviepy is years newer than the oldest that is supported."""
     monkeypatch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
-    film.finish(square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL)
+    film.finish(
+        square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL
+    )
     assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(6.5, abs=0.05)
 
 
@@ -68,8 +79,21 @@ def symmetry(path) -> float:
     found = probe.probe(path)
     errors = []
     for plane, scale in (("y", 1), ("u", 2), ("v", 2)):
-        raw = programs.run(["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-vf", f"format=yuv420p,extractplanes={plane}",
-                         "-f", "rawvideo", "-"], doing=f"decoding {path}")
+        raw = programs.run(
+            [
+                "ffmpeg",
+                "-v",
+                "error",
+                "-i",
+                ffmpeg.source(path),
+                "-vf",
+                f"format=yuv420p,extractplanes={plane}",
+                "-f",
+                "rawvideo",
+                "-",
+            ],
+            doing=f"decoding {path}",
+        )
         frames = np.frombuffer(raw, np.uint8).reshape(-1, found.height // scale, found.width // scale)
         errors.append(max(np.mean((frame - frame[:, ::-1]) ** 2) for frame in frames.astype(float)))
     return np.inf if max(errors) == 0 else 10 * np.log10(255**2 / max(errors))
@@ -83,11 +107,20 @@ def test_default_film_is_symmetric_but_for_codec_noise(square, tmp_path, write_w
     assert 45 <= symmetry(output) < 70
 
 
-@pytest.mark.parametrize("look", ["none", "dream"])           # grain, of vintage and noir, is no mirror image
+@pytest.mark.parametrize("look", ["none", "dream"])  # grain, of vintage and noir, is no mirror image
 def test_looks_without_grain_are_symmetric(write_wav, tmp_path, look):
     sound = write_wav("brief.wav", np.zeros(2 * 48000))
-    soft = make_media(tmp_path / "soft.mp4", "-f", "lavfi", "-i", "gradients=s=128x128:r=30:d=4:x0=0:y0=0:x1=128:y1=128",
-                      "-pix_fmt", "yuv420p", "-crf", "10")
+    soft = make_media(
+        tmp_path / "soft.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "gradients=s=128x128:r=30:d=4:x0=0:y0=0:x1=128:y1=128",
+        "-pix_fmt",
+        "yuv420p",
+        "-crf",
+        "10",
+    )
     brief = dict(width=320, height=180, intro=0.5)
     film.finish(soft, sound, tmp_path / "lossless.mkv", codec="ffv1", look=look, pulse=1, beats=[(1, 1)], **brief)
     assert symmetry(tmp_path / "lossless.mkv") == np.inf
@@ -96,33 +129,55 @@ def test_looks_without_grain_are_symmetric(write_wav, tmp_path, look):
 
 
 def test_any_even_square(tmp_path, sound):
-    video = make_media(tmp_path / "square.mp4", "-f", "lavfi", "-i", "testsrc2=s=130x130:r=30:d=1", "-pix_fmt", "yuv420p")
+    video = make_media(
+        tmp_path / "square.mp4", "-f", "lavfi", "-i", "testsrc2=s=130x130:r=30:d=1", "-pix_fmt", "yuv420p"
+    )
     film.finish(video, sound, tmp_path / "film.mkv", width=320, height=180, crf=0, preset="ultrafast", intro=0)
     frames = read_frames(tmp_path / "film.mkv", "rgb24")[:30].astype(int)
     assert frames.shape[1:3] == (180, 320) and frames.std() > 30
-    assert np.abs(frames - frames[:, :, ::-1]).mean() < 2          # chroma is sited left, so RGB is not exact
+    assert np.abs(frames - frames[:, :, ::-1]).mean() < 2  # chroma is sited left, so RGB is not exact
 
 
 @pytest.mark.parametrize("width, height, side", [(1200, 676, 512), (1920, 1080, 820)])
 def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, width, height, side):
-    """The author's proportions; where the square has that size nothing is scaled, and borders mirror what they touch."""
+    """The author's proportions; a square of that size is not scaled, and borders mirror what they touch."""
     assert film.pair_side(width, height) == side
-    video = make_media(tmp_path / "square.mkv", "-f", "lavfi", "-i", f"testsrc2=s={side}x{side}:r=30:d=0.2", "-pix_fmt",
-                       "yuv420p", "-c:v", "ffv1")
-    film.finish(video, write_wav("brief.wav", np.zeros(4800)), tmp_path / "film.mkv", width=width, height=height, codec="ffv1",
-                intro=0)
+    video = make_media(
+        tmp_path / "square.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=s={side}x{side}:r=30:d=0.2",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "ffv1",
+    )
+    film.finish(
+        video,
+        write_wav("brief.wav", np.zeros(4800)),
+        tmp_path / "film.mkv",
+        width=width,
+        height=height,
+        codec="ffv1",
+        intro=0,
+    )
     frame, original = read_frames(tmp_path / "film.mkv")[0], read_frames(video)[0]
     columns, rows = (width - 2 * side) // 2, height - side
     above = round(rows * 73 / 163 / 2) * 2
-    middle = frame[above:above + side, columns:columns + 2 * side]
+    middle = frame[above : above + side, columns : columns + 2 * side]
     assert np.array_equal(middle, np.hstack([original, original[:, ::-1]]))
-    assert np.array_equal(frame[:above], frame[above:2 * above][::-1])
-    assert np.array_equal(frame[above + side:], frame[above + side - (rows - above):above + side][::-1])
-    assert np.array_equal(frame[:, :columns], frame[:, columns:2 * columns][:, ::-1])
+    assert np.array_equal(frame[:above], frame[above : 2 * above][::-1])
+    assert np.array_equal(frame[above + side :], frame[above + side - (rows - above) : above + side][::-1])
+    assert np.array_equal(frame[:, :columns], frame[:, columns : 2 * columns][:, ::-1])
 
 
 def test_landscape_films_show_a_pair_and_others_a_half():
-    assert [film.default_mirror(*size) for size in ((1920, 1080), (1080, 1080), (1080, 1920))] == ["pair", "half", "half"]
+    assert [film.default_mirror(*size) for size in ((1920, 1080), (1080, 1080), (1080, 1920))] == [
+        "pair",
+        "half",
+        "half",
+    ]
 
 
 def test_outer_edges_are_mirror_images(square, sound, tmp_path):
@@ -139,7 +194,9 @@ def test_picture_lasts_as_long_as_intro_and_sound(square, sound, tmp_path):
     for intro, outro in [(0, 0), (1, 0), (0, 1), (1.5, 2)]:
         output = tmp_path / "film.mkv"
         told = []
-        film.finish(square, sound, output, intro=intro, outro=outro, progress=lambda *seconds: told.append(seconds), **SMALL)
+        film.finish(
+            square, sound, output, intro=intro, outro=outro, progress=lambda *seconds: told.append(seconds), **SMALL
+        )
         assert len(read_frames(output)) == round((intro + 5.5) * 30)
         done, length = np.array(told).T
         assert np.all(np.diff(done) >= 0) and done[-1] == pytest.approx(intro + 5.5, abs=0.1)
@@ -152,15 +209,15 @@ def test_video_plays_unchanged_between_intro_and_outro(square, tmp_path):
     sound = make_media(tmp_path / "long.wav", "-f", "lavfi", "-i", "sine=r=48000:d=9")
     plain, whole = tmp_path / "plain.mkv", tmp_path / "whole.mkv"
     film.finish(square, sound, plain, intro=0, outro=0, **SMALL)
-    film.finish(square, sound, whole, intro=1.5, outro=0.5, **SMALL)      # its fade-in is over after 1 s
+    film.finish(square, sound, whole, intro=1.5, outro=0.5, **SMALL)  # its fade-in is over after 1 s
     plain, whole = (read_frames(path).astype(float) for path in (plain, whole))
     begin = 45
 
     def distance(a, b):
         return np.abs(plain[a] - whole[b]).mean()
 
-    assert max(distance(frame, begin + frame) for frame in range(119)) < 2       # codec noise
-    assert distance(60, begin + 61) > 2                                          # one frame later is seen
+    assert max(distance(frame, begin + frame) for frame in range(119)) < 2  # codec noise
+    assert distance(60, begin + 61) > 2  # one frame later is seen
     assert distance(0, begin - 1) < 2
     outro = [min(range(100, 120), key=lambda frame: distance(frame, begin + 120 + n)) for n in range(28)]
     assert outro[0] >= 118 and outro[:14] == sorted(outro[:14], reverse=True)
@@ -171,9 +228,15 @@ def test_video_plays_unchanged_between_intro_and_outro(square, tmp_path):
 def test_flash_and_click_stay_together(tmp_path, name):
     """A white frame and a click at 2 s go in; they come out together, after the intro."""
     rate = 30
-    flash = make_media(tmp_path / "flash.mp4", "-f", "lavfi", "-i",
-                       f"color=black:s=64x64:r={rate}:d=4,drawbox=t=fill:color=white:enable='eq(n,{2 * rate})'",
-                       "-pix_fmt", "yuv420p")
+    flash = make_media(
+        tmp_path / "flash.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        f"color=black:s=64x64:r={rate}:d=4,drawbox=t=fill:color=white:enable='eq(n,{2 * rate})'",
+        "-pix_fmt",
+        "yuv420p",
+    )
     click = np.zeros(5 * 48000)
     click[2 * 48000] = 0.9
     wav = tmp_path / "click.wav"
@@ -210,12 +273,29 @@ def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
     film.finish(square, sound, picture, intro=1, **SMALL)
 
     def packets(path):
-        return programs.run(["ffmpeg", "-v", "error", "-i", path, "-map", "0:v", "-c", "copy", "-bsf", "h264_mp4toannexb",
-                          "-f", "md5", "-"], doing=f"reading {path}")
+        return programs.run(
+            [
+                "ffmpeg",
+                "-v",
+                "error",
+                "-i",
+                path,
+                "-map",
+                "0:v",
+                "-c",
+                "copy",
+                "-bsf",
+                "h264_mp4toannexb",
+                "-f",
+                "md5",
+                "-",
+            ],
+            doing=f"reading {path}",
+        )
 
     for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
         film.merge(picture, sound, tmp_path / name, title="Name", intro=1)
-        assert packets(tmp_path / name) == packets(picture)                     # copied, not encoded again
+        assert packets(tmp_path / name) == packets(picture)  # copied, not encoded again
         found = probe.probe(tmp_path / name)
         assert found.audio_codec == codec
         assert (found.width, found.height, found.frame_rate) == (320, 180, Fraction(30))
@@ -227,7 +307,9 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
     oblong = make_media(tmp_path / "oblong.mp4", "-f", "lavfi", "-i", "testsrc2=s=128x64:r=30:d=2")
     with pytest.raises(MediaError, match="128x64; give a square"):
         film.finish(oblong, sound, output)
-    odd = make_media(tmp_path / "odd.mkv", "-f", "lavfi", "-i", "testsrc2=s=128x128:r=30:d=1,format=yuv444p,scale=65:65")
+    odd = make_media(
+        tmp_path / "odd.mkv", "-f", "lavfi", "-i", "testsrc2=s=128x128:r=30:d=1,format=yuv444p,scale=65:65"
+    )
     with pytest.raises(MediaError, match="65x65; give a square of an even number of pixels"):
         film.finish(odd, sound, output)
     with pytest.raises(MediaError, match="no picture"):
@@ -243,7 +325,7 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
         with pytest.raises(MediaError, match="film.avi: a film is a .mkv or a .mp4"):
             stage(square, sound, tmp_path / "film.avi")
     assert not output.exists()
-    assert not list(tmp_path.glob(".*"))                                         # nothing half-written
+    assert not list(tmp_path.glob(".*"))  # nothing half-written
 
 
 def test_failed_encode_leaves_the_old_film(square, sound, tmp_path, monkeypatch):
@@ -274,7 +356,7 @@ def test_looks_differ_and_stay_symmetric(square, write_wav, tmp_path, look):
     film.finish(square, sound, plain, width=320, height=180, crf=0, preset="ultrafast", intro=0)
     difference = np.abs(frames - read_frames(plain, "rgb24")[30:60]).mean()
     assert (difference == 0) if look == "none" else (difference > 4)
-    blurred = frames.mean(axis=0)                   # grain is not mirrored, and averages out
+    blurred = frames.mean(axis=0)  # grain is not mirrored, and averages out
     assert np.abs(blurred - blurred[:, ::-1]).mean() < 3
     if look == "noir":
         assert np.ptp(frames, axis=3).max() < 12
@@ -282,9 +364,18 @@ def test_looks_differ_and_stay_symmetric(square, write_wav, tmp_path, look):
 
 def test_dream_has_no_colour_of_its_own(tmp_path, sound):
     """Greys stay grey, black stays black, and light spills over its edge."""
-    video = make_media(tmp_path / "grey.mp4", "-f", "lavfi", "-i", "color=black:s=128x128:r=30:d=1,"
-                       "drawbox=y=0:h=32:t=fill:color=white,drawbox=y=96:h=32:t=fill:color=gray", "-pix_fmt", "yuv420p")
-    film.finish(video, sound, tmp_path / "film.mkv", look="dream", width=128, height=128, crf=0, preset="ultrafast", intro=0)
+    video = make_media(
+        tmp_path / "grey.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=black:s=128x128:r=30:d=1,drawbox=y=0:h=32:t=fill:color=white,drawbox=y=96:h=32:t=fill:color=gray",
+        "-pix_fmt",
+        "yuv420p",
+    )
+    film.finish(
+        video, sound, tmp_path / "film.mkv", look="dream", width=128, height=128, crf=0, preset="ultrafast", intro=0
+    )
     frame = read_frames(tmp_path / "film.mkv", "rgb24")[10].astype(int)
     assert np.ptp(frame, axis=2).max() <= 3
     assert frame[4].min() > 250 and frame[64].max() < 4 and frame[110:].mean() == pytest.approx(126, abs=8)
@@ -293,14 +384,33 @@ def test_dream_has_no_colour_of_its_own(tmp_path, sound):
 
 def test_pulse_zooms_on_the_beat_and_falls_back(tmp_path):
     """A bright square in the middle grows with the beat at 1 s, and only then."""
-    box = make_media(tmp_path / "box.mp4", "-f", "lavfi", "-i",
-                     "color=black:s=128x128:r=30:d=3,drawbox=x=32:y=32:w=64:h=64:t=fill:color=white",
-                     "-pix_fmt", "yuv420p", "-crf", "4")
+    box = make_media(
+        tmp_path / "box.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=black:s=128x128:r=30:d=3,drawbox=x=32:y=32:w=64:h=64:t=fill:color=white",
+        "-pix_fmt",
+        "yuv420p",
+        "-crf",
+        "4",
+    )
     sound = make_media(tmp_path / "sound.wav", "-f", "lavfi", "-i", "sine=d=6")
     output = tmp_path / "film.mkv"
-    film.finish(box, sound, output, intro=1, outro=0, pulse=1, beats=[(1.0, 1.0)], width=192, height=192,
-                crf=4, preset="ultrafast")
-    bright = (read_frames(output) > 128).sum(axis=(1, 2)) ** 0.5     # side of the square
+    film.finish(
+        box,
+        sound,
+        output,
+        intro=1,
+        outro=0,
+        pulse=1,
+        beats=[(1.0, 1.0)],
+        width=192,
+        height=192,
+        crf=4,
+        preset="ultrafast",
+    )
+    bright = (read_frames(output) > 128).sum(axis=(1, 2)) ** 0.5  # side of the square
     resting = bright[45]
     assert bright[60] / resting == pytest.approx(1 / (1 - film.PULSE_ZOOM), abs=0.015)
     assert np.all(np.diff(bright[60:90]) <= 0.5)
@@ -308,20 +418,39 @@ def test_pulse_zooms_on_the_beat_and_falls_back(tmp_path):
 
 
 def test_variable_frame_rate_becomes_constant(tmp_path, sound):
-    video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=60:d=3",
-                       "-vf", "select='not(mod(n,2))+lt(n,20)'", "-fps_mode", "vfr")
+    video = make_media(
+        tmp_path / "variable.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=64x64:r=60:d=3",
+        "-vf",
+        "select='not(mod(n,2))+lt(n,20)'",
+        "-fps_mode",
+        "vfr",
+    )
     film.finish(video, sound, tmp_path / "film.mkv", **SMALL)
-    steps = programs.run(["ffprobe", "-v", "error", "-show_entries", "packet=duration_time", "-of", "csv=p=0",
-                       tmp_path / "film.mkv"], doing="probing").split()
+    steps = programs.run(
+        ["ffprobe", "-v", "error", "-show_entries", "packet=duration_time", "-of", "csv=p=0", tmp_path / "film.mkv"],
+        doing="probing",
+    ).split()
     assert len({step.strip(b",") for step in steps}) == 1
     assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(9.5, abs=0.05)
 
 
 def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
     """Every frame of the first second, then one in seven but for the flash, at 2.5 s."""
-    video = make_media(tmp_path / "variable.mkv", "-f", "lavfi", "-i",
-                       "color=black:s=64x64:r=30:d=4,drawbox=t=fill:color=white:enable='eq(n,75)'",
-                       "-vf", "select='lt(n,30)+eq(n,75)+eq(n,76)+not(mod(n,7))'", "-fps_mode", "vfr")
+    video = make_media(
+        tmp_path / "variable.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=black:s=64x64:r=30:d=4,drawbox=t=fill:color=white:enable='eq(n,75)'",
+        "-vf",
+        "select='lt(n,30)+eq(n,75)+eq(n,76)+not(mod(n,7))'",
+        "-fps_mode",
+        "vfr",
+    )
     film.finish(video, sound, tmp_path / "film.mkv", intro=1, **SMALL)
     found = probe.probe(tmp_path / "film.mkv")
     seen = read_frames(tmp_path / "film.mkv").mean(axis=(1, 2)).argmax() / found.frame_rate
@@ -331,11 +460,12 @@ def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
 
 def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
     """Headers tell of four seconds that are not there."""
-    none = make_media(tmp_path / "none.mp4", "-ss", "9", "-i", square, "-i", sound, "-map", "0:v", "-map", "1:a",
-                      "-c:v", "copy")
+    none = make_media(
+        tmp_path / "none.mp4", "-ss", "9", "-i", square, "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", "copy"
+    )
     whole = make_media(tmp_path / "whole.mkv", "-i", square, "-c", "copy").read_bytes()
     cut = tmp_path / "cut.mkv"
-    cut.write_bytes(whole[:len(whole) // 2])
+    cut.write_bytes(whole[: len(whole) // 2])
     before = sorted(tmp_path.iterdir())
     for outro in (0, 2):
         with pytest.raises(MediaError, match="none.mp4: has no frames"):
@@ -347,16 +477,40 @@ def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
 
 def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path, sound):
     """It is said, and a video of a second that gets brighter goes 1 s up, 1 s down, 1 s up ..."""
-    video = make_media(tmp_path / "ramp.mp4", "-f", "lavfi", "-i", "color=gray:s=64x64:r=30:d=1,geq=lum=40+6*N:cb=128:cr=128",
-                       "-pix_fmt", "yuv420p")
-    result = command("-m", "musicvideo", "video", video, sound, tmp_path / "film.mkv", "--intro", "0", "--outro", "4",
-                     "--width", "64", "--height", "64")
+    video = make_media(
+        tmp_path / "ramp.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=gray:s=64x64:r=30:d=1,geq=lum=40+6*N:cb=128:cr=128",
+        "-pix_fmt",
+        "yuv420p",
+    )
+    result = command(
+        "-m",
+        "musicvideo",
+        "video",
+        video,
+        sound,
+        tmp_path / "film.mkv",
+        "--intro",
+        "0",
+        "--outro",
+        "4",
+        "--width",
+        "64",
+        "--height",
+        "64",
+    )
     assert result.returncode == 0, result.stderr
-    assert "4.50 s longer than" in result.stdout and "which, shorter than the outro, all runs back and forth" in result.stdout
+    assert (
+        "4.50 s longer than" in result.stdout
+        and "which, shorter than the outro, all runs back and forth" in result.stdout
+    )
     level = read_frames(tmp_path / "film.mkv").mean(axis=(1, 2))
     assert len(level) == 165
     for second, rises in enumerate([True, False, True, False]):
-        steps = np.diff(level[30 * second + 1:30 * second + 29])
+        steps = np.diff(level[30 * second + 1 : 30 * second + 29])
         assert np.all(steps > 0) if rises else np.all(steps < 0)
 
 
@@ -364,8 +518,12 @@ def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, intro=2, **SMALL)
     film.merge(picture, sound, tmp_path / "film.mkv", intro=2, title="T; = #1", chapters=[(0, "A"), (1.5, "B = 2; C")])
-    found = json.loads(programs.run(["ffprobe", "-v", "error", "-show_chapters", "-show_format", "-of", "json",
-                                  tmp_path / "film.mkv"], doing="probing"))
+    found = json.loads(
+        programs.run(
+            ["ffprobe", "-v", "error", "-show_chapters", "-show_format", "-of", "json", tmp_path / "film.mkv"],
+            doing="probing",
+        )
+    )
     assert found["format"]["tags"]["title"] == "T; = #1"
     assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
 
@@ -395,25 +553,30 @@ def test_a_late_first_beat(square, tmp_path, write_wav):
 
 def test_encoder_by_name(square, sound, tmp_path):
     film.finish(square, sound, tmp_path / "film.mkv", codec="hevc", intro=0, **SMALL)
-    streams = programs.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing")
+    streams = programs.run(
+        ["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "film.mkv"], doing="probing"
+    )
     assert json.loads(streams)["streams"][0]["codec_name"] == "hevc"
 
 
-@pytest.mark.parametrize("settings, words", [
-    (dict(mirror="twice"), "MIRROR=twice: unknown .choose pair, half"),
-    (dict(mirror="pair", height=1920, width=1080), "MIRROR=pair: 1080x1920 leaves it no room"),
-    (dict(look="sepia"), "LOOK=sepia: unknown .*vintage"),
-    (dict(pulse=2), "PULSE=2: is not within 0..1"),
-    (dict(pulse=float("nan")), "PULSE=nan: is not within 0..1"),
-    (dict(width=322), "322x1080: WIDTH must be a multiple of 4"),
-    (dict(height=181), "1920x181: WIDTH must be a multiple of 4, HEIGHT of 2"),
-    (dict(width=0), "both from 16 to 8192"),
-    (dict(width=8196), "both from 16 to 8192"),
-    (dict(height=160), "wider or taller than 3:1"),
-    (dict(title="x", font="No Such Font"), "FONT=No Such Font: is not installed"),
-    (dict(title="x", font="a"), "FONT=a: is not installed"),               # though it is in a name of one
-    (dict(codec="mpeg1"), "ENCODER=mpeg1: unknown .*h264_nvenc"),
-])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(mirror="twice"), "MIRROR=twice: unknown .choose pair, half"),
+        (dict(mirror="pair", height=1920, width=1080), "MIRROR=pair: 1080x1920 leaves it no room"),
+        (dict(look="sepia"), "LOOK=sepia: unknown .*vintage"),
+        (dict(pulse=2), "PULSE=2: is not within 0..1"),
+        (dict(pulse=float("nan")), "PULSE=nan: is not within 0..1"),
+        (dict(width=322), "322x1080: WIDTH must be a multiple of 4"),
+        (dict(height=181), "1920x181: WIDTH must be a multiple of 4, HEIGHT of 2"),
+        (dict(width=0), "both from 16 to 8192"),
+        (dict(width=8196), "both from 16 to 8192"),
+        (dict(height=160), "wider or taller than 3:1"),
+        (dict(title="x", font="No Such Font"), "FONT=No Such Font: is not installed"),
+        (dict(title="x", font="a"), "FONT=a: is not installed"),  # though it is in a name of one
+        (dict(codec="mpeg1"), "ENCODER=mpeg1: unknown .*h264_nvenc"),
+    ],
+)
 def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):
     """Known without any video, and refused with one."""
     with pytest.raises(MediaError, match=words):
@@ -437,7 +600,7 @@ def test_titles_that_show_nothing_or_are_no_text(square, sound, tmp_path):
 
 def test_an_outro_holds_a_bounded_number_of_frames(square, sound, tmp_path, monkeypatch):
     """OUTRO=60 of a large square would hold gigabytes; a shorter leg fills the time as well."""
-    monkeypatch.setattr(film, "OUTRO_MEMORY", 15 * 3 * 128 * 128 * 3 // 2)           # 15 frames
+    monkeypatch.setattr(film, "OUTRO_MEMORY", 15 * 3 * 128 * 128 * 3 // 2)  # 15 frames
     film.finish(square, sound, tmp_path / "film.mkv", intro=0, outro=60, **SMALL)
     film.finish(square, sound, tmp_path / "plain.mkv", intro=0, outro=0.5, **SMALL)
     monkeypatch.undo()
@@ -468,7 +631,7 @@ def test_onsets_are_where_the_clicks_are(write_wav):
     at = np.array([0.5, 1.2, 1.9, 3.1])
     for time in at:
         start = int(time * 44100)
-        clicks[start:start + 2000] = np.sin(np.arange(2000) / 5) * np.exp(-np.arange(2000) / 300)
+        clicks[start : start + 2000] = np.sin(np.arange(2000) / 5) * np.exp(-np.arange(2000) / 300)
     found = np.array([time for time, _ in onsets(write_wav("clicks.wav", clicks, 44100))])
     assert len(found) == 4 and np.abs(found - at).max() < 0.05
     assert onsets(write_wav("silence.wav", np.zeros(44100), 44100)) == []

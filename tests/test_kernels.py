@@ -42,21 +42,27 @@ def test_transformed_kernels_convolve_by_multiplications_of_single_numbers():
     """The identity itself, in exact arithmetic but for rounding: Y = A' [(G g G') * (B' d B)] A."""
     g, d = torch.randn(1, 1, 3, 3), torch.randn(6, 6, dtype=torch.double)
     points = torch.tensor(kernels.POINTS, dtype=torch.double)
-    out = torch.cat([points[:, None] ** torch.arange(4), torch.tensor([[0, 0, 0, 1.0]])])       # A, infinity last
-    into = torch.zeros(6, 6, dtype=torch.double)                                                # B'
+    out = torch.cat([points[:, None] ** torch.arange(4), torch.tensor([[0, 0, 0, 1.0]])])  # A, infinity last
+    into = torch.zeros(6, 6, dtype=torch.double)  # B'
     for row in range(6):
         coefficients = torch.ones(1, dtype=torch.double)
         for point in [point for place, point in enumerate(points) if place != row]:
             coefficients = F.pad(coefficients, (1, 0)) - point * F.pad(coefficients, (0, 1))
-        into[row, :len(coefficients)] = coefficients
+        into[row, : len(coefficients)] = coefficients
     products = kernels.transform_kernels(g).view(6, 6) * (into @ d @ into.T)
     assert torch.allclose(out.T @ products @ out, F.conv2d(d[None, None], g.double())[0, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("upsampled", [False, True])
-@pytest.mark.parametrize("height, width, channels, out_channels", [
-    (16, 16, 64, 32), (16, 48, 32, 96), (64, 64, 96, 64), (32, 256, 32, 32),
-])
+@pytest.mark.parametrize(
+    "height, width, channels, out_channels",
+    [
+        (16, 16, 64, 32),
+        (16, 48, 32, 96),
+        (64, 64, 96, 64),
+        (32, 256, 32, 32),
+    ],
+)
 def test_a_3x3_convolution(ops, height, width, channels, out_channels, upsampled):
     x, made = activated(height >> upsampled, width >> upsampled, channels)
     weight = torch.randn(out_channels, channels, 3, 3) / (9 * channels) ** 0.5
@@ -70,9 +76,15 @@ def test_a_3x3_convolution(ops, height, width, channels, out_channels, upsampled
 
 
 @pytest.mark.parametrize("upsampled", [False, True])
-@pytest.mark.parametrize("height, out_channels, size", [
-    (4, 32, (3, 3)), (8, 96, (3, 3)), (32, 9, (1, 3)), (32, 5, (3, 3)),
-])
+@pytest.mark.parametrize(
+    "height, out_channels, size",
+    [
+        (4, 32, (3, 3)),
+        (8, 96, (3, 3)),
+        (32, 9, (1, 3)),
+        (32, 5, (3, 3)),
+    ],
+)
 def test_small_pictures_and_few_channels_are_convolved_by_taps(ops, height, out_channels, size, upsampled):
     x, made = activated(height, 8, 64)
     weight = torch.randn(out_channels, 64, *size) / 24
@@ -112,7 +124,7 @@ def test_a_pointwise_convolution_and_its_skip_path(ops, height, width, channels,
     assert snr(ops.conv_add(ops.upsample(ops.scale(small, factor)), x, weight, bias), wanted + factor * added) > 120
 
 
-@pytest.mark.parametrize("size", [4, 8, 16])         # 4, 16 and 64 keys: fewer than a block, and whole ones
+@pytest.mark.parametrize("size", [4, 8, 16])  # 4, 16 and 64 keys: fewer than a block, and whole ones
 def test_attention(ops, size):
     half = size // 2
     query, key, value = torch.randn(size, size, 32), torch.randn(half, half, 32), torch.randn(half, half, 64)
@@ -197,66 +209,74 @@ def test_what_fits_is_computed(ops):
     winograd(ops, y=torch.empty(8, 16, 32), top=2, begin=2, end=4)
 
 
-@pytest.mark.parametrize("changes", [
-    {"x": torch.randn(8, 8, 80)[..., :64]},                     # a view of channels: silently other pictures
-    {"x": torch.randn(8, 8, 64).transpose(0, 1)},
-    {"x": torch.randn(8, 8, 64).double()},
-    {"x": torch.randn(8, 8, 64).half()},
-    {"x": torch.randn(8, 8, 60)},
-    {"x": torch.randn(64, 64)},
-    {"channels": 60},                                           # no whole registers: writes beyond the end
-    {"channels": 0},
-    {"y": torch.empty(8, 8, 31)},
-    {"y": torch.empty(7, 8, 32)},
-    {"y": torch.empty(8, 8, 64)[..., :32]},
-    {"work": torch.empty(kernels.PIXELS * 64 - 1)},
-    {"begin": -8},
-    {"begin": 8, "end": 8},
-    {"end": 72},
-    {"end": 62},                                                # no whole number of rows of the product
-    {"scale": torch.randn(63)},
-    {"scale": None},
-    {"offset": torch.randn(128)[::2]},
-    {"bias": torch.randn(31)},
-    {"bias": None},
-    {"factor": torch.randn(64)},
-    {"skip": torch.randn(8, 8, 31)},
-    {"skip": torch.randn(8, 9, 32)},
-    {"skip": torch.randn(4, 4, 32)},
-    {"skip": torch.randn(16, 8, 32)[::2]},
-    {"skip": torch.randn(32, 8, 8).permute(1, 2, 0)},
-    {"skip": torch.randn(8, 8, 32), "upsampled": True},
-    {"height": 7, "width": 8, "skip": torch.randn(3, 4, 32), "upsampled": True},
-], ids=told)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x": torch.randn(8, 8, 80)[..., :64]},  # a view of channels: silently other pictures
+        {"x": torch.randn(8, 8, 64).transpose(0, 1)},
+        {"x": torch.randn(8, 8, 64).double()},
+        {"x": torch.randn(8, 8, 64).half()},
+        {"x": torch.randn(8, 8, 60)},
+        {"x": torch.randn(64, 64)},
+        {"channels": 60},  # no whole registers: writes beyond the end
+        {"channels": 0},
+        {"y": torch.empty(8, 8, 31)},
+        {"y": torch.empty(7, 8, 32)},
+        {"y": torch.empty(8, 8, 64)[..., :32]},
+        {"work": torch.empty(kernels.PIXELS * 64 - 1)},
+        {"begin": -8},
+        {"begin": 8, "end": 8},
+        {"end": 72},
+        {"end": 62},  # no whole number of rows of the product
+        {"scale": torch.randn(63)},
+        {"scale": None},
+        {"offset": torch.randn(128)[::2]},
+        {"bias": torch.randn(31)},
+        {"bias": None},
+        {"factor": torch.randn(64)},
+        {"skip": torch.randn(8, 8, 31)},
+        {"skip": torch.randn(8, 9, 32)},
+        {"skip": torch.randn(4, 4, 32)},
+        {"skip": torch.randn(16, 8, 32)[::2]},
+        {"skip": torch.randn(32, 8, 8).permute(1, 2, 0)},
+        {"skip": torch.randn(8, 8, 32), "upsampled": True},
+        {"height": 7, "width": 8, "skip": torch.randn(3, 4, 32), "upsampled": True},
+    ],
+    ids=told,
+)
 def test_a_pointwise_kernel_refuses_what_does_not_fit(ops, changes):
     with pytest.raises((TypeError, RuntimeError)):
         pointwise(ops, **changes)
 
 
-@pytest.mark.parametrize("changes", [
-    {"x": torch.randn(16, 16, 80)[..., :64]},
-    {"x": torch.randn(16, 16, 64).double()},
-    {"x": torch.randn(16, 12, 64)},
-    {"x": torch.randn(16, 16, 64), "upsampled": True},
-    {"channels": 60},
-    {"height": 18},
-    {"width": 18},
-    {"scale": torch.randn(63)},
-    {"offset": torch.randn(128)[::2]},
-    {"matrix": torch.randn(1, 9, 64, 32)},
-    {"y": torch.empty(16, 16, 16)},
-    {"y": torch.empty(12, 16, 32)},
-    {"y": torch.empty(16, 16, 64)[..., :32]},
-    {"work": torch.empty(1000)},
-    {"group": 0},
-    {"group": 100},
-    {"begin": -1},
-    {"begin": 2, "end": 2},
-    {"end": 5},
-    {"top": 1},
-    {"y": torch.empty(8, 16, 32), "top": 2, "begin": 1, "end": 4},
-    {"y": torch.empty(8, 16, 32), "top": 3, "begin": 3, "end": 5},
-], ids=told)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x": torch.randn(16, 16, 80)[..., :64]},
+        {"x": torch.randn(16, 16, 64).double()},
+        {"x": torch.randn(16, 12, 64)},
+        {"x": torch.randn(16, 16, 64), "upsampled": True},
+        {"channels": 60},
+        {"height": 18},
+        {"width": 18},
+        {"scale": torch.randn(63)},
+        {"offset": torch.randn(128)[::2]},
+        {"matrix": torch.randn(1, 9, 64, 32)},
+        {"y": torch.empty(16, 16, 16)},
+        {"y": torch.empty(12, 16, 32)},
+        {"y": torch.empty(16, 16, 64)[..., :32]},
+        {"work": torch.empty(1000)},
+        {"group": 0},
+        {"group": 100},
+        {"begin": -1},
+        {"begin": 2, "end": 2},
+        {"end": 5},
+        {"top": 1},
+        {"y": torch.empty(8, 16, 32), "top": 2, "begin": 1, "end": 4},
+        {"y": torch.empty(8, 16, 32), "top": 3, "begin": 3, "end": 5},
+    ],
+    ids=told,
+)
 def test_winograds_kernel_refuses_what_does_not_fit(ops, changes):
     with pytest.raises(TypeError):
         winograd(ops, **changes)

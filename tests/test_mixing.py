@@ -13,11 +13,11 @@ import numpy as np
 import pyloudnorm
 import pytest
 import soundfile
-from conftest import ROOT, assert_one_line_error, command
 from scipy import signal
 
 import eightd
 import mix
+from conftest import ROOT, assert_one_line_error, command
 from musicvideo import files, programs
 from musicvideo.errors import MediaError
 from musicvideo.sound import effects, mixing

@@ -36,8 +36,22 @@ def wheel(tmp_path_factory):
     shutil.copytree(ROOT / "musicvideo", source / "musicvideo", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, source)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-                    "--wheel-dir", folder, source], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--wheel-dir",
+            folder,
+            source,
+        ],
+        check=True,
+    )
     (path,) = folder.glob("*.whl")
     return path
 
@@ -48,11 +62,25 @@ def installed(wheel, tmp_path_factory):
     environment = tmp_path_factory.mktemp("installed") / "environment"
     venv.create(environment)
     python = environment / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index",
-                    "--disable-pip-version-check", wheel], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--disable-pip-version-check",
+            wheel,
+        ],
+        check=True,
+    )
     (packages,) = environment.glob("lib/python*/site-packages")
     others = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "others.pth").write_text("\n".join(others))          # .pth files in there are not read
+    (packages / "others.pth").write_text("\n".join(others))  # .pth files in there are not read
     folder = environment.parent / "elsewhere"
     folder.mkdir()
     return environment / "bin", folder
@@ -61,14 +89,23 @@ def installed(wheel, tmp_path_factory):
 def run(installed, program: str, *arguments) -> subprocess.CompletedProcess:
     programs, folder = installed
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run([programs / program, *map(str, arguments)], cwd=folder, env=environment, text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        [programs / program, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def test_the_wheel_holds_what_the_package_reads(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    here = {str(path.relative_to(ROOT)) for path in (ROOT / "musicvideo").rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts}
+    here = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "musicvideo").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert "musicvideo/py.typed" in here
     assert {name for name in names if name.startswith("musicvideo/")} == here
     assert wheel.name.startswith(f"musicvideo-{musicvideo.__version__}-py3-none-any")
@@ -92,7 +129,7 @@ def test_the_command(installed):
     assert doctor.returncode == 0 and "ffmpeg" in doctor.stdout
     _, folder = installed
     shutil.copy2(ROOT / "scores" / "song.mix.toml", folder)
-    assert run(installed, "musicvideo", "check", "song.mix.toml", "Mine").returncode == 0       # reads its schema
+    assert run(installed, "musicvideo", "check", "song.mix.toml", "Mine").returncode == 0  # reads its schema
     missing = run(installed, "musicvideo", "song", "nowhere.mp3", "out.wav")
     assert (missing.returncode, missing.stderr) == (1, "musicvideo: error: nowhere.mp3: no such file\n")
     help_ = run(installed, "musicvideo", "--help").stdout

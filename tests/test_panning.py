@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock

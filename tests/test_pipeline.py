@@ -30,7 +30,7 @@ from musicvideo.vision import generators
 from musicvideo.vision.labels import resolve
 from musicvideo.vision.render import settings_of
 
-RATE = 12                      # frames a second
+RATE = 12  # frames a second
 SMALL = ["RESOLUTION=32", f"FPS={RATE}", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]
 TINY = ["TITLE=Tiny", *SMALL]
 TABLE = """
@@ -52,10 +52,14 @@ gain = -9
 profile = "youtube"
 tail = 2
 """
-PANNING = {"vibes": [
-    {"effect": "straight", "m1": 1, "b1": 1, "m2": 2, "b2": 1, "ear_i": -0.9},
-    {"effect": "straight", "m1": 2, "b1": 1, "m2": "end", "ear_i": 0.9},
-]}
+PANNING = {
+    "vibes": [
+        {"effect": "straight", "m1": 1, "b1": 1, "m2": 2, "b2": 1, "ear_i": -0.9},
+        {"effect": "straight", "m1": 2, "b1": 1, "m2": "end", "ear_i": 0.9},
+    ]
+}
+
+
 def checkout(folder: Path) -> Path:
     """A copy of what the pipeline consists of, set up with this test's Python environment."""
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "*.mkv", "*.mp4", "media", "scores", "tests"))
@@ -72,8 +76,9 @@ def checkout(folder: Path) -> Path:
 def make(folder: Path, *arguments: str, code: int = 0) -> str:
     """Run make as a person would, with nothing of this process's make in the way; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    result = subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-                            stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert result.returncode == code, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout + result.stderr
@@ -82,8 +87,16 @@ def make(folder: Path, *arguments: str, code: int = 0) -> str:
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     """Start make in a process group of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.Popen(["make", *arguments], cwd=folder, env=environment, start_new_session=True, text=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        ["make", *arguments],
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def wait_for(happened: Callable[[], object], process: subprocess.Popen) -> None:
@@ -122,12 +135,12 @@ def test_film(built):
     assert film.duration == pytest.approx(1 + wet, abs=1 / RATE)
     frames = read_frames(built / "Tiny.mkv").astype(float)
     assert len(frames) == pytest.approx(RATE * (1 + wet), abs=1)
-    untitled = frames[4 * RATE + 5:]
+    untitled = frames[4 * RATE + 5 :]
     error = np.mean((untitled - untitled[:, :, ::-1]) ** 2)
-    assert 10 * np.log10(255**2 / error) > 40                        # mirrored, but for codec noise on a tiny picture
-    seen = frames[RATE * 3 // 2:RATE * 4]
-    assert seen.std() > 10                                           # and there is something to see,
-    assert np.abs(np.diff(seen, axis=0)).mean() > 0.05               # that moves
+    assert 10 * np.log10(255**2 / error) > 40  # mirrored, but for codec noise on a tiny picture
+    seen = frames[RATE * 3 // 2 : RATE * 4]
+    assert seen.std() > 10  # and there is something to see,
+    assert np.abs(np.diff(seen, axis=0)).mean() > 0.05  # that moves
 
 
 def test_square_video_shows_the_whole_song(built):
@@ -148,14 +161,14 @@ def test_mix_is_loud_as_asked_and_unclipped(built, mix):
     assert 20 * np.log10(upsampled) <= -1
     parts = [*built.glob("media/parts/*/Vibes.wav"), *built.glob("media/parts/*/Marimba.wav")]
     longest = max(probe.probe(part).duration for part in parts)
-    assert info.duration == pytest.approx(longest + 2, abs=0.05)     # the tail is there
+    assert info.duration == pytest.approx(longest + 2, abs=0.05)  # the tail is there
 
 
 def test_balance_follows_the_panning_score(built):
     samples, rate = soundfile.read(built / "media" / "Tiny-Wet.wav")
 
     def left_over_right(start, end):
-        power = np.mean(samples[int(start * rate):int(end * rate)] ** 2, axis=0)
+        power = np.mean(samples[int(start * rate) : int(end * rate)] ** 2, axis=0)
         return 10 * np.log10(power[0] / power[1])
 
     assert left_over_right(0.2, 1.8) > 2
@@ -171,7 +184,7 @@ def test_sound_in_the_film_is_the_wet_mix_after_the_intro(built, tmp_path):
     wet, _ = soundfile.read(built / "media" / "Tiny-Wet.wav")
     length = min(len(film) - 48000, len(wet))
     assert np.abs(film[:48000]).max() == 0
-    assert np.abs(film[48000:48000 + length] - wet[:length]).max() < 2**-23
+    assert np.abs(film[48000 : 48000 + length] - wet[:length]).max() < 2**-23
 
 
 def test_second_make_does_nothing(built):
@@ -179,6 +192,8 @@ def test_second_make_does_nothing(built):
     printed = make(built, "gan", "build", *TINY, "GENERATOR=cppn")
     assert times(built) == before
     assert "python" not in printed
+
+
 def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
     def rebuilt(*goals):
         before = times(built)
@@ -191,7 +206,7 @@ def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
     mixes = {"media/Tiny-Dry.wav", "media/Tiny-Wet.wav"}
     layer = {"media/Tiny-8d.wav", "media/Tiny-8d.mid"}
     layer |= {f"media/parts/Tiny-8d/{part}.wav" for part in tiny_score.PARTS}
-    assert rebuilt("build") == layer | mixes | {"Tiny.mkv"}          # the same length: the picture stays
+    assert rebuilt("build") == layer | mixes | {"Tiny.mkv"}  # the same length: the picture stays
     (built / "media" / "Tiny.mp4").touch()
     assert rebuilt("build", "TITLE_TEXT=Other words") == {"media/Tiny-1080p.mkv", "Tiny.mkv"}
     assert rebuilt("gan", "SEED=8") == {"media/Tiny.mp4"}
@@ -201,7 +216,9 @@ def test_a_film_at_a_glance(built):
     make(built, "strip", *TINY)
     page = Image.open(built / "media" / "Tiny-strip.jpg")
     assert page.width == 1600
-    assert page.height == pytest.approx(1600 * 9 / 16, abs=20)       # four by four, each 16:9
+    assert page.height == pytest.approx(1600 * 9 / 16, abs=20)  # four by four, each 16:9
+
+
 def test_a_stage_killed_in_the_middle_leaves_no_file_that_looks_done(built):
     film, picture = built / "Tiny.mkv", built / "media" / "Tiny-1080p.mkv"
     old = film.read_bytes()
@@ -237,20 +254,39 @@ def test_a_second_make_of_a_title_says_so(built):
 def test_what_another_process_has_finished_stays_when_a_command_fails(built):
     """make itself would delete a target that its failing command has changed."""
     fails = built / "fails"
-    fails.write_text(f"#!/bin/sh\ncase $* in *visualize.py*) echo new > media/Tiny.mp4; exit 1;; esac\n"
-                     f'exec "{built}/.venv/bin/python" "$@"\n')
+    fails.write_text(
+        f"#!/bin/sh\ncase $* in *visualize.py*) echo new > media/Tiny.mp4; exit 1;; esac\n"
+        f'exec "{built}/.venv/bin/python" "$@"\n'
+    )
     fails.chmod(0o755)
     make(built, "gan", *TINY, "GENERATOR=cppn", "SEED=4", f"PY={fails}", code=2)
     assert (built / "media" / "Tiny.mp4").read_text() == "new\n"
+
+
 def test_someone_elses_song(tmp_path):
     """Any path: spaces, quotes, dollar signs, letters beyond ASCII. MuseScore is not asked for."""
     folder = checkout(tmp_path / "project")
     for name in ("programs", "sox"):
         (folder / ".venv" / f".musicvideo-{name}").unlink()
-    song = make_media(tmp_path / "Björk's \"$HOME\" #1 (live).mp3", "-f", "lavfi", "-i",
-                      "aevalsrc='0.3*sin(660*t)*sin(9*t)|0.3*sin(880*t)*sin(7*t)':d=2")
-    variables = [f"SONG={song}", "TITLE=My-Song_1", "GENERATOR=pocket", *SMALL, "FPS=5", "INTRO=0", "SEED=3",
-                 "CLASSES=mushroom 'spider web' jack-o'-lantern 7", "SYSTEM_DEPS=check", "MUSESCORE=/nowhere"]
+    song = make_media(
+        tmp_path / 'Björk\'s "$HOME" #1 (live).mp3',
+        "-f",
+        "lavfi",
+        "-i",
+        "aevalsrc='0.3*sin(660*t)*sin(9*t)|0.3*sin(880*t)*sin(7*t)':d=2",
+    )
+    variables = [
+        f"SONG={song}",
+        "TITLE=My-Song_1",
+        "GENERATOR=pocket",
+        *SMALL,
+        "FPS=5",
+        "INTRO=0",
+        "SEED=3",
+        "CLASSES=mushroom 'spider web' jack-o'-lantern 7",
+        "SYSTEM_DEPS=check",
+        "MUSESCORE=/nowhere",
+    ]
     assert "musescore" not in make(folder, "gan", "build", *variables)
     film, square = probe.probe(folder / "My-Song_1.mkv"), folder / "media" / "My-Song_1.mp4"
     assert film.duration == pytest.approx(probe.probe(folder / "media" / "My-Song_1-Wet.wav").duration, abs=1 / 5)
@@ -275,8 +311,10 @@ def test_someone_elses_song(tmp_path):
 
 def test_a_video_and_a_mix_made_by_hand_are_finished(empty):
     """Without a score, without a song: what is there is used, and stays."""
-    mine = [make_media(empty / "media" / "X.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=12:d=2"),
-            make_media(empty / "media" / "X-Wet.wav", "-f", "lavfi", "-i", "sine=f=300:d=2:r=48000", "-ac", "2")]
+    mine = [
+        make_media(empty / "media" / "X.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=12:d=2"),
+        make_media(empty / "media" / "X-Wet.wav", "-f", "lavfi", "-i", "sine=f=300:d=2:r=48000", "-ac", "2"),
+    ]
     before = [path.read_bytes() for path in mine]
     make(empty, "video", "merge", "TITLE=X", *SMALL)
     film = probe.probe(empty / "X.mkv")
@@ -286,6 +324,8 @@ def test_a_video_and_a_mix_made_by_hand_are_finished(empty):
     assert (empty / "X.mkv").exists()
     assert [path.read_bytes() for path in mine] == before
     assert not (empty / "media" / "X-Dry.wav").exists()
+
+
 @pytest.mark.parametrize("generator", ["cppn", "pocket"])
 def test_the_demo_draws_what_the_piece_is_about(empty, generator):
     """Both embedded generators have twelve classes for it; the demo takes the first."""
@@ -344,10 +384,13 @@ def empty(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("goal, setting, words", [
-    ("gan", "LOOK=sepia", "LOOK=sepia: unknown (choose none, vintage"),
-    ("demo", "MIX=scores/wrong.mix.toml", "[parts.a]: unknown key 'gian', did you mean 'gain'?"),
-])
+@pytest.mark.parametrize(
+    "goal, setting, words",
+    [
+        ("gan", "LOOK=sepia", "LOOK=sepia: unknown (choose none, vintage"),
+        ("demo", "MIX=scores/wrong.mix.toml", "[parts.a]: unknown key 'gian', did you mean 'gain'?"),
+    ],
+)
 def test_what_the_film_would_refuse_is_refused_before_anything_is_made(empty, goal, setting, words):
     """Before even the song is looked at, which is not there."""
     printed = make(empty, goal, "-j2", "TITLE=Mine", "SONG=nowhere.mp3", "GENERATOR=cppn", setting, code=2)
@@ -356,18 +399,22 @@ def test_what_the_film_would_refuse_is_refused_before_anything_is_made(empty, go
     assert not list(empty.glob("media/Mine*"))
 
 
-@pytest.mark.parametrize("option, value, words", [
-    ("--font", "No Such Font", "FONT=No Such Font: is not installed"),
-    ("--height", "0", "1920x0: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to 8192"),
-    ("--width", "wide", "--width: invalid int value: 'wide'"),
-    ("--intro", "-1", "--intro: -1 is not within 0..60 seconds"),
-    ("--pulse", "2", "PULSE=2.0: is not within 0..1"),
-    ("--codec", "h264_videotoolbox" if sys.platform != "darwin" else "h264_qsv", "choose another"),
-])
+@pytest.mark.parametrize(
+    "option, value, words",
+    [
+        ("--font", "No Such Font", "FONT=No Such Font: is not installed"),
+        ("--height", "0", "1920x0: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to 8192"),
+        ("--width", "wide", "--width: invalid int value: 'wide'"),
+        ("--intro", "-1", "--intro: -1 is not within 0..60 seconds"),
+        ("--pulse", "2", "PULSE=2.0: is not within 0..1"),
+        ("--codec", "h264_videotoolbox" if sys.platform != "darwin" else "h264_qsv", "choose another"),
+    ],
+)
 def test_settings_of_the_film_are_checked(run_script, option, value, words):
     code = 2 if option in ("--width", "--intro") else 1
-    result = run_script(musicvideo.__main__, "check", ROOT / "scores" / "song.mix.toml", "Mine", "--title", "Mine",
-                        f"{option}={value}")
+    result = run_script(
+        musicvideo.__main__, "check", ROOT / "scores" / "song.mix.toml", "Mine", "--title", "Mine", f"{option}={value}"
+    )
     assert_one_line_error(result, words, code=code)
 
 
@@ -378,6 +425,8 @@ def test_the_demo_does_not_draw_while_a_part_is_wrong(tmp_path):
     (folder / "scores" / "Mine.mix.toml").write_text('[parts.a]\nfile = "media/no.wav"\n')
     assert "media/no.wav" in make(folder, "-j2", "demo", "TITLE=Mine", "MIX=", "GENERATOR=cppn", *SMALL, code=2)
     assert not list(folder.glob("media/*.mp4"))
+
+
 def test_mixes_follow_the_table_and_its_parts_wherever_they_are(empty):
     """Another table by MIX, though its file is older; a part that is not in media/. Else the mixes stay as they are."""
     (empty / "stems").mkdir()
@@ -398,6 +447,8 @@ def test_mixes_follow_the_table_and_its_parts_wherever_they_are(empty):
     assert mixed("MIX=scores/other.mix.toml") and probe.probe(wet).duration == pytest.approx(4)
     make_media(empty / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=5")
     assert mixed() and probe.probe(wet).duration == pytest.approx(6)
+
+
 def test_help_lists_every_target(empty):
     printed = make(empty, "help", "MIX=it's $HOME `x`.toml")
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, assert_one_line_error, command
 
+from conftest import ROOT, assert_one_line_error, command
 from musicvideo import files, programs
 from musicvideo.errors import DiskFull, MediaError
 
-PATIENCE = 60                  # seconds until a test gives up waiting; no test measures time
+PATIENCE = 60  # seconds until a test gives up waiting; no test measures time
 
 
 def script(folder: Path, name: str, text: str) -> Path:
@@ -68,7 +68,10 @@ def test_a_program_that_hangs_is_stopped(tmp_path, monkeypatch):
     with pytest.raises(MediaError, match="making x: .*hangs: it has taken nothing for"):
         with programs.Feed([hanging], doing="making x") as feed:
             feed.write(bytes(10_000_000))
-    with pytest.raises(MediaError, match="making x: .*hangs: it has not ended"), programs.Feed([hanging], doing="making x"):
+    with (
+        pytest.raises(MediaError, match="making x: .*hangs: it has not ended"),
+        programs.Feed([hanging], doing="making x"),
+    ):
         pass
     with pytest.raises(MediaError, match="hangs: it has said nothing"):
         programs.run_with_progress([hanging], doing="making x", line=lambda line: None)
@@ -82,7 +85,9 @@ def test_feeding_and_progress(tmp_path):
         feed.write(b"end")
     assert (tmp_path / "out").stat().st_size == 3_000_003
     lines = []
-    programs.run_with_progress([script(tmp_path, "talk", "echo a; sleep 0.1; printf 'b=1\\nc'")], doing="x", line=lines.append)
+    programs.run_with_progress(
+        [script(tmp_path, "talk", "echo a; sleep 0.1; printf 'b=1\\nc'")], doing="x", line=lines.append
+    )
     assert lines == ["a", "b=1"]
     with pytest.raises(MediaError, match="x: .*gone failed: no message"):
         with programs.Feed([script(tmp_path, "gone", "exit 1")], doing="x") as feed:
@@ -106,9 +111,15 @@ cli.entry_point(main)
 @pytest.fixture
 def long_run(tmp_path):
     """A process that writes an output while a program of its own runs; and the program's process id."""
-    waiting = script(tmp_path, "waiting", f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000")
-    process = subprocess.Popen([sys.executable, "-c", LONG_RUN, str(waiting), str(tmp_path / "out" / "file.mkv")], cwd=ROOT,
-                               stderr=subprocess.PIPE, text=True)
+    waiting = script(
+        tmp_path, "waiting", f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG_RUN, str(waiting), str(tmp_path / "out" / "file.mkv")],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     eventually((tmp_path / "pid").exists)
     yield process, int((tmp_path / "pid").read_text())
     process.kill()
@@ -146,13 +157,22 @@ def test_partial_files_of_killed_processes_are_swept(tmp_path):
     output = tmp_path / "film.mkv"
     gone = subprocess.Popen(["true"])
     gone.wait()
-    for name in (f".film.{gone.pid}-0.partial.mkv", f".film.{os.getppid()}-0.partial.mkv", f".other.{gone.pid}-0.partial.mkv",
-                 ".film.hidden.mkv"):
+    for name in (
+        f".film.{gone.pid}-0.partial.mkv",
+        f".film.{os.getppid()}-0.partial.mkv",
+        f".other.{gone.pid}-0.partial.mkv",
+        ".film.hidden.mkv",
+    ):
         (tmp_path / name).touch()
     with files.atomic(output) as partial:
         partial.write_bytes(b"new")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"film.mkv", f".film.{os.getppid()}-0.partial.mkv", f".other.{gone.pid}-0.partial.mkv", ".film.hidden.mkv"}
+    assert left == {
+        "film.mkv",
+        f".film.{os.getppid()}-0.partial.mkv",
+        f".other.{gone.pid}-0.partial.mkv",
+        ".film.hidden.mkv",
+    }
 
 
 def test_the_longest_names(tmp_path):
@@ -173,9 +193,26 @@ def test_two_threads_write_one_file(tmp_path):
 @pytest.mark.skipif(subprocess.run(["which", "strace"], capture_output=True).returncode, reason="no strace here")
 def test_data_reaches_the_disk_before_its_name_does(tmp_path):
     code = "import sys; from musicvideo import files\nwith files.atomic(sys.argv[1]) as p: p.write_bytes(b'new')"
-    subprocess.run(["strace", "-f", "-y", "-e", "trace=fsync,rename,unlink", "-o", tmp_path / "calls", sys.executable, "-c",
-                    code, tmp_path / "out" / "film.mkv"], check=True, cwd=ROOT)
-    calls = [line.split(None, 1)[1] for line in (tmp_path / "calls").read_text().splitlines() if f"{tmp_path}/out" in line]
+    subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-y",
+            "-e",
+            "trace=fsync,rename,unlink",
+            "-o",
+            tmp_path / "calls",
+            sys.executable,
+            "-c",
+            code,
+            tmp_path / "out" / "film.mkv",
+        ],
+        check=True,
+        cwd=ROOT,
+    )
+    calls = [
+        line.split(None, 1)[1] for line in (tmp_path / "calls").read_text().splitlines() if f"{tmp_path}/out" in line
+    ]
     data, renamed, names, *rest = calls
     assert data.startswith("fsync(") and ".partial.mkv>" in data
     assert renamed.startswith("rename(") and renamed.endswith(f'"{tmp_path}/out/film.mkv") = 0')

@@ -19,10 +19,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from conftest import ROOT, command, make_media, read_frames
 from PIL import Image
-from stub import Stub, drifting, flashing
 
+from conftest import ROOT, command, make_media, read_frames
 from musicvideo import probe, programs
 from musicvideo.errors import DiskFull, MediaError
 from musicvideo.vision import codecs
@@ -33,6 +32,7 @@ from musicvideo.vision.render import draw, draw_frames, render, render_segments
 from musicvideo.vision.segments import SEGMENT_FRAMES, frame_count, segments
 from musicvideo.vision.settings import QUALITIES
 from musicvideo.vision.work import Work
+from stub import Stub, drifting, flashing
 
 CD = 44100
 RATES = ["30", "25", "30000/1001", "11025/256", "2997/125"]

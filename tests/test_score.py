@@ -15,8 +15,8 @@ import mido
 import numpy as np
 import pytest
 import soundfile
-import tiny_score
 
+import tiny_score
 from musicvideo import probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.sound import score

@@ -6,8 +6,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, make_media
 
+from conftest import assert_one_line_error, command, make_media
 from musicvideo import probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.sound import song

@@ -6,16 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from PIL import Image
-from stub import Stub, drifting
 
 import visualize
+from conftest import GOLDEN
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision import storyboard as board
 from musicvideo.vision.features import SAMPLE_RATE, Features
 from musicvideo.vision.render import draw
+from stub import Stub, drifting
 
 
 def page(tmp_path, duration=8.0, **options):

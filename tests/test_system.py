@@ -166,8 +166,9 @@ def wheels(tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(f"{name}.py", "")
             archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
-                                              "Tag: py3-none-any\n")
+            archive.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
             archive.writestr(f"{info}/RECORD", "")
         lock += f"{name}=={version} \\\n    --hash=sha256:{files.sha256(path)}\n"
     return folder, lock
@@ -243,8 +244,13 @@ def test_torch_comes_from_where_it_is_asked_for(small_checkout, wheels, tmp_path
 
 
 def test_conda_environment_without_packages_is_refused(tmp_path):
-    result = subprocess.run([sys.executable, "-S", "-m", "musicvideo", "setup", "--packages"], cwd=ROOT,
-                            env={**os.environ, "CONDA_DEFAULT_ENV": "mine"}, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-S", "-m", "musicvideo", "setup", "--packages"],
+        cwd=ROOT,
+        env={**os.environ, "CONDA_DEFAULT_ENV": "mine"},
+        capture_output=True,
+        text=True,
+    )
     assert_one_line_error(result, "conda environment mine lacks", "conda env create -f environment.yml")
 
 

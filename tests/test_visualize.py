@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
 from pytorch_pretrained_biggan import BigGAN
-from stub import Stub
 
 import visualize
+from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
 from musicvideo import files, probe, programs
 from musicvideo.cli import entry_point
 from musicvideo.errors import MediaError
@@ -35,6 +34,7 @@ from musicvideo.vision.record import read as settings_of
 from musicvideo.vision.segments import SEGMENT_FRAMES
 from musicvideo.vision.settings import RULES
 from musicvideo.vision.work import Work
+from stub import Stub
 
 SONG = GOLDEN / "arpeggio.flac"
 PUBLISHED = {

@@ -28,6 +28,7 @@ published = weights.configuration
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """BigGAN's architectures at a sixteenth of their width: what is tested here does not depend on it."""
+
     def configuration(resolution):
         published(resolution)
         return BigGANConfig(output_dim=resolution, layers=LAYERS[resolution], channel_width=8)
@@ -108,16 +109,19 @@ class Code(Hostile):
 
 
 @pytest.mark.parametrize("kind", [Hostile, Shell, Code])
-@pytest.mark.parametrize("write", [
-    torch.save,
-    functools.partial(torch.save, _use_new_zipfile_serialization=False),
-    lambda content, file: file.write_bytes(pickle.dumps(content)),
-])
+@pytest.mark.parametrize(
+    "write",
+    [
+        torch.save,
+        functools.partial(torch.save, _use_new_zipfile_serialization=False),
+        lambda content, file: file.write_bytes(pickle.dumps(content)),
+    ],
+)
 @pytest.mark.parametrize("hidden", [False, True])
 def test_a_pickle_that_runs_code_runs_nothing(kind, write, hidden, state, tmp_path):
     owned = tmp_path / "owned"
     pickle.loads(pickle.dumps(kind(owned)))
-    owned.unlink()                              # so it would have run
+    owned.unlink()  # so it would have run
     content = {**state, "extra": kind(owned)} if hidden else kind(owned)
     write(content, tmp_path / "pytorch_model.bin")
     assert "damaged, or no weights" in refusal(128, tmp_path)
@@ -128,9 +132,11 @@ def test_where_torch_cannot_read_pickles_safely_they_are_not_opened(folder, stat
     (tmp_path / "pytorch_model.bin").symlink_to(folder / "pytorch_model.bin")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("the pickle was opened"))
-    assert "cannot read it without risk (install torch 2.6 or newer, or give model.safetensors)" in refusal(128, tmp_path)
+    assert "cannot read it without risk (install torch 2.6 or newer, or give model.safetensors)" in refusal(
+        128, tmp_path
+    )
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "model.safetensors")
-    assert weights.load(128, tmp_path)          # preferred, so the pickle beside it does not matter
+    assert weights.load(128, tmp_path)  # preferred, so the pickle beside it does not matter
 
 
 def test_folders_of_junk_are_one_line(folder, state, tmp_path):
@@ -157,7 +163,12 @@ def test_folders_of_junk_are_one_line(folder, state, tmp_path):
         file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
         message = refusal(128, file.parent)
         assert complaint in message and name in message, message
-    for name, content in {"empty": b"", "header": b"\xff" * 8 + b"{}", "text": b"hello, hello", "nested": b"[" * 9000}.items():
+    for name, content in {
+        "empty": b"",
+        "header": b"\xff" * 8 + b"{}",
+        "text": b"hello, hello",
+        "nested": b"[" * 9000,
+    }.items():
         file = tmp_path / f"{name}.tensors" / "model.safetensors"
         file.parent.mkdir()
         file.write_bytes(content)
@@ -172,7 +183,9 @@ def test_odd_things_in_place_of_files_are_one_line(tmp_path):
     assert "holds no BigGAN weights of resolution 128 (wants model.safetensors or" in refusal(128, tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"hello", b"[" * 60_000, b"[1, 2]", b"3", b"\xff", b" " * 100_000, b'{"z_dim": 1e999999}'])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"[" * 60_000, b"[1, 2]", b"3", b"\xff", b" " * 100_000, b'{"z_dim": 1e999999}']
+)
 def test_configurations_that_are_none_are_one_line(content, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
     complaint = refusal(128, tmp_path)
@@ -210,7 +223,7 @@ class Files(http.server.SimpleHTTPRequestHandler):
         self.send_response(206)
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start:start + (self.limit or len(data))])
+        self.wfile.write(data[start : start + (self.limit or len(data))])
 
     def log_message(self, *_):
         pass
@@ -244,16 +257,18 @@ def test_two_runs_share_a_download(source, cache):
 
 
 def test_a_download_breaks_off_resumes_and_is_kept(source, cache, folder, monkeypatch):
-    monkeypatch.setattr(weights, "CHUNK", 1 << 16)             # of a part that breaks off in a chunk, that chunk is lost
+    monkeypatch.setattr(weights, "CHUNK", 1 << 16)  # of a part that breaks off in a chunk, that chunk is lost
     monkeypatch.setattr(Files, "limit", 500_000)
-    with pytest.raises(MediaError, match="could not be downloaded .*biggan-deep-128-pytorch_model.bin.*--generator pocket"):
+    with pytest.raises(
+        MediaError, match="could not be downloaded .*biggan-deep-128-pytorch_model.bin.*--generator pocket"
+    ):
         weights.fetch(128)
     (part,) = kept(cache)
     assert 0 < part.stat().st_size <= 500_000 < (folder / "pytorch_model.bin").stat().st_size
     monkeypatch.setattr(Files, "limit", None)
     file = weights.fetch(128)
     assert kept(cache) == [file] and file.read_bytes() == (folder / "pytorch_model.bin").read_bytes()
-    monkeypatch.setitem(weights.SOURCES, 128, [])              # offline from here on
+    monkeypatch.setitem(weights.SOURCES, 128, [])  # offline from here on
     assert generators.load("biggan-reference", resolution=128).resolution == 128
 
 

@@ -26,7 +26,7 @@ from musicvideo.sound.documents import find_fault, load_schema, nearest, read_te
 CONTROL_RATE = 4000  # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
 SMOOTHING = 0.010  # seconds over which a jump from one position to another is spread
 SAME_TIME = 1e-4  # seconds; times closer than this count as equal, since beats like 1.333 are rounded
-SAME_RAMP = 1e-9              # ramps of a sawtooth, likewise
+SAME_RAMP = 1e-9  # ramps of a sawtooth, likewise
 EARS = ("ear_i", "ear_mid", "ear_f")
 
 

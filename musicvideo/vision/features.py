@@ -239,7 +239,7 @@ def _unpacked(content: bytes, frame_length: int) -> Features | None:
         for name, shape in shapes.items()
     )
     # As many points as the mapping's functions promise for the duration.
-    expected = 1 + int(round(duration * SAMPLE_RATE)) // frame_length if np.isfinite(duration) else 0
+    expected = 1 + round(duration * SAMPLE_RATE) // frame_length if np.isfinite(duration) else 0
     return Features(**arrays, frame_length=frame_length, duration=duration) if sound and points == expected else None
 
 
@@ -288,10 +288,9 @@ def blocks(analyse: Callable[[np.ndarray], np.ndarray], song: Samples, hop: int)
         points = first + 1 + len(kept) // hop  # of all samples so far
         if not len(kept):
             raise ValueError("song: no samples")
+        block = kept[:wanted]
         if missing > 0:
             block = librosa.util.fix_length(kept, size=max(len(kept), SHORTEST_ANALYSIS))
-        else:
-            block = kept[:wanted]
         yield analyse(block)[..., start - first : min(start + length, points) - first]
         start += length
         if missing > 0 and start >= points:

@@ -21,16 +21,16 @@ from musicvideo.errors import MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.title import load_font, title_card, visible
 
-INTRO_SOURCE = Fraction(1, 2)   # seconds of the video that the intro stretches
-MAX_FADE = Fraction(3)          # seconds of fade to black, at the most
-PULSE_ZOOM = 0.06               # share of the picture's width that the strongest beat takes at PULSE=1
-LARGEST = 8192                  # pixels of width or height
+INTRO_SOURCE = Fraction(1, 2)  # seconds of the video that the intro stretches
+MAX_FADE = Fraction(3)  # seconds of fade to black, at the most
+PULSE_ZOOM = 0.06  # share of the picture's width that the strongest beat takes at PULSE=1
+LARGEST = 8192  # pixels of width or height
 RATES = (Fraction(1, 10), 400)  # frames a second of a square video
-PAIR_WIDTH = 512 / 1200         # side of a square of a pair, as a share of the film's width
-PAIR_ABOVE = 73 / (73 + 90)     # share of the rows beyond a pair that are above it
+PAIR_WIDTH = 512 / 1200  # side of a square of a pair, as a share of the film's width
+PAIR_ABOVE = 73 / (73 + 90)  # share of the rows beyond a pair that are above it
 SCALER = "flags=lanczos+accurate_rnd"
-OUTRO_MEMORY = 1 << 29          # bytes of frames that the outro may hold: those of a leg, three times
-PULSE_DECAY = 0.2               # seconds in which a beat's zoom falls to 1/e
+OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold: those of a leg, three times
+PULSE_DECAY = 0.2  # seconds in which a beat's zoom falls to 1/e
 
 SOUND_CODECS = {
     ".mkv": ("flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"),
@@ -42,11 +42,11 @@ SOUND_CODECS = {
 class Look:
     """Filters that give the picture a character; {blur} is a radius that grows with the picture."""
 
-    colour: tuple[str, ...] = ()    # before the last mirroring, so symmetric whatever they do
-    grain: tuple[str, ...] = ()     # after it, for film grain is not mirrored
+    colour: tuple[str, ...] = ()  # before the last mirroring, so symmetric whatever they do
+    grain: tuple[str, ...] = ()  # after it, for film grain is not mirrored
 
 
-# Light that spills over: the picture, screened with its own bright parts, blurred. Light adds up in red, green and blue.
+# Light that spills over: the picture, screened with its own bright parts, blurred. Light adds in RGB.
 BLOOM = (
     "format=gbrp,split[sharp][bright]",
     "[bright]curves=all='0/0 0.45/0 1/1',gblur=sigma={blur}[glow]",
@@ -56,8 +56,11 @@ LOOKS = {
     "none": Look(),
     # Faded blacks, warm lights, cool shadows.
     "vintage": Look(
-        ("curves=r='0/0.05 0.5/0.54 1/0.98':g='0/0.03 0.5/0.5 1/0.94':b='0/0.11 0.5/0.46 1/0.82'",
-         "eq=saturation=0.85", "vignette=PI/6"),
+        (
+            "curves=r='0/0.05 0.5/0.54 1/0.98':g='0/0.03 0.5/0.5 1/0.94':b='0/0.11 0.5/0.46 1/0.82'",
+            "eq=saturation=0.85",
+            "vignette=PI/6",
+        ),
         ("noise=c0s=9:c0f=t+u",),
     ),
     # Black and white, deep shadows, coarse grain.
@@ -126,15 +129,20 @@ def finish(
     if square.width is None or square.frame_rate is None:
         raise MediaError(f"{video}: has no picture")
     if square.width != square.height or square.width % 2 or square.width < 16:
-        raise MediaError(f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16")
+        raise MediaError(
+            f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16"
+        )
     rate, shown = square.frame_rate, Fraction(probe.picture_duration(video))
     if not RATES[0] <= rate <= RATES[1]:
-        raise MediaError(f"{video}: has {float(rate):g} frames a second; give a video of {float(RATES[0]):g} to {RATES[1]}")
+        raise MediaError(
+            f"{video}: has {float(rate):g} frames a second; give a video of {float(RATES[0]):g} to {RATES[1]}"
+        )
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
     if square.video_duration and shown < square.video_duration - 0.5:
-        raise MediaError(f"{video}: breaks off after {float(shown):.1f} of its {square.video_duration:.1f} s; "
-                         f"copy or draw it again")
+        raise MediaError(
+            f"{video}: breaks off after {float(shown):.1f} of its {square.video_duration:.1f} s; copy or draw it again"
+        )
     if intro and shown < INTRO_SOURCE + 1 / rate:
         raise MediaError(f"{video}: {float(shown):.2f} s is too short for an intro; set INTRO=0")
     length = intro_length(intro, rate) + Fraction(probe.probe(sound).duration)
@@ -144,20 +152,43 @@ def finish(
         if title:
             title_card(title, font, width, height).save(card)
         graph = filter_graph(
-            side=square.width, rate=rate, shown=shown, length=length, width=width, height=height,
-            intro=intro, outro=outro, titled=bool(title), mirror=mirror, look=LOOKS[look],
+            side=square.width,
+            rate=rate,
+            shown=shown,
+            length=length,
+            width=width,
+            height=height,
+            intro=intro,
+            outro=outro,
+            titled=bool(title),
+            mirror=mirror,
+            look=LOOKS[look],
             beats=[(time, pulse * strength) for time, strength in beats if pulse],
         )
         script = Path(work) / "graph.txt"
         script.write_text(graph, encoding="utf-8")
         ffmpeg.run_ffmpeg(
             [
-                *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(video),
+                *ffmpeg.SAFE_INPUT,
+                "-i",
+                ffmpeg.source(video),
                 *(["-i", ffmpeg.source(card)] if title else []),
-                ffmpeg.graph_option(), script,
-                "-map", "[film]",
-                *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []), "-pix_fmt", "yuv420p",
-                "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+                ffmpeg.graph_option(),
+                script,
+                "-map",
+                "[film]",
+                *CODECS[codec].arguments(crf),
+                *(["-preset", preset] if preset else []),
+                "-pix_fmt",
+                "yuv420p",
+                "-colorspace",
+                "bt709",
+                "-color_primaries",
+                "bt709",
+                "-color_trc",
+                "bt709",
+                "-color_range",
+                "tv",
                 ffmpeg.source(partial),
             ],
             doing=f"finishing {video}",
@@ -167,8 +198,15 @@ def finish(
 
 
 def check(
-    *, width: int = 1920, height: int = 1080, title: str = "", font: str = "", mirror: str = "", look: str = "none",
-    pulse: float = 0.0, codec: str = "h264",
+    *,
+    width: int = 1920,
+    height: int = 1080,
+    title: str = "",
+    font: str = "",
+    mirror: str = "",
+    look: str = "none",
+    pulse: float = 0.0,
+    codec: str = "h264",
 ) -> None:
     """Try settings of `finish`, which are explained there, without any video.
 
@@ -176,8 +214,9 @@ def check(
         MediaError: a size that cannot be, an unknown look or font, an encoder that does not work on this machine.
     """
     if width % 4 or height % 2 or not 16 <= min(width, height) <= max(width, height) <= LARGEST:
-        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2, "
-                         f"both from 16 to {LARGEST}")
+        raise MediaError(
+            f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to {LARGEST}"
+        )
     if max(width, height) > 3 * min(width, height):
         raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
     mirror = mirror or default_mirror(width, height)
@@ -201,8 +240,19 @@ def intro_length(intro: float, rate: Fraction) -> Fraction:
 
 
 def filter_graph(
-    *, side: int, rate: Fraction, shown: Fraction, length: Fraction, width: int, height: int,
-    intro: float, outro: float, titled: bool, mirror: str, look: Look, beats: Sequence[tuple[float, float]],
+    *,
+    side: int,
+    rate: Fraction,
+    shown: Fraction,
+    length: Fraction,
+    width: int,
+    height: int,
+    intro: float,
+    outro: float,
+    titled: bool,
+    mirror: str,
+    look: Look,
+    beats: Sequence[tuple[float, float]],
 ) -> str:
     """FFmpeg's filter graph, a filter a line.
 
@@ -248,13 +298,15 @@ def filter_graph(
             "[untitled][card]overlay=eof_action=pass:format=yuv420",
         ]
     fade = min(MAX_FADE, length / 4)
-    return _join([
-        *timeline,
-        *picture,
-        f"fade=out:st={_s(length - fade)}:d={_s(fade)}",
-        f"trim=end={_s(length)}",
-        "setsar=1,format=yuv420p[film]",
-    ])
+    return _join(
+        [
+            *timeline,
+            *picture,
+            f"fade=out:st={_s(length - fade)}:d={_s(fade)}",
+            f"trim=end={_s(length)}",
+            "setsar=1,format=yuv420p[film]",
+        ]
+    )
 
 
 def mirrored_half(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
@@ -303,14 +355,17 @@ def mirrored_pair(side: int, width: int, height: int, zoom: Sequence[str]) -> li
 
 
 def pair_side(width: int, height: int) -> int:
-    """Side in pixels of each square of `mirrored_pair`: even, as wide as in the author's film, no higher than the film."""
+    """Side in pixels of each square of `mirrored_pair`: even, as wide as in the author's film, at most as high."""
     return min(2 * round(PAIR_WIDTH * width / 2), height)
 
 
 def _mirrored_edges(columns: tuple[int, int], rows: tuple[int, int]) -> list[str]:
     """Filters that carry a picture on over its outer edges: columns left and right, rows above and below."""
     (left, right), (top, bottom) = columns, rows
-    return [f"pad=iw+{left + right}:ih+{top + bottom}:{left}:{top}", f"fillborders={left}:{right}:{top}:{bottom}:mirror"]
+    return [
+        f"pad=iw+{left + right}:ih+{top + bottom}:{left}:{top}",
+        f"fillborders={left}:{right}:{top}:{bottom}:mirror",
+    ]
 
 
 # How a square becomes a picture of any shape. To add one, write a function of the same arguments.
@@ -322,15 +377,13 @@ def default_mirror(width: int, height: int) -> str:
     return "pair" if width > height else "half"
 
 
-def _timeline(
-    side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float
-) -> list[str]:
+def _timeline(side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float) -> list[str]:
     """Intro, the whole video, outro, one after the other at a constant rate."""
     frames = round(shown * rate)
     filters = [f"[0:v]fps={rate}", _on_grid(rate)]
     if wait:
         used = max(1, round(INTRO_SOURCE * rate)) + 1
-        stretch = max(1, wait * rate - 1) / (used - 1)       # its last frame, the video's first, is shown once
+        stretch = max(1, wait * rate - 1) / (used - 1)  # its last frame, the video's first, is shown once
         filters += [
             "split[opening][whole]",
             f"[opening]trim=end_frame={used}",
@@ -368,7 +421,7 @@ def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) 
     """
     terms, level, last = [], 0.0, 0
     for time, strength in beats:
-        frame = round((Fraction(time) + wait) * rate) + 1      # the filter counts from 1
+        frame = round((Fraction(time) + wait) * rate) + 1  # the filter counts from 1
         level = max(strength, level * exp(-float((frame - last) / rate) / PULSE_DECAY))
         terms.append((frame, level))
         last = frame
@@ -381,8 +434,10 @@ def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) 
         return f"if(lt(in,{terms[middle][0]}),{tree(terms[:middle])},{tree(terms[middle:])})"
 
     shown = f"(1-{tree(terms)})/2"
-    corners = ":".join(f"x{corner}='W/2{x}W*{shown}':y{corner}='H/2{y}H*{shown}'"
-                       for corner, (x, y) in enumerate([("-", "-"), ("+", "-"), ("-", "+"), ("+", "+")]))
+    corners = ":".join(
+        f"x{corner}='W/2{x}W*{shown}':y{corner}='H/2{y}H*{shown}'"
+        for corner, (x, y) in enumerate([("-", "-"), ("+", "-"), ("-", "+"), ("+", "+")])
+    )
     return f"perspective={corners}:interpolation=cubic:sense=source:eval=frame"
 
 
@@ -436,8 +491,10 @@ def merge(
     difference = float(wait) + probe.probe(sound).duration - film.duration
     if abs(difference) > 0.5:
         longer = "longer" if difference > 0 else "shorter"
-        raise MediaError(f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
-                         f"make the picture again (make video)")
+        raise MediaError(
+            f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
+            f"make the picture again (make video)"
+        )
     with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         notes = Path(work) / "metadata.txt"
         notes.write_text(
@@ -446,13 +503,30 @@ def merge(
         )
         ffmpeg.run_ffmpeg(
             [
-                *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(picture),
-                *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(sound),
-                "-f", "ffmetadata", "-i", ffmpeg.source(notes),
-                "-map", "0:v", "-map", "1:a", "-map_metadata", "2", "-map_chapters", "2",
-                "-c:v", "copy",
-                "-af", f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
-                "-c:a", *SOUND_CODECS[Path(output).suffix],
+                *ffmpeg.SAFE_INPUT,
+                "-i",
+                ffmpeg.source(picture),
+                *ffmpeg.SAFE_INPUT,
+                "-i",
+                ffmpeg.source(sound),
+                "-f",
+                "ffmetadata",
+                "-i",
+                ffmpeg.source(notes),
+                "-map",
+                "0:v",
+                "-map",
+                "1:a",
+                "-map_metadata",
+                "2",
+                "-map_chapters",
+                "2",
+                "-c:v",
+                "copy",
+                "-af",
+                f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
+                "-c:a",
+                *SOUND_CODECS[Path(output).suffix],
                 ffmpeg.source(partial),
             ],
             doing=f"merging {picture} and {sound}",
@@ -467,12 +541,18 @@ def _require_film(path: str | os.PathLike) -> None:
 
 def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:
     """Title and chapters in FFmpeg's metadata format, the opening counted to the first chapter."""
+
     def escaped(text: str) -> str:
         return re.sub(r"([=;#\\\n])", r"\\\1", text)
 
     lines = [";FFMETADATA1", f"title={escaped(title)}"]
     starts = [0.0, *(time for time, _ in chapters[1:])]
     for start, end, (_, name) in zip(starts, [*starts[1:], duration], chapters):
-        lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={start * 1000:.0f}", f"END={end * 1000:.0f}",
-                  f"title={escaped(name)}"]
+        lines += [
+            "[CHAPTER]",
+            "TIMEBASE=1/1000",
+            f"START={start * 1000:.0f}",
+            f"END={end * 1000:.0f}",
+            f"title={escaped(name)}",
+        ]
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from musicvideo import files, programs
+from musicvideo import caches, files, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import film
 from musicvideo.vision.containers import encoding

@@ -10,10 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 from musicvideo import files, probe
 from musicvideo.errors import MediaError
 
-GAP = 4     # pixels between frames
+GAP = 4  # pixels between frames
 
 
-def strip(film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 4, rows: int = 4, width: int = 1600) -> None:
+def strip(
+    film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 4, rows: int = 4, width: int = 1600
+) -> None:
     """Draw `columns` x `rows` frames of a film, each with its time.
 
     Args:
@@ -38,8 +40,14 @@ def strip(film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 
             corner = (number % columns * (cell + GAP), number // columns * (height + GAP))
             page.paste(frame, corner)
             minutes, seconds = divmod(round(time), 60)
-            draw.text((corner[0] + cell / 30, corner[1] + height - cell / 30), f"{minutes}:{seconds:02}",
-                      font=font, anchor="ls", stroke_width=2, stroke_fill="black")
+            draw.text(
+                (corner[0] + cell / 30, corner[1] + height - cell / 30),
+                f"{minutes}:{seconds:02}",
+                font=font,
+                anchor="ls",
+                stroke_width=2,
+                stroke_fill="black",
+            )
     try:
         with files.atomic(output) as partial:
             page.save(partial, quality=88)

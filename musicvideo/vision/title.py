@@ -10,9 +10,9 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from musicvideo import programs
 from musicvideo.errors import MediaError
 
-TRACKING = 0.28     # space between letters, in font sizes
-MARGIN = 0.14       # of the width left free on each side
-GENERIC = ("serif", "sans-serif", "sans", "monospace")      # fontconfig chooses
+TRACKING = 0.28  # space between letters, in font sizes
+MARGIN = 0.14  # of the width left free on each side
+GENERIC = ("serif", "sans-serif", "sans", "monospace")  # fontconfig chooses
 LIGHT = (246, 240, 232)
 SHADE = (8, 6, 14)
 
@@ -87,7 +87,7 @@ def load_font(family: str, text: str, size: float) -> ImageFont.FreeTypeFont:
     fontconfig = shutil.which("fc-match")
     if not family:
         if fontconfig is None or text.isascii():
-            return ImageFont.load_default(size)          # Pillow brings one, with Latin letters
+            return ImageFont.load_default(size)  # Pillow brings one, with Latin letters
         charset = " ".join(sorted({f"{ord(letter):x}" for letter in text}))
         return ImageFont.truetype(_match(fontconfig, f"sans-serif:charset={charset}")[0], size)
     if fontconfig is None:

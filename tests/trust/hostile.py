@@ -14,7 +14,6 @@ import struct
 import subprocess
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -22,11 +21,11 @@ from pathlib import Path
 import mido
 import numpy as np
 import soundfile
-import tiny_score
 import torch
 from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 
+import tiny_score
 from musicvideo.vision.generators.cppn import CPPN
 from musicvideo.vision.latents import Trajectory
 
@@ -34,11 +33,58 @@ from .sandbox import OLD, PLAIN, Attack, Outcome, Sandbox
 
 # -- Numbers and texts that programs trip over --------------------------------------------------------------------
 
-NUMBERS = ("0", "-0", "1", "-1", "0.5", "-0.0", "2.3e-05", "1e-300", "5e-324", "1e9", "1e15", "1e308", "-1e308", "1e400",
-           "-1e400", "2147483648", "-2147483649", "9223372036854775808", "1.7976931348623157e308", "9" * 400, "1" + "0" * 5000,
-           "0." + "1" * 400, "NaN", "Infinity", "-Infinity")
-TYPED = (*NUMBERS, "1e99999999", "-1e99999999", "nan", "inf", "-inf", "1/0", "0/1", "1/3", "30000/1001", "1e400/1", "", " ", "0x10",
-         "1_0", "٣", "½", "1,5", "--", "true", "None", "1e", "1" * 20000)
+NUMBERS = (
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "0.5",
+    "-0.0",
+    "2.3e-05",
+    "1e-300",
+    "5e-324",
+    "1e9",
+    "1e15",
+    "1e308",
+    "-1e308",
+    "1e400",
+    "-1e400",
+    "2147483648",
+    "-2147483649",
+    "9223372036854775808",
+    "1.7976931348623157e308",
+    "9" * 400,
+    "1" + "0" * 5000,
+    "0." + "1" * 400,
+    "NaN",
+    "Infinity",
+    "-Infinity",
+)
+TYPED = (
+    *NUMBERS,
+    "1e99999999",
+    "-1e99999999",
+    "nan",
+    "inf",
+    "-inf",
+    "1/0",
+    "0/1",
+    "1/3",
+    "30000/1001",
+    "1e400/1",
+    "",
+    " ",
+    "0x10",
+    "1_0",
+    "٣",
+    "½",
+    "1,5",
+    "--",
+    "true",
+    "None",
+    "1e",
+    "1" * 20000,
+)
 RAW = re.compile(r'"@([^"]*)@"')
 
 
@@ -54,14 +100,38 @@ def document(value: object) -> bytes:
 
 numbers = st.sampled_from(NUMBERS).map(literal) | st.floats(-10, 10) | st.integers(-3, 500)
 texts = st.text(max_size=12) | st.sampled_from(
-    ["", " ", "\u200b", "\x1b[2J\x1b]0;owned\x07", "\x00", "a\nb", "'", '"', "%s%n", "{title}", "{0.__class__}", "$(touch pwned)",
-     "`touch pwned`", "../../victim", "-x", "\ud800", "x" * 300, "é" * 130, "file:victim.wav", "http://127.0.0.1:9/x"])
-junk = st.recursive(st.none() | st.booleans() | numbers | texts,
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6)
+    [
+        "",
+        " ",
+        "\u200b",
+        "\x1b[2J\x1b]0;owned\x07",
+        "\x00",
+        "a\nb",
+        "'",
+        '"',
+        "%s%n",
+        "{title}",
+        "{0.__class__}",
+        "$(touch pwned)",
+        "`touch pwned`",
+        "../../victim",
+        "-x",
+        "\ud800",
+        "x" * 300,
+        "é" * 130,
+        "file:victim.wav",
+        "http://127.0.0.1:9/x",
+    ]
+)
+junk = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
 
 
 def cut(whole: bytes, place: float) -> bytes:
-    return whole[:int(place * len(whole))]
+    return whole[: int(place * len(whole))]
 
 
 def flipped(whole: bytes, changes: Sequence[tuple[float, int]]) -> bytes:
@@ -114,10 +184,15 @@ def samples(values: np.ndarray, rate: int = 22050, subtype: str = "FLOAT") -> by
 @cache
 def midi() -> bytes:
     """Four measures of 4/4, 0.2 s each."""
-    track = mido.MidiTrack([
-        mido.MetaMessage("set_tempo", tempo=50_000), mido.MetaMessage("time_signature", numerator=4, denominator=4),
-        mido.Message("note_on", note=60), mido.Message("note_off", note=60, time=16 * 480), mido.MetaMessage("end_of_track"),
-    ])
+    track = mido.MidiTrack(
+        [
+            mido.MetaMessage("set_tempo", tempo=50_000),
+            mido.MetaMessage("time_signature", numerator=4, denominator=4),
+            mido.Message("note_on", note=60),
+            mido.Message("note_off", note=60, time=16 * 480),
+            mido.MetaMessage("end_of_track"),
+        ]
+    )
     file = io.BytesIO()
     mido.MidiFile(type=0, ticks_per_beat=480, tracks=[track]).save(file=file)
     return file.getvalue()
@@ -144,7 +219,9 @@ def archive(members: Mapping[str, bytes | str], compression: int = zipfile.ZIP_D
 
 def score(text: str | bytes | None = None, name: str = "score.mscx", **more: bytes) -> bytes:
     """A .mscz with this score in it."""
-    return archive({"META-INF/container.xml": tiny_score.CONTAINER, name: score_text() if text is None else text, **more})
+    return archive(
+        {"META-INF/container.xml": tiny_score.CONTAINER, name: score_text() if text is None else text, **more}
+    )
 
 
 @cache
@@ -152,13 +229,16 @@ def score_midi(faster: int = 10) -> bytes:
     """The clock of `tiny_score` as MuseScore would write it, but so much faster."""
     events = []
     for numerator, denominator, tempo in tiny_score.BARS:
-        events += [mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo * faster)),
-                   mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator),
-                   mido.Message("note_on", note=60),
-                   mido.Message("note_off", note=60, time=numerator * 4 * 480 // denominator)]
+        events += [
+            mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo * faster)),
+            mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator),
+            mido.Message("note_on", note=60),
+            mido.Message("note_off", note=60, time=numerator * 4 * 480 // denominator),
+        ]
     file = io.BytesIO()
-    mido.MidiFile(type=0, ticks_per_beat=480,
-                  tracks=[mido.MidiTrack([*events, mido.MetaMessage("end_of_track")])]).save(file=file)
+    mido.MidiFile(
+        type=0, ticks_per_beat=480, tracks=[mido.MidiTrack([*events, mido.MetaMessage("end_of_track")])]
+    ).save(file=file)
     return file.getvalue()
 
 
@@ -166,8 +246,13 @@ def score_midi(faster: int = 10) -> bytes:
 def vector_arrays() -> dict[str, np.ndarray]:
     """What is in a file of saved vectors of `cppn`, for the sound of `wav`."""
     points = 15
-    path = Trajectory(noise=np.random.default_rng(1).normal(size=(points, 128)), weights=np.full((points, 3), 0.4),
-                      classes=(0, 1, 2), grid_rate=22050 / 512, duration=0.3)
+    path = Trajectory(
+        noise=np.random.default_rng(1).normal(size=(points, 128)),
+        weights=np.full((points, 3), 0.4),
+        classes=(0, 1, 2),
+        grid_rate=22050 / 512,
+        duration=0.3,
+    )
     with tempfile.TemporaryDirectory() as folder:
         path.save(Path(folder) / "a.npz", labels=CPPN.labels[:3], params={"classes": [0, 1, 2]})
         with np.load(Path(folder) / "a.npz") as file:
@@ -222,11 +307,13 @@ class Opener:
         return (open, ("pwned", "w"))
 
 
-PANNING = {"vibes": [
-    {"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.5, "ear_f": 0.5},
-    {"effect": "orbit", "m1": 2, "m2": 3, "azimuth_i": 30, "turns": 1, "distance": [1, 3]},
-    {"effect": "sawtooth", "m1": 3, "m2": "end", "ear_i": -1, "ear_f": 1, "cycles": 3},
-]}
+PANNING = {
+    "vibes": [
+        {"effect": "straight", "m1": 1, "m2": 2, "ear_i": -0.5, "ear_f": 0.5},
+        {"effect": "orbit", "m1": 2, "m2": 3, "azimuth_i": 30, "turns": 1, "distance": [1, 3]},
+        {"effect": "sawtooth", "m1": 3, "m2": "end", "ear_i": -1, "ear_f": 1, "cycles": 3},
+    ]
+}
 PLAIN.update([wav(), midi(), document(PANNING), score_midi(), picture(), wav(0.5), wav(0.6, 48000), wav(0.5, 44100, 2)])
 
 
@@ -256,24 +343,47 @@ def drawn(place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
     return None
 
 
-def pan(panning: bytes, *more: str, clock: bytes | None = None, plot: bool = False, sound: bytes | None = None) -> Attack:
+def pan(
+    panning: bytes, *more: str, clock: bytes | None = None, plot: bool = False, sound: bytes | None = None
+) -> Attack:
     files = {"in.wav": sound or wav(), "p.json": panning, "m.mid": clock or midi()}
     arguments = [*EIGHTD, "-e", "vibes", "-j", "p.json", "-m", "m.mid", "--model", "pan", *more]
-    return Attack("eightd", (*arguments, *(("--plot", "out.png") if plot else ())), files,
-                  ("out.wav", *(("out.png",) if plot else ())), check=heard)
+    return Attack(
+        "eightd",
+        (*arguments, *(("--plot", "out.png") if plot else ())),
+        files,
+        ("out.wav", *(("out.png",) if plot else ())),
+        check=heard,
+    )
 
 
 def mix(table: bytes | str) -> Attack:
     if isinstance(table, str):
         table = table.encode(errors="surrogatepass")
-    files = {"t.mix.toml": table, "a.wav": wav(0.6, 48000), "b.wav": wav(0.5, 44100, 2), "p.json": document(PANNING), "m.mid": midi()}
-    return Attack("mix", ("t.mix.toml", "--title", "T"), files, ("media", "media/T-*.wav", "media/.stems", "media/.stems/*"),
-                  state=("media", "media/.stems", "media/.stems/*"))
+    files = {
+        "t.mix.toml": table,
+        "a.wav": wav(0.6, 48000),
+        "b.wav": wav(0.5, 44100, 2),
+        "p.json": document(PANNING),
+        "m.mid": midi(),
+    }
+    return Attack(
+        "mix",
+        ("t.mix.toml", "--title", "T"),
+        files,
+        ("media", "media/T-*.wav", "media/.stems", "media/.stems/*"),
+        state=("media", "media/.stems", "media/.stems/*"),
+    )
 
 
 def clocked(clock: bytes, plot: bool = False) -> Attack:
-    return pan(document({"vibes": [{"effect": "sawtooth", "m1": 1, "m2": "end", "ear_i": -1, "ear_f": 1, "cycles": "per_beat"}]}),
-               clock=clock, plot=plot)
+    return pan(
+        document(
+            {"vibes": [{"effect": "sawtooth", "m1": 1, "m2": "end", "ear_i": -1, "ear_f": 1, "cycles": "per_beat"}]}
+        ),
+        clock=clock,
+        plot=plot,
+    )
 
 
 def listened(sound: bytes, command: str, suffix: str = ".wav") -> Attack:
@@ -284,10 +394,20 @@ def listened(sound: bytes, command: str, suffix: str = ".wav") -> Attack:
         arguments = ("-i", name, "-o", "out.wav", "--orbit", "4", "--model", "sphere")
         return Attack("eightd", arguments, {name: sound}, ("out.wav",), check=heard)
     if command == "merge":
-        return Attack("musicvideo.__main__", ("merge", "p.mkv", name, "out.mkv", "--intro", "0"), {"p.mkv": picture(), name: sound},
-                      ("out.mkv",))
-    return Attack("visualize", ("--song", name, *DRAW, "--duration", "0.2", "--output_file", "out.mp4"), {name: sound},
-                  ("out.mp4", "out.mp4.json", *RENDER), RENDER, drawn)
+        return Attack(
+            "musicvideo.__main__",
+            ("merge", "p.mkv", name, "out.mkv", "--intro", "0"),
+            {"p.mkv": picture(), name: sound},
+            ("out.mkv",),
+        )
+    return Attack(
+        "visualize",
+        ("--song", name, *DRAW, "--duration", "0.2", "--output_file", "out.mp4"),
+        {name: sound},
+        ("out.mp4", "out.mp4.json", *RENDER),
+        RENDER,
+        drawn,
+    )
 
 
 def chaptered(scored: bytes, name: str = "s.mscz", clock: bytes | None = None) -> Attack:
@@ -297,14 +417,36 @@ def chaptered(scored: bytes, name: str = "s.mscz", clock: bytes | None = None) -
 
 
 def played(scored: bytes) -> Attack:
-    return Attack("musicvideo.__main__", ("score", "s.mscz"), {"s.mscz": scored},
-                  ("media", "media/s.wav", "media/s.mid", "media/parts", "media/parts/s", "media/parts/s/*.wav"), ("media",))
+    return Attack(
+        "musicvideo.__main__",
+        ("score", "s.mscz"),
+        {"s.mscz": scored},
+        ("media", "media/s.wav", "media/s.mid", "media/parts", "media/parts/s", "media/parts/s/*.wav"),
+        ("media",),
+    )
 
 
 def followed(npz: bytes, *more: str) -> Attack:
-    arguments = ("--song", "in.wav", "--generator", "cppn", "--resolution", "16", "--fps", "10", "--seed", "1", "--vectors", "v.npz",
-                 "--output_file", "out.mp4", *more)
-    return Attack("visualize", arguments, {"in.wav": wav(), "v.npz": npz}, ("out.mp4", "out.mp4.json", *RENDER), RENDER, drawn)
+    arguments = (
+        "--song",
+        "in.wav",
+        "--generator",
+        "cppn",
+        "--resolution",
+        "16",
+        "--fps",
+        "10",
+        "--seed",
+        "1",
+        "--vectors",
+        "v.npz",
+        "--output_file",
+        "out.mp4",
+        *more,
+    )
+    return Attack(
+        "visualize", arguments, {"in.wav": wav(), "v.npz": npz}, ("out.mp4", "out.mp4.json", *RENDER), RENDER, drawn
+    )
 
 
 def liked(settings: bytes, *more: str, film: bytes | None = None) -> Attack:
@@ -312,8 +454,14 @@ def liked(settings: bytes, *more: str, film: bytes | None = None) -> Attack:
     name = "like.mp4" if film else "like.json"
     content = partial(commented, film, settings) if film else settings
     noted = re.search(rb'"song_sha256": "[0-9a-f]{64}"', settings) is not None
-    return Attack("visualize", ("--like", name, *more, "--output_file", "out.mp4"), {name: content, "in.wav": wav()},
-                  ("out.mp4", "out.mp4.json", *RENDER), RENDER, partial(own_song, noted))
+    return Attack(
+        "visualize",
+        ("--like", name, *more, "--output_file", "out.mp4"),
+        {name: content, "in.wav": wav()},
+        ("out.mp4", "out.mp4.json", *RENDER),
+        RENDER,
+        partial(own_song, noted),
+    )
 
 
 def commented(film: bytes, comment: bytes, path: Path) -> None:
@@ -323,8 +471,31 @@ def commented(film: bytes, comment: bytes, path: Path) -> None:
     notes.write_bytes(b";FFMETADATA1\ncomment=" + escaped + b"\n")
     source = path.with_suffix(".source.mp4")
     source.write_bytes(film)
-    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", source, "-f", "ffmetadata", "-i", notes, "-map", "0", "-map_metadata", "1",
-                    "-c", "copy", "-movflags", "use_metadata_tags", path], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-y",
+            "-i",
+            source,
+            "-f",
+            "ffmetadata",
+            "-i",
+            notes,
+            "-map",
+            "0",
+            "-map_metadata",
+            "1",
+            "-c",
+            "copy",
+            "-movflags",
+            "use_metadata_tags",
+            path,
+        ],
+        check=True,
+        capture_output=True,
+    )
     notes.unlink()
     source.unlink()
 
@@ -340,17 +511,59 @@ def own_song(noted: bool, place: Sandbox, attack: Attack, outcome: Outcome) -> s
 
 
 def weighed(files: Mapping[str, bytes]) -> Attack:
-    arguments = ("--song", "in.wav", "--generator", "biggan-reference", "--resolution", "128", "--fps", "10", "--duration", "0.1",
-                 "--seed", "1", "--classes", "1", "2", "--weights", "w", "--output_file", "out.mp4")
-    return Attack("visualize", arguments, {"in.wav": wav(), **{f"w/{name}": content for name, content in files.items()}},
-                  ("out.mp4", "out.mp4.json", *RENDER), RENDER, drawn)
+    arguments = (
+        "--song",
+        "in.wav",
+        "--generator",
+        "biggan-reference",
+        "--resolution",
+        "128",
+        "--fps",
+        "10",
+        "--duration",
+        "0.1",
+        "--seed",
+        "1",
+        "--classes",
+        "1",
+        "2",
+        "--weights",
+        "w",
+        "--output_file",
+        "out.mp4",
+    )
+    return Attack(
+        "visualize",
+        arguments,
+        {"in.wav": wav(), **{f"w/{name}": content for name, content in files.items()}},
+        ("out.mp4", "out.mp4.json", *RENDER),
+        RENDER,
+        drawn,
+    )
 
 
 # -- Panning scores ------------------------------------------------------------------------------------------------
 
 EFFECTS = ("none", "straight", "half_cosine", "quarter_sine", "whole_cosine", "half_sine", "sawtooth", "orbit")
-FIELDS = ("effect", "m1", "b1", "m2", "b2", "t1", "t2", "ear_i", "ear_mid", "ear_f", "cycles", "azimuth_i", "azimuth_f", "turns",
-          "elevation", "distance", "comment")
+FIELDS = (
+    "effect",
+    "m1",
+    "b1",
+    "m2",
+    "b2",
+    "t1",
+    "t2",
+    "ear_i",
+    "ear_mid",
+    "ear_f",
+    "cycles",
+    "azimuth_i",
+    "azimuth_f",
+    "turns",
+    "elevation",
+    "distance",
+    "comment",
+)
 
 
 def changed_move(index: int, changes: Mapping[str, object]) -> bytes:
@@ -371,7 +584,11 @@ def one_move(**fields: object) -> bytes:
 def whole_moves(draw) -> bytes:
     """A score of one move that follows the grammar, with numbers that are odd."""
     effect = draw(st.sampled_from(EFFECTS))
-    move: dict = {"effect": effect, "t1": 0, "t2": draw(st.sampled_from(["end", 0.2, literal("1e9"), literal("1e308")]) | numbers)}
+    move: dict = {
+        "effect": effect,
+        "t1": 0,
+        "t2": draw(st.sampled_from(["end", 0.2, literal("1e9"), literal("1e308")]) | numbers),
+    }
     if effect == "orbit":
         move[draw(st.sampled_from(["turns", "azimuth_f"]))] = draw(numbers)
     elif effect != "none":
@@ -387,12 +604,16 @@ def panning_attacks() -> st.SearchStrategy[Attack]:
     values = numbers | texts | st.none() | junk | st.sampled_from(["end", "per_beat"])
     text = (
         whole_moves()
-        | st.builds(changed_move, st.integers(0, 2), st.dictionaries(st.sampled_from(FIELDS), values, min_size=1, max_size=3))
+        | st.builds(
+            changed_move, st.integers(0, 2), st.dictionaries(st.sampled_from(FIELDS), values, min_size=1, max_size=3)
+        )
         | st.builds(lambda inner: document(inner), junk)
         | mutations(st.just(document(PANNING)))
     )
     more = st.lists(st.sampled_from(["-n", "--model=sphere", "--subtype=PCM_24"]), max_size=2, unique=True)
-    return st.builds(lambda score, more, plot: pan(score, *more, plot=plot), text, more, st.sampled_from([False] * 7 + [True]))
+    return st.builds(
+        lambda score, more, plot: pan(score, *more, plot=plot), text, more, st.sampled_from([False] * 7 + [True])
+    )
 
 
 def known_pannings() -> list[Attack]:
@@ -427,7 +648,11 @@ def known_pannings() -> list[Attack]:
         pan(b'{"vibes": [{"effect": "\xc3\x28"}]}'),
         pan(b'{"a\x1b[2Jb": 1}'),
         pan(json.dumps({"vibes": [{"effect": "\x1b[2J\x9b"}]}).encode()),
-        pan(document({"vibes": [{"effect": "none", "t1": 0, "t2": "end", "comment": "x" * 1_000_000, "x" * 100_000: 1}]})),
+        pan(
+            document(
+                {"vibes": [{"effect": "none", "t1": 0, "t2": "end", "comment": "x" * 1_000_000, "x" * 100_000: 1}]}
+            )
+        ),
         pan(document({f"set {number}": PANNING["vibes"] for number in range(2000)}), plot=True),
         pan(document({"vibes": [{"effect": "none", "t1": n / 1e4, "t2": (n + 1) / 1e4} for n in range(20_000)]})),
     ]
@@ -462,15 +687,53 @@ tail = 0.3
 fade = 0.2
 """
 SMALL_TABLE = '[parts.a]\nfile = "a.wav"\n[master]\nprofile = "none"\ntail = 0\n'
-KEYS = {"parts.a": ("file", "gain", "balance", "highpass", "tremolo", "set", "orbit", "model", "width", "distance", "reverb", "send"),
-        "reverbs.hall": ("reverberance", "damping", "room", "stereo", "predelay", "gain"),
-        "master": ("profile", "loudness", "ceiling", "tail", "fade"), "panning": ("score", "clock"), "buses.wet": ("parts", "gain")}
+KEYS = {
+    "parts.a": (
+        "file",
+        "gain",
+        "balance",
+        "highpass",
+        "tremolo",
+        "set",
+        "orbit",
+        "model",
+        "width",
+        "distance",
+        "reverb",
+        "send",
+    ),
+    "reverbs.hall": ("reverberance", "damping", "room", "stereo", "predelay", "gain"),
+    "master": ("profile", "loudness", "ceiling", "tail", "fade"),
+    "panning": ("score", "clock"),
+    "buses.wet": ("parts", "gain"),
+}
 toml_values = (
-    st.sampled_from(NUMBERS) | st.sampled_from(["nan", "inf", "-inf", "true", "1979-05-27", "[]", "{}", "[[1]]", "0xffffffffffffffffffff"])
-    | st.floats(-30, 30).map(repr) | texts.map(lambda text: json.dumps(text))
-    | st.sampled_from(['"../home/.ssh/id_ed25519"', '"/dev/zero"', '"/dev/tty"', '"-"', '"file:a.wav"', '"concat:a.wav|b.wav"',
-                       '"http://127.0.0.1:9/a.wav"', '"a.wav\\u0000"', '"."', '"{title}"', '"%d.wav"', '"b.wav"', '"p.json"',
-                       '{speed = 5, depth = 30}', '{speed = 1e400, depth = 0}', '["a", "a"]', '["a", "nothing"]', '"hall"'])
+    st.sampled_from(NUMBERS)
+    | st.sampled_from(["nan", "inf", "-inf", "true", "1979-05-27", "[]", "{}", "[[1]]", "0xffffffffffffffffffff"])
+    | st.floats(-30, 30).map(repr)
+    | texts.map(lambda text: json.dumps(text))
+    | st.sampled_from(
+        [
+            '"../home/.ssh/id_ed25519"',
+            '"/dev/zero"',
+            '"/dev/tty"',
+            '"-"',
+            '"file:a.wav"',
+            '"concat:a.wav|b.wav"',
+            '"http://127.0.0.1:9/a.wav"',
+            '"a.wav\\u0000"',
+            '"."',
+            '"{title}"',
+            '"%d.wav"',
+            '"b.wav"',
+            '"p.json"',
+            "{speed = 5, depth = 30}",
+            "{speed = 1e400, depth = 0}",
+            '["a", "a"]',
+            '["a", "nothing"]',
+            '"hall"',
+        ]
+    )
 )
 
 
@@ -526,20 +789,30 @@ def known_mixes() -> list[Attack]:
 
 # -- MIDI ----------------------------------------------------------------------------------------------------------
 
-TEMPO = b"\0\xff\x51\x03\x00\xc3\x50"                # 50 000 microseconds a quarter
+TEMPO = b"\0\xff\x51\x03\x00\xc3\x50"  # 50 000 microseconds a quarter
 NOTE = b"\0\x90\x3c\x40\x8f\x00\x80\x3c\x00"
-LONGEST_DELTA = b"\xff\xff\xff\x7f"                  # 2^28 - 1 ticks
+LONGEST_DELTA = b"\xff\xff\xff\x7f"  # 2^28 - 1 ticks
 
 
 def signature(numerator: int, power: int) -> bytes:
-    return bytes([0, 0xff, 0x58, 4, numerator, power, 24, 8])
+    return bytes([0, 0xFF, 0x58, 4, numerator, power, 24, 8])
 
 
 delta = st.sampled_from([b"\0", b"\1", b"\x8f\x00", LONGEST_DELTA, b"\xff\xff\xff\xff\x7f"])
 events = st.one_of(
-    st.builds(lambda d, n, p: d + signature(n, p)[1:], delta, st.integers(0, 255), st.sampled_from([0, 1, 2, 3, 7, 20, 63, 255])),
-    st.builds(lambda d, t: d + b"\xff\x51\x03" + t.to_bytes(3, "big"), delta, st.sampled_from([0, 1, 50_000, 500_000, 2**24 - 1])),
-    st.just(NOTE), st.builds(lambda d, b: d + b, delta, st.binary(min_size=1, max_size=6)),
+    st.builds(
+        lambda d, n, p: d + signature(n, p)[1:],
+        delta,
+        st.integers(0, 255),
+        st.sampled_from([0, 1, 2, 3, 7, 20, 63, 255]),
+    ),
+    st.builds(
+        lambda d, t: d + b"\xff\x51\x03" + t.to_bytes(3, "big"),
+        delta,
+        st.sampled_from([0, 1, 50_000, 500_000, 2**24 - 1]),
+    ),
+    st.just(NOTE),
+    st.builds(lambda d, b: d + b, delta, st.binary(min_size=1, max_size=6)),
     st.builds(lambda d, n: d + b"\xff\x03" + n + b"name", delta, st.sampled_from([b"\4", LONGEST_DELTA])),
     st.builds(lambda d, b: d + b"\xf0" + bytes([len(b)]) + b, delta, st.binary(max_size=5)),
 )
@@ -547,9 +820,15 @@ divisions = st.sampled_from([0, 1, 24, 480, 32767, 0xE728, 0x8000])
 
 
 def midi_attacks() -> st.SearchStrategy[Attack]:
-    files = (st.builds(lambda found, division: track(TEMPO, *found, NOTE, division=division), st.lists(events, max_size=6), divisions)
-             | st.builds(lambda found: track(*found), st.lists(events, max_size=6))
-             | mutations(st.just(midi())))
+    files = (
+        st.builds(
+            lambda found, division: track(TEMPO, *found, NOTE, division=division),
+            st.lists(events, max_size=6),
+            divisions,
+        )
+        | st.builds(lambda found: track(*found), st.lists(events, max_size=6))
+        | mutations(st.just(midi()))
+    )
     return st.builds(clocked, files, st.sampled_from([False, False, False, True]))
 
 
@@ -579,10 +858,21 @@ def known_midis() -> list[Attack]:
 # -- Sounds --------------------------------------------------------------------------------------------------------
 
 
-def riff(*, kind: int = 1, channels: int = 1, rate: int = 22050, byte_rate: int | None = None, align: int | None = None, bits: int = 16,
-         stated: int | None = None, whole: int | None = None, data: bytes | None = None, before: bytes = b"") -> bytes:
+def riff(
+    *,
+    kind: int = 1,
+    channels: int = 1,
+    rate: int = 22050,
+    byte_rate: int | None = None,
+    align: int | None = None,
+    bits: int = 16,
+    stated: int | None = None,
+    whole: int | None = None,
+    data: bytes | None = None,
+    before: bytes = b"",
+) -> bytes:
     """A WAV file, of which everything may be said."""
-    data = (wav()[44:] if data is None else data)
+    data = wav()[44:] if data is None else data
     align = channels * bits // 8 % 65536 if align is None else align
     byte_rate = rate * align % 2**32 if byte_rate is None else byte_rate
     head = struct.pack("<HHIIHH", kind, channels, rate, byte_rate, align, bits)
@@ -595,15 +885,37 @@ words = st.sampled_from([0, 1, 2, 8, 9, 17, 255, 256, 65535])
 longs = st.sampled_from([0, 1, 7, 8000, 22050, 48000, 768_000, 2**31 - 1, 2**31, 2**32 - 1])
 headers = st.builds(
     lambda changes: riff(**changes),
-    st.fixed_dictionaries({}, optional={
-        "kind": st.sampled_from([0, 1, 2, 3, 6, 7, 17, 85, 0x161, 0xFFFE, 65535]), "channels": words, "rate": longs, "byte_rate": longs,
-        "align": words, "bits": st.sampled_from([0, 1, 8, 12, 16, 24, 32, 64, 65535]), "stated": longs, "whole": longs,
-        "data": st.binary(max_size=3000), "before": st.sampled_from([
-            b"LIST\xff\xff\xff\xff", b"JUNK\0\0\0\0", b"LIST\4\0\0\0INFO", b"fmt \0\0\0\0", b"data\0\0\0\0", b"cue \4\0\0\0\xff\xff\xff\xff"]),
-    }))
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "kind": st.sampled_from([0, 1, 2, 3, 6, 7, 17, 85, 0x161, 0xFFFE, 65535]),
+            "channels": words,
+            "rate": longs,
+            "byte_rate": longs,
+            "align": words,
+            "bits": st.sampled_from([0, 1, 8, 12, 16, 24, 32, 64, 65535]),
+            "stated": longs,
+            "whole": longs,
+            "data": st.binary(max_size=3000),
+            "before": st.sampled_from(
+                [
+                    b"LIST\xff\xff\xff\xff",
+                    b"JUNK\0\0\0\0",
+                    b"LIST\4\0\0\0INFO",
+                    b"fmt \0\0\0\0",
+                    b"data\0\0\0\0",
+                    b"cue \4\0\0\0\xff\xff\xff\xff",
+                ]
+            ),
+        },
+    ),
+)
 odd_levels = st.builds(
     lambda level, share, count: samples(np.where(np.arange(count) >= share * count, level, 0.1).astype(np.float32)),
-    st.sampled_from([np.nan, np.inf, -np.inf, 1e38, 3.4e38, 1e-38, 0.0, 1e10]), shares, st.sampled_from([1, 2, 100, 3000]))
+    st.sampled_from([np.nan, np.inf, -np.inf, 1e38, 3.4e38, 1e-38, 0.0, 1e10]),
+    shares,
+    st.sampled_from([1, 2, 100, 3000]),
+)
 DISGUISES = (
     b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
     b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:../home/.ssh/id_ed25519\n#EXT-X-ENDLIST\n",
@@ -612,9 +924,15 @@ DISGUISES = (
     b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
     b"<?xml version='1.0'?><MPD><Period><AdaptationSet><Representation><BaseURL>http://127.0.0.1:9/</BaseURL></Representation>"
     b"</AdaptationSet></Period></MPD>",
-    b"[Reference]\nRef1=http://127.0.0.1:9/a\n", b"[playlist]\nFile1=http://127.0.0.1:9/a\n", b"http://127.0.0.1:9/a.wav\n",
-    b"<ASX version='3.0'><Entry><Ref href='http://127.0.0.1:9/a'/></Entry></ASX>", b"GIF89a" + bytes(100), b"\x7fELF" + bytes(200),
-    b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", b"%PDF-1.4\n", b"#!/bin/sh\ntouch pwned\n",
+    b"[Reference]\nRef1=http://127.0.0.1:9/a\n",
+    b"[playlist]\nFile1=http://127.0.0.1:9/a\n",
+    b"http://127.0.0.1:9/a.wav\n",
+    b"<ASX version='3.0'><Entry><Ref href='http://127.0.0.1:9/a'/></Entry></ASX>",
+    b"GIF89a" + bytes(100),
+    b"\x7fELF" + bytes(200),
+    b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+    b"%PDF-1.4\n",
+    b"#!/bin/sh\ntouch pwned\n",
 )
 SUFFIXES = (".wav", ".mp3", ".mp4", ".m3u8", ".ffconcat", ".mkv", ".aiff", ".flac", ".ogg", ".sdp", ".txt", "")
 
@@ -630,11 +948,17 @@ def referring(path: bytes) -> bytes:
 def sound_attacks() -> st.SearchStrategy[Attack]:
     commands = st.sampled_from(["song", "song", "pan", "pan", "draw", "merge"])
     headed = st.builds(listened, headers | odd_levels | mutations(st.just(wav())), commands)
-    others = st.builds(lambda name, broken, command: listened(broken(encoded(name)), command, f".{name}"),
-                       st.sampled_from(["mp3", "flac", "ogg", "m4a", "aiff", "mkv", "mp4"]),
-                       st.tuples(st.lists(st.tuples(near_begin, st.integers(0, 255)), max_size=8), st.sampled_from([1.0, 1.0, 0.9, 0.4]))
-                       .map(lambda how: lambda whole: cut(flipped(whole, how[0]), how[1])), commands)
-    disguised = st.builds(listened, st.sampled_from(DISGUISES) | st.binary(max_size=100), commands, st.sampled_from(SUFFIXES))
+    others = st.builds(
+        lambda name, broken, command: listened(broken(encoded(name)), command, f".{name}"),
+        st.sampled_from(["mp3", "flac", "ogg", "m4a", "aiff", "mkv", "mp4"]),
+        st.tuples(
+            st.lists(st.tuples(near_begin, st.integers(0, 255)), max_size=8), st.sampled_from([1.0, 1.0, 0.9, 0.4])
+        ).map(lambda how: lambda whole: cut(flipped(whole, how[0]), how[1])),
+        commands,
+    )
+    disguised = st.builds(
+        listened, st.sampled_from(DISGUISES) | st.binary(max_size=100), commands, st.sampled_from(SUFFIXES)
+    )
     return headed | headed | others | disguised
 
 
@@ -648,7 +972,11 @@ def known_sounds() -> list[Attack]:
         *(listened(encoded("mp3"), command, ".mp3") for command in every),
         *(listened(piped, command, ".aiff") for command in every),
         *(listened(piped_wav, command) for command in every),
-        *(listened(samples(level(value).astype(np.float32)), command) for value in (np.nan, np.inf, 1e38) for command in every),
+        *(
+            listened(samples(level(value).astype(np.float32)), command)
+            for value in (np.nan, np.inf, 1e38)
+            for command in every
+        ),
         *(listened(samples(np.append(level(0.1), np.nan).astype(np.float32)), command) for command in every),
         *(listened(riff(rate=1, data=bytes(176_000)), command) for command in every),
         *(listened(riff(rate=1, data=b"\0\1" * 88_000), command) for command in every),
@@ -659,18 +987,25 @@ def known_sounds() -> list[Attack]:
         *(listened(riff(byte_rate=1), command) for command in every),
         *(listened(riff(stated=2**31 - 100), command) for command in every),
         *(listened(riff(data=b""), command) for command in every),
-        *(listened(wav()[:44 + 100], command) for command in every),
+        *(listened(wav()[: 44 + 100], command) for command in every),
         *(listened(referring(b"/etc/hostname"), command, ".mov") for command in every),
         *(listened(disguise, "song", ".wav") for disguise in DISGUISES),
-        *(listened(disguise, "draw", suffix) for disguise, suffix in zip(DISGUISES, (".m3u8", ".m3u8", ".ffconcat", ".mp4", ".sdp", ".mpd"))),
+        *(
+            listened(disguise, "draw", suffix)
+            for disguise, suffix in zip(DISGUISES, (".m3u8", ".m3u8", ".ffconcat", ".mp4", ".sdp", ".mpd"))
+        ),
     ]
 
 
 # -- Scores --------------------------------------------------------------------------------------------------------
 
-BILLION = ('<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "' + "a" * 1000 + '">'
-           + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
-           + "]><museScore><Score><Staff id='1'><Measure><RehearsalMark><text>&j;</text></RehearsalMark></Measure></Staff></Score></museScore>")
+BILLION = (
+    '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "'
+    + "a" * 1000
+    + '">'
+    + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
+    + "]><museScore><Score><Staff id='1'><Measure><RehearsalMark><text>&j;</text></RehearsalMark></Measure></Staff></Score></museScore>"
+)
 
 
 def external(url: str) -> str:
@@ -686,7 +1021,7 @@ def marked(text: str) -> str:
 def patched(whole: bytes, *, offset: int, value: bytes, central: bool) -> bytes:
     """A zip file whose last entry is said to be otherwise, in its local header or in the central directory."""
     at = whole.rfind(b"PK\1\2" if central else b"PK\3\4") + offset
-    return whole[:at] + value + whole[at + len(value):]
+    return whole[:at] + value + whole[at + len(value) :]
 
 
 def encrypted() -> bytes:
@@ -698,7 +1033,10 @@ def encrypted() -> bytes:
 def bomb(size: int = 320_000_000) -> bytes:
     """A score whose XML is that large, in a file of some hundred kB."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped, zipped.open("score.mscx", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped,
+        zipped.open("score.mscx", "w", force_zip64=True) as member,
+    ):
         head, _, tail = score_text().partition("<RehearsalMark><text>A")
         member.write((head + "<!--").encode())
         for _ in range(size // 1_000_000):
@@ -710,27 +1048,68 @@ def bomb(size: int = 320_000_000) -> bytes:
 @cache
 def element_bomb(count: int = 8_000_000) -> bytes:
     """A score of so many empty elements."""
-    return score(score_text().replace("<Staff id=\"1\"><Measure>", "<Staff id=\"1\">" + "<a/>" * count + "<Measure>", 1))
+    return score(score_text().replace('<Staff id="1"><Measure>', '<Staff id="1">' + "<a/>" * count + "<Measure>", 1))
 
 
 def score_attacks() -> st.SearchStrategy[Attack]:
     zip_fields = st.builds(
-        lambda field, value, central: patched(score(), offset=field[central], value=struct.pack(f"<{field[2]}", value % 2**field[3]),
-                                              central=bool(central)),
+        lambda field, value, central: patched(
+            score(),
+            offset=field[central],
+            value=struct.pack(f"<{field[2]}", value % 2 ** field[3]),
+            central=bool(central),
+        ),
         # flags, method, sizes: (offset in the local header, in the directory, struct code, bits)
-        st.sampled_from([(6, 8, "H", 16), (8, 10, "H", 16), (18, 20, "I", 32), (22, 24, "I", 32), (26, 28, "H", 16), (14, 16, "I", 32)]),
-        st.sampled_from([0, 1, 2, 8, 9, 12, 14, 93, 99, 0xFFFF, 0xFFFFFFFF, 2**31]), st.integers(0, 1))
+        st.sampled_from(
+            [
+                (6, 8, "H", 16),
+                (8, 10, "H", 16),
+                (18, 20, "I", 32),
+                (22, 24, "I", 32),
+                (26, 28, "H", 16),
+                (14, 16, "I", 32),
+            ]
+        ),
+        st.sampled_from([0, 1, 2, 8, 9, 12, 14, 93, 99, 0xFFFF, 0xFFFFFFFF, 2**31]),
+        st.integers(0, 1),
+    )
     xml = st.builds(
         lambda changes: score("".join(changes(score_text()))),
-        st.builds(lambda places, text: lambda whole: spliced(whole.encode(), places, text.encode(errors="replace")).decode(errors="replace"),
-                  st.tuples(near_begin, near_begin), st.text(max_size=20) | st.sampled_from(["<a>", "</Score>", "&lt;", "&x;", "<![CDATA[", "]]>"])))
-    names = st.builds(lambda name: score(name=name), st.sampled_from(
-        ["../../home/x.mscx", "/tmp/x.mscx", "a/../../x.mscx", "x.mscx\0.txt", "C:\\x.mscx", "\x1b[2J.mscx", ".mscx", "x" * 60000 + ".mscx"]))
-    marks = st.builds(lambda text: score(marked(text)),
-                      texts.map(lambda text: re.sub("[^\t\n -\ud7ff\ue000-\ufffd]", "?", text).replace("&", "&amp;").replace("<", "&lt;"))
-                      | st.sampled_from(["[CHAPTER]\nSTART=0", "=;#\\", "x" * 70_000]))
-    return st.builds(chaptered, mutations(st.just(score())) | mutations(st.just(score())) | zip_fields | xml | names | marks,
-                     clock=st.just(score_midi()) | mutations(st.just(score_midi())))
+        st.builds(
+            lambda places, text: (
+                lambda whole: spliced(whole.encode(), places, text.encode(errors="replace")).decode(errors="replace")
+            ),
+            st.tuples(near_begin, near_begin),
+            st.text(max_size=20) | st.sampled_from(["<a>", "</Score>", "&lt;", "&x;", "<![CDATA[", "]]>"]),
+        ),
+    )
+    names = st.builds(
+        lambda name: score(name=name),
+        st.sampled_from(
+            [
+                "../../home/x.mscx",
+                "/tmp/x.mscx",
+                "a/../../x.mscx",
+                "x.mscx\0.txt",
+                "C:\\x.mscx",
+                "\x1b[2J.mscx",
+                ".mscx",
+                "x" * 60000 + ".mscx",
+            ]
+        ),
+    )
+    marks = st.builds(
+        lambda text: score(marked(text)),
+        texts.map(
+            lambda text: re.sub("[^\t\n -\ud7ff\ue000-\ufffd]", "?", text).replace("&", "&amp;").replace("<", "&lt;")
+        )
+        | st.sampled_from(["[CHAPTER]\nSTART=0", "=;#\\", "x" * 70_000]),
+    )
+    return st.builds(
+        chaptered,
+        mutations(st.just(score())) | mutations(st.just(score())) | zip_fields | xml | names | marks,
+        clock=st.just(score_midi()) | mutations(st.just(score_midi())),
+    )
 
 
 def known_scores() -> list[Attack]:
@@ -739,8 +1118,8 @@ def known_scores() -> list[Attack]:
     return [
         chaptered(score()),
         chaptered(score_text().encode(), "s.mscx"),
-        chaptered(score(), clock=score_midi(1)),                # chapters behind the end of the film
-        chaptered(broken[:stream] + b"\xff\xff\xff\xff" * 8 + broken[stream + 32:]),
+        chaptered(score(), clock=score_midi(1)),  # chapters behind the end of the film
+        chaptered(broken[:stream] + b"\xff\xff\xff\xff" * 8 + broken[stream + 32 :]),
         chaptered(encrypted()),
         chaptered(patched(score(), offset=24, value=struct.pack("<I", 10), central=True)),
         chaptered(patched(score(), offset=24, value=struct.pack("<I", 2**32 - 2), central=True)),
@@ -749,7 +1128,14 @@ def known_scores() -> list[Attack]:
         chaptered(score(external("file:///etc/hostname"))),
         chaptered(score(external("http://127.0.0.1:9/x"))),
         chaptered(score("<a>" * 200_000 + "</a>" * 200_000)),
-        chaptered(score("<museScore><Score><Staff id='1'>" + "<Measure>" * 100_000 + "</Measure>" * 100_000 + "</Staff></Score></museScore>")),
+        chaptered(
+            score(
+                "<museScore><Score><Staff id='1'>"
+                + "<Measure>" * 100_000
+                + "</Measure>" * 100_000
+                + "</Staff></Score></museScore>"
+            )
+        ),
         chaptered(score('<?xml version="1.0" encoding="utf-7"?><a/>')),
         chaptered(score('<?xml version="1.0" encoding="rot13"?><a/>')),
         chaptered(score('<?xml version="1.0" encoding="x-unknown"?><a/>')),
@@ -787,7 +1173,9 @@ def played_scores() -> list[Attack]:
 
 
 def played_attacks() -> st.SearchStrategy[Attack]:
-    return st.builds(played, mutations(st.just(score_text().encode())).map(lambda text: score(text)) | mutations(st.just(score())))
+    return st.builds(
+        played, mutations(st.just(score_text().encode())).map(lambda text: score(text)) | mutations(st.just(score()))
+    )
 
 
 # -- Vectors -------------------------------------------------------------------------------------------------------
@@ -802,19 +1190,69 @@ def npy(description: str, shape: str = "(15, 3)", data: bytes = bytes(360), orde
 MEMBERS = ("noise_vectors", "class_vectors", "classes", "labels", "grid_rate", "duration", "params")
 arrays = st.one_of(
     st.none(),
-    st.sampled_from(["<f8", "<f4", "<f2", "<i8", "|u1", "<c16", "<U5", "|S5", "|b1", "<M8[s]", "|O", "<m8[ns]", ">f8"]).map(
-        lambda kind: np.zeros((15, 3), kind)),
+    st.sampled_from(
+        ["<f8", "<f4", "<f2", "<i8", "|u1", "<c16", "<U5", "|S5", "|b1", "<M8[s]", "|O", "<m8[ns]", ">f8"]
+    ).map(lambda kind: np.zeros((15, 3), kind)),
     st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-300, 0, -1, 10**18, 1e9, 43, True]).map(np.asarray),
     st.sampled_from([(0, 128), (15,), (15, 128, 1), (1, 128), (15, 0), (), (15, 127), (2, 128)]).map(np.ones),
-    st.sampled_from([[0, 1, 2], [0, 0, 0], [-1, 1, 2], [0, 1, 10**6], [0.5, 1, 2], ["a", "b", "c"], [[0, 1, 2]], [0], [], [2**63] * 3]).map(np.asarray),
-    st.sampled_from(["", "{}", "[]", "null", "1", "{", '{"classes": "x"}', '{"classes": [99999]}', '{"classes": [0.5, null, "a"]}',
-                     '{"classes": {}}', "[" * 50_000, '{"classes": 1e400}', "\x1b[2J", '{"classes": [[0]]}', '{"classes": []}']).map(np.asarray),
-    st.builds(npy, st.sampled_from(["'<f8'", "'|O'", "'<f9'", "[('a','<f8')]", "'|V8'", "'<U1000000'", "__import__('os').system('touch pwned')",
-                                    "'<i4'", "None"]),
-              st.sampled_from(["(15, 3)", "(15, 128)", "(1099511627776, 128)", "(-1, 3)", "(15, 3", "(2**70,)", "('a',)", "15", "(0,)"]),
-              st.sampled_from([b"", bytes(360), bytes(15 * 128 * 8)]), st.sampled_from(["False", "True", "3"])),
+    st.sampled_from(
+        [
+            [0, 1, 2],
+            [0, 0, 0],
+            [-1, 1, 2],
+            [0, 1, 10**6],
+            [0.5, 1, 2],
+            ["a", "b", "c"],
+            [[0, 1, 2]],
+            [0],
+            [],
+            [2**63] * 3,
+        ]
+    ).map(np.asarray),
+    st.sampled_from(
+        [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "1",
+            "{",
+            '{"classes": "x"}',
+            '{"classes": [99999]}',
+            '{"classes": [0.5, null, "a"]}',
+            '{"classes": {}}',
+            "[" * 50_000,
+            '{"classes": 1e400}',
+            "\x1b[2J",
+            '{"classes": [[0]]}',
+            '{"classes": []}',
+        ]
+    ).map(np.asarray),
+    st.builds(
+        npy,
+        st.sampled_from(
+            [
+                "'<f8'",
+                "'|O'",
+                "'<f9'",
+                "[('a','<f8')]",
+                "'|V8'",
+                "'<U1000000'",
+                "__import__('os').system('touch pwned')",
+                "'<i4'",
+                "None",
+            ]
+        ),
+        st.sampled_from(
+            ["(15, 3)", "(15, 128)", "(1099511627776, 128)", "(-1, 3)", "(15, 3", "(2**70,)", "('a',)", "15", "(0,)"]
+        ),
+        st.sampled_from([b"", bytes(360), bytes(15 * 128 * 8)]),
+        st.sampled_from(["False", "True", "3"]),
+    ),
     st.binary(max_size=30),
-    st.builds(lambda found: np.asarray(json.dumps(found)), st.dictionaries(st.sampled_from(["classes", "seed", "song"]), junk)),
+    st.builds(
+        lambda found: np.asarray(json.dumps(found)), st.dictionaries(st.sampled_from(["classes", "seed", "song"]), junk)
+    ),
 )
 
 
@@ -828,14 +1266,24 @@ def vector_attacks() -> st.SearchStrategy[Attack]:
 def _saving(attack: Attack) -> Attack:
     if "out.npz" not in attack.arguments:
         return attack
-    return Attack(attack.command, attack.arguments, attack.files, (*attack.outputs, "out.npz"), (*attack.state, "out.npz"), attack.check)
+    return Attack(
+        attack.command,
+        attack.arguments,
+        attack.files,
+        (*attack.outputs, "out.npz"),
+        (*attack.state, "out.npz"),
+        attack.check,
+    )
 
 
 def known_vectors() -> list[Attack]:
     objects = np.empty(3, object)
     objects[:] = [Dropper(), Dropper(), Dropper()]
     large = io.BytesIO()
-    with zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as zipped, zipped.open("noise_vectors.npy", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as zipped,
+        zipped.open("noise_vectors.npy", "w", force_zip64=True) as member,
+    ):
         member.write(npy("'<f8'", "(4000000, 128)", b""))
         for _ in range(4096):
             member.write(bytes(1_000_000))
@@ -864,13 +1312,68 @@ def known_vectors() -> list[Attack]:
 
 # -- Settings in a video -------------------------------------------------------------------------------------------
 
-SETTINGS = ("song", "duration", "generator", "resolution", "weights", "device", "precision", "quality", "mapping", "frame_length",
-            "pitch_sensitivity", "tempo_sensitivity", "depth", "jitter", "truncation", "smooth_factor", "sort_classes_by_power", "codec",
-            "crf", "output_size", "fps", "seed", "classes", "class_names", "vectors", "vectors_sha256", "song_sha256", "frames", "versions",
-            "weights_sha256", "runs_on", "save_vectors", "output_file", "storyboard", "overwrite", "like", "batch_size", "list_classes",
-            "num_classes", "use_previous_classes", "use_previous_vectors", "verbose", "help", "_get_args", "__class__")
-PATHS = ("victim.npz", "victim.mp4", "victim.png", "../home/Documents/thesis.npz", "/etc/hostname", "in.wav", "http://127.0.0.1:9/a.wav",
-         "victim.wav", "../home", "/dev/zero", "-", "", "like.json")
+SETTINGS = (
+    "song",
+    "duration",
+    "generator",
+    "resolution",
+    "weights",
+    "device",
+    "precision",
+    "quality",
+    "mapping",
+    "frame_length",
+    "pitch_sensitivity",
+    "tempo_sensitivity",
+    "depth",
+    "jitter",
+    "truncation",
+    "smooth_factor",
+    "sort_classes_by_power",
+    "codec",
+    "crf",
+    "output_size",
+    "fps",
+    "seed",
+    "classes",
+    "class_names",
+    "vectors",
+    "vectors_sha256",
+    "song_sha256",
+    "frames",
+    "versions",
+    "weights_sha256",
+    "runs_on",
+    "save_vectors",
+    "output_file",
+    "storyboard",
+    "overwrite",
+    "like",
+    "batch_size",
+    "list_classes",
+    "num_classes",
+    "use_previous_classes",
+    "use_previous_vectors",
+    "verbose",
+    "help",
+    "_get_args",
+    "__class__",
+)
+PATHS = (
+    "victim.npz",
+    "victim.mp4",
+    "victim.png",
+    "../home/Documents/thesis.npz",
+    "/etc/hostname",
+    "in.wav",
+    "http://127.0.0.1:9/a.wav",
+    "victim.wav",
+    "../home",
+    "/dev/zero",
+    "-",
+    "",
+    "like.json",
+)
 
 
 def with_settings(valid: Mapping, changes: Mapping[str, object]) -> bytes:
@@ -879,13 +1382,30 @@ def with_settings(valid: Mapping, changes: Mapping[str, object]) -> bytes:
 
 def like_attacks(valid: Mapping, film: bytes) -> st.SearchStrategy[Attack]:
     values = numbers | texts | junk | st.sampled_from(PATHS) | st.just("@absent@") | st.booleans()
-    changed = st.builds(partial(with_settings, valid), st.dictionaries(st.sampled_from(SETTINGS), values, min_size=1, max_size=2))
-    unnoted = st.builds(lambda changes: with_settings(valid, {**changes, "song_sha256": None, "vectors_sha256": None}),
-                        st.dictionaries(st.sampled_from(SETTINGS), values, max_size=2))
+    changed = st.builds(
+        partial(with_settings, valid), st.dictionaries(st.sampled_from(SETTINGS), values, min_size=1, max_size=2)
+    )
+    unnoted = st.builds(
+        lambda changes: with_settings(valid, {**changes, "song_sha256": None, "vectors_sha256": None}),
+        st.dictionaries(st.sampled_from(SETTINGS), values, max_size=2),
+    )
     others = st.builds(document, junk) | st.binary(max_size=50) | mutations(st.just(document(dict(valid))))
-    more = st.sampled_from([(), ("--song", "in.wav"), ("--song", "in.wav"), ("--num_classes", "2"), ("--seed", "3"), ("--vectors", "victim.npz")])
-    return st.builds(lambda text, more, inside: liked(text, *more, film=film if inside else None), changed | changed | unnoted | others, more,
-                     st.sampled_from([False, False, True]))
+    more = st.sampled_from(
+        [
+            (),
+            ("--song", "in.wav"),
+            ("--song", "in.wav"),
+            ("--num_classes", "2"),
+            ("--seed", "3"),
+            ("--vectors", "victim.npz"),
+        ]
+    )
+    return st.builds(
+        lambda text, more, inside: liked(text, *more, film=film if inside else None),
+        changed | changed | unnoted | others,
+        more,
+        st.sampled_from([False, False, True]),
+    )
 
 
 def known_likes(valid: Mapping, film: bytes) -> list[Attack]:
@@ -896,7 +1416,11 @@ def known_likes(valid: Mapping, film: bytes) -> list[Attack]:
         liked(take({})),
         liked(take({}), *own),
         liked(take({}), *own, film=film),
-        *(liked(take({name: value}), *own) for name in SETTINGS for value in wrong[:: 1 if name in ("classes", "fps", "seed") else 4]),
+        *(
+            liked(take({name: value}), *own)
+            for name in SETTINGS
+            for value in wrong[:: 1 if name in ("classes", "fps", "seed") else 4]
+        ),
         liked(take({"save_vectors": "victim.npz"}), *own),
         liked(take({"save_vectors": "../home/Documents/thesis.npz"}), *own, film=film),
         liked(take({"output_file": "victim.mp4"}), *own),
@@ -913,7 +1437,13 @@ def known_likes(valid: Mapping, film: bytes) -> list[Attack]:
         liked(take({"device": "cuda:99999999999"}), *own),
         liked(take({"fps": "1e99999999"}), *own),
         liked(take({"class_names": ["\x1b[2J"], "classes": ["\x1b[2J"]}), *own),
-        liked(b"{}"), liked(b"{}", *own), liked(b"[]"), liked(b"null"), liked(b"[" * 100_000), liked(b"\xff\xfe"), liked(b'{"a": ' * 50_000),
+        liked(b"{}"),
+        liked(b"{}", *own),
+        liked(b"[]"),
+        liked(b"null"),
+        liked(b"[" * 100_000),
+        liked(b"\xff\xfe"),
+        liked(b'{"a": ' * 50_000),
         liked(b"[" * 100_000, film=film),
     ]
 
@@ -935,32 +1465,64 @@ def tensors(header: object, data: bytes = b"", size: int | None = None) -> bytes
 
 def torch_zip(program: bytes) -> bytes:
     """What torch.save writes, with another pickle in it."""
-    return archive({"a/data.pkl": program, "a/version": "3\n", "a/byteorder": "little", "a/data/0": bytes(16)}, zipfile.ZIP_STORED)
+    return archive(
+        {"a/data.pkl": program, "a/version": "3\n", "a/byteorder": "little", "a/data/0": bytes(16)}, zipfile.ZIP_STORED
+    )
 
 
 def weight_attacks(state: Mapping[str, torch.Tensor]) -> st.SearchStrategy[Attack]:
     good, safe = saved(dict(state)), save_tensors(dict(state))
     names = st.sampled_from(sorted(state))
     other = st.sampled_from([torch.zeros(1), torch.zeros(0), torch.zeros(3, 3), torch.zeros(()), 1, "x", None, [1], {}])
-    changed = st.builds(lambda changes: saved({**state, **changes}), st.dictionaries(names | texts, other, min_size=1, max_size=2))
-    header = st.dictionaries(texts | names, st.fixed_dictionaries(
-        {"dtype": st.sampled_from(["F32", "F64", "I64", "BOOL", "X", 3]), "shape": st.lists(st.sampled_from([0, 1, -1, 2**40, 2**63]), max_size=3),
-         "data_offsets": st.lists(st.sampled_from([0, 4, -1, 2**40, 2**64 - 1]), max_size=3)}), max_size=2)
-    lying = st.builds(tensors, header | junk, st.binary(max_size=8), st.sampled_from([None, 0, 2**63, 2**64 - 1, 10**8]))
-    pickles = st.builds(torch_zip, mutations(st.just(pickle.dumps({"a": 1}))) | st.sampled_from([pickle.dumps(Dropper()), pickle.dumps(Opener())]))
+    changed = st.builds(
+        lambda changes: saved({**state, **changes}), st.dictionaries(names | texts, other, min_size=1, max_size=2)
+    )
+    header = st.dictionaries(
+        texts | names,
+        st.fixed_dictionaries(
+            {
+                "dtype": st.sampled_from(["F32", "F64", "I64", "BOOL", "X", 3]),
+                "shape": st.lists(st.sampled_from([0, 1, -1, 2**40, 2**63]), max_size=3),
+                "data_offsets": st.lists(st.sampled_from([0, 4, -1, 2**40, 2**64 - 1]), max_size=3),
+            }
+        ),
+        max_size=2,
+    )
+    lying = st.builds(
+        tensors, header | junk, st.binary(max_size=8), st.sampled_from([None, 0, 2**63, 2**64 - 1, 10**8])
+    )
+    pickles = st.builds(
+        torch_zip,
+        mutations(st.just(pickle.dumps({"a": 1}))) | st.sampled_from([pickle.dumps(Dropper()), pickle.dumps(Opener())]),
+    )
     binary = changed | mutations(st.just(cut(good, 0.05))) | mutations(st.just(good)) | pickles | st.just(good)
-    config = st.none() | st.just(b"{}") | st.builds(document, junk) | st.builds(
-        lambda name, value: document({name: value}), st.sampled_from(["output_dim", "z_dim", "layers", "num_classes", "channel_width"]), junk)
+    config = (
+        st.none()
+        | st.just(b"{}")
+        | st.builds(document, junk)
+        | st.builds(
+            lambda name, value: document({name: value}),
+            st.sampled_from(["output_dim", "z_dim", "layers", "num_classes", "channel_width"]),
+            junk,
+        )
+    )
     return st.builds(
         lambda name, content, config: weighed({name: content, **({"config.json": config} if config else {})}),
-        st.just("pytorch_model.bin"), binary, st.none() | config,
-    ) | st.builds(lambda content: weighed({"model.safetensors": content}), lying | mutations(st.just(safe)) | st.just(safe))
+        st.just("pytorch_model.bin"),
+        binary,
+        st.none() | config,
+    ) | st.builds(
+        lambda content: weighed({"model.safetensors": content}), lying | mutations(st.just(safe)) | st.just(safe)
+    )
 
 
 def known_weights(state: Mapping[str, torch.Tensor]) -> list[Attack]:
     good = saved(dict(state))
     name = "pytorch_model.bin"
-    wild = {key: torch.full_like(value, float("nan")) if value.is_floating_point() else value for key, value in state.items()}
+    wild = {
+        key: torch.full_like(value, float("nan")) if value.is_floating_point() else value
+        for key, value in state.items()
+    }
     return [
         weighed({name: good}),
         weighed({"model.safetensors": save_tensors(dict(state))}),
@@ -970,7 +1532,10 @@ def known_weights(state: Mapping[str, torch.Tensor]) -> list[Attack]:
         weighed({name: torch_zip(pickle.dumps({"a": Opener()}, protocol=2))}),
         weighed({name: torch_zip(b"\x80\x02c__builtin__\neval\n(X\x05\x00\x00\x00print\x85R.")}),
         weighed({name: saved(dict(wild))}),
-        weighed({name: saved({})}), weighed({name: saved([1])}), weighed({name: b""}), weighed({name: cut(good, 0.9)}),
+        weighed({name: saved({})}),
+        weighed({name: saved([1])}),
+        weighed({name: b""}),
+        weighed({name: cut(good, 0.9)}),
         weighed({name: torch_zip(b"(" * 500_000)}),
         weighed({name: torch_zip(b"\x80\x02" + b"\x8e" + struct.pack("<Q", 2**62))}),
         weighed({"model.safetensors": tensors({}, size=2**63)}),
@@ -986,10 +1551,68 @@ def known_weights(state: Mapping[str, torch.Tensor]) -> list[Attack]:
 
 # -- Names of files ------------------------------------------------------------------------------------------------
 
-NAMES = ("-rf", "--help", "-", "a b", "a\nb", "a\tb", "'", '"', "a'b\"c", "%d", "%05d", "%s%n", "$(touch pwned)", "`touch pwned`", ";touch pwned",
-         "a;b|c&d", "*", "?", "[a]", "~", "~root", "#", "a#b", "a:b", "file:a", "http://x", "concat:a|b", "pipe:1", "pipe:", "é" * 120,
-         "x" * 240, "x" * 251, "\u200b", "\u202egnp", "\x1b[2J", "\x7f", b"\xff\xfe", b"a\xe9b", "a=b", "{title}", "%(ext)s", "ffmpeg", ".hidden",
-         "..a", "a..", "con", "a\\b", "\\", "a,b", "@a", "!a", "$HOME", "${HOME}", "a\rb", "=", "-y", "-i", "x" * 256, "a/../b", "\0")
+NAMES = (
+    "-rf",
+    "--help",
+    "-",
+    "a b",
+    "a\nb",
+    "a\tb",
+    "'",
+    '"',
+    "a'b\"c",
+    "%d",
+    "%05d",
+    "%s%n",
+    "$(touch pwned)",
+    "`touch pwned`",
+    ";touch pwned",
+    "a;b|c&d",
+    "*",
+    "?",
+    "[a]",
+    "~",
+    "~root",
+    "#",
+    "a#b",
+    "a:b",
+    "file:a",
+    "http://x",
+    "concat:a|b",
+    "pipe:1",
+    "pipe:",
+    "é" * 120,
+    "x" * 240,
+    "x" * 251,
+    "\u200b",
+    "\u202egnp",
+    "\x1b[2J",
+    "\x7f",
+    b"\xff\xfe",
+    b"a\xe9b",
+    "a=b",
+    "{title}",
+    "%(ext)s",
+    "ffmpeg",
+    ".hidden",
+    "..a",
+    "a..",
+    "con",
+    "a\\b",
+    "\\",
+    "a,b",
+    "@a",
+    "!a",
+    "$HOME",
+    "${HOME}",
+    "a\rb",
+    "=",
+    "-y",
+    "-i",
+    "x" * 256,
+    "a/../b",
+    "\0",
+)
 
 
 def named(name: str, command: str, where: str) -> Attack:
@@ -997,8 +1620,10 @@ def named(name: str, command: str, where: str) -> Attack:
     read, suffix = (name, "") if where == "input" else ("in", name)
     song = f"{read}.wav"
     output = f"{suffix or 'out'}{'.mp4' if command == 'draw' else '.wav'}"
+
     def beside(extension: str) -> str:
         return _escaped(os.path.splitext(output)[0] + extension)
+
     outputs = [_escaped(output)]
     if command == "song":
         arguments = ("song", "--", song, output)
@@ -1012,7 +1637,13 @@ def named(name: str, command: str, where: str) -> Attack:
         outputs += [_escaped(output) + ".json", *_render(output)]
         module = "visualize"
     cannot = "\0" in song or len(os.fsencode(song)) > 255 or "/" in song
-    return Attack(module, arguments, {} if cannot else {song: wav()}, tuple(outputs), tuple(_render(output)) if command == "draw" else ())
+    return Attack(
+        module,
+        arguments,
+        {} if cannot else {song: wav()},
+        tuple(outputs),
+        tuple(_render(output)) if command == "draw" else (),
+    )
 
 
 def _escaped(name: str) -> str:
@@ -1025,24 +1656,56 @@ def _render(output: str) -> list[str]:
 
 
 def name_attacks() -> st.SearchStrategy[Attack]:
-    pieces = st.lists(st.sampled_from(NAMES[:-4]) | st.text(st.characters(codec="utf-8", exclude_characters="/\0"), max_size=6), min_size=1, max_size=3)
+    pieces = st.lists(
+        st.sampled_from(NAMES[:-4]) | st.text(st.characters(codec="utf-8", exclude_characters="/\0"), max_size=6),
+        min_size=1,
+        max_size=3,
+    )
     raw = st.binary(min_size=1, max_size=20).map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"_"))
     names = pieces.map(lambda found: b"".join(os.fsencode(piece) for piece in found).replace(b"/", b"_")[:251]) | raw
-    return st.builds(lambda name, command, where: named(os.fsdecode(name), command, where), names,
-                     st.sampled_from(["song", "pan", "draw"]), st.sampled_from(["input", "output"]))
+    return st.builds(
+        lambda name, command, where: named(os.fsdecode(name), command, where),
+        names,
+        st.sampled_from(["song", "pan", "draw"]),
+        st.sampled_from(["input", "output"]),
+    )
 
 
 def known_names() -> list[Attack]:
     commands = ("song", "pan", "draw")
-    return [named(os.fsdecode(name), commands[index % 3], where)
-            for where in ("input", "output") for index, name in enumerate(NAMES, where == "output")]
+    return [
+        named(os.fsdecode(name), commands[index % 3], where)
+        for where in ("input", "output")
+        for index, name in enumerate(NAMES, where == "output")
+    ]
 
 
 # -- Numbers on command lines --------------------------------------------------------------------------------------
 
-DRAWN = ("--duration", "--fps", "--crf", "--output_size", "--resolution", "--batch_size", "--num_classes", "--sort_classes_by_power",
-         "--pitch_sensitivity", "--tempo_sensitivity", "--depth", "--jitter", "--truncation", "--smooth_factor", "--frame_length", "--seed",
-         "--use_previous_classes", "--device", "--classes", "--codec", "--precision", "--mapping")
+DRAWN = (
+    "--duration",
+    "--fps",
+    "--crf",
+    "--output_size",
+    "--resolution",
+    "--batch_size",
+    "--num_classes",
+    "--sort_classes_by_power",
+    "--pitch_sensitivity",
+    "--tempo_sensitivity",
+    "--depth",
+    "--jitter",
+    "--truncation",
+    "--smooth_factor",
+    "--frame_length",
+    "--seed",
+    "--use_previous_classes",
+    "--device",
+    "--classes",
+    "--codec",
+    "--precision",
+    "--mapping",
+)
 PANNED = ("--orbit", "--width", "--distance", "--subtype")
 FINISHED = ("--width", "--height", "--intro", "--outro", "--pulse", "--title", "--font", "--look", "--codec")
 
@@ -1058,35 +1721,53 @@ def numbered(option: str, value: str, where: str) -> Attack:
     if where == "check":
         return Attack("musicvideo.__main__", ("check", "t.mix.toml", "T", f"{option}={value}"), files)
     small = ("--width", "64", "--height", "36", "--intro", "0", "--outro", "0", "--song", "a.wav")
-    return Attack("musicvideo.__main__", ("video", "p.mkv", "a.wav", "out.mkv", *small, f"{option}={value}"), files, ("out.mkv",))
+    return Attack(
+        "musicvideo.__main__", ("video", "p.mkv", "a.wav", "out.mkv", *small, f"{option}={value}"), files, ("out.mkv",)
+    )
 
 
 def number_attacks() -> st.SearchStrategy[Attack]:
     values = st.sampled_from(TYPED) | st.floats(-2, 30).map(repr) | st.integers(-5, 64).map(str)
     # A large picture is a wish, not an attack: these sizes are refused or small.
-    small = st.sampled_from(("0", "-1", "16", "17", "18", "32", "1e99999999", "nan", "9" * 400, "8194", "2147483648", "16.0"))
+    small = st.sampled_from(
+        ("0", "-1", "16", "17", "18", "32", "1e99999999", "nan", "9" * 400, "8194", "2147483648", "16.0")
+    )
     sized = {"--resolution", "--output_size"}
     return (
         st.builds(numbered, st.sampled_from([name for name in DRAWN if name not in sized]), values, st.just("draw"))
         | st.builds(numbered, st.sampled_from(sorted(sized)), small, st.just("draw"))
         | st.builds(numbered, st.sampled_from(PANNED), values, st.just("pan"))
         | st.builds(numbered, st.sampled_from(FINISHED), values, st.just("check"))
-        | st.builds(numbered, st.sampled_from(FINISHED), values.filter(lambda value: value not in ("1/3",)), st.just("video"))
+        | st.builds(
+            numbered, st.sampled_from(FINISHED), values.filter(lambda value: value not in ("1/3",)), st.just("video")
+        )
     )
 
 
 def known_numbers() -> list[Attack]:
     wanted = ("1e99999999", "nan", "inf", "-0", "9" * 400, "1" * 20000)
     return [
-        numbered("--seed", "1", "draw"), numbered("--distance", "2", "pan"), numbered("--intro", "0", "check"), numbered("--outro", "0", "video"),
+        numbered("--seed", "1", "draw"),
+        numbered("--distance", "2", "pan"),
+        numbered("--intro", "0", "check"),
+        numbered("--outro", "0", "video"),
         *(numbered(option, value, "draw") for option in ("--fps", "--duration", "--seed", "--crf") for value in wanted),
         *(numbered(option, value, "pan") for option in PANNED[:3] for value in wanted),
         *(numbered(option, value, "check") for option in FINISHED[:5] for value in wanted),
-        numbered("--title", "\u200b", "video"), numbered("--title", "\u200b", "check"), numbered("--title", "\x1b[2J", "check"),
-        numbered("--title", "x" * 10_000, "video"), numbered("--font", "x:y=z", "check"), numbered("--fps", "1/99999999999999999999", "draw"),
-        numbered("--duration", "1e-300", "draw"), numbered("--fps", "23.9760239760239", "draw"), numbered("--classes", "\x1b[2J", "draw"),
-        numbered("--title", "\ud800", "video"), numbered("--title", "\udcff", "video"), numbered("--intro", "1e-300", "video"),
-        numbered("--outro", "1e-300", "video"), numbered("--intro", "0.0001", "video"),
+        numbered("--title", "\u200b", "video"),
+        numbered("--title", "\u200b", "check"),
+        numbered("--title", "\x1b[2J", "check"),
+        numbered("--title", "x" * 10_000, "video"),
+        numbered("--font", "x:y=z", "check"),
+        numbered("--fps", "1/99999999999999999999", "draw"),
+        numbered("--duration", "1e-300", "draw"),
+        numbered("--fps", "23.9760239760239", "draw"),
+        numbered("--classes", "\x1b[2J", "draw"),
+        numbered("--title", "\ud800", "video"),
+        numbered("--title", "\udcff", "video"),
+        numbered("--intro", "1e-300", "video"),
+        numbered("--outro", "1e-300", "video"),
+        numbered("--intro", "0.0001", "video"),
     ]
 
 

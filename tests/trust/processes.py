@@ -14,14 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 import tiny_score
 from conftest import ROOT
 
 from .sandbox import said
 
-PATIENCE = 600                 # seconds until a test gives up waiting; no test measures time
+PATIENCE = 600  # seconds until a test gives up waiting; no test measures time
 TITLE = "Tiny"
-VARIABLES = [f"TITLE={TITLE}", "GENERATOR=cppn", "RESOLUTION=32", "FPS=10", "WIDTH=64", "HEIGHT=36", "INTRO=1", "OUTRO=1"]
+VARIABLES = [
+    f"TITLE={TITLE}",
+    "GENERATOR=cppn",
+    "RESOLUTION=32",
+    "FPS=10",
+    "WIDTH=64",
+    "HEIGHT=36",
+    "INTRO=1",
+    "OUTRO=1",
+]
 TABLE = """
 [panning]
 score = "scores/{title}.panning.json"
@@ -44,7 +54,11 @@ PANNING = {"vibes": [{"effect": "straight", "m1": 1, "m2": "end", "ear_i": -0.8,
 
 def project(folder: Path) -> Path:
     """A copy of what the pipeline is made of, with a score of four seconds, that uses this Python environment."""
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "*.mkv", "*.mp4", "media", "scores", "tests", "docs", "training"))
+    shutil.copytree(
+        ROOT,
+        folder,
+        ignore=shutil.ignore_patterns(".*", "*.mkv", "*.mp4", "media", "scores", "tests", "docs", "training"),
+    )
     for name in ("media", "scores", ".venv"):
         (folder / name).mkdir()
     shutil.copy2(ROOT / "scores" / "song.mix.toml", folder / "scores")
@@ -66,8 +80,17 @@ def environment(**more: object) -> dict[str, str]:
 
 
 def start(command: Sequence[object], folder: Path, **more: object) -> subprocess.Popen:
-    return subprocess.Popen(list(map(str, command)), cwd=folder, env=environment(**more), start_new_session=True, text=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="backslashreplace")
+    return subprocess.Popen(
+        list(map(str, command)),
+        cwd=folder,
+        env=environment(**more),
+        start_new_session=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        errors="backslashreplace",
+    )
 
 
 def finished(process: subprocess.Popen) -> subprocess.CompletedProcess:
@@ -171,8 +194,11 @@ def leftovers(*folders: Path) -> list[str]:
 
 def streams(film: Path) -> str:
     """MD5 of each decoded stream of a file."""
-    result = subprocess.run(["ffmpeg", "-v", "error", "-i", film, "-map", "0:v?", "-map", "0:a?", "-f", "streamhash", "-hash", "md5", "-"],
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", film, "-map", "0:v?", "-map", "0:a?", "-f", "streamhash", "-hash", "md5", "-"],
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0 and result.stdout, result.stderr
     return result.stdout
 

@@ -32,14 +32,14 @@ from urllib.parse import urlsplit
 from musicvideo import cli
 from musicvideo.vision.generators import weights
 
-HANG = 60                      # seconds; generous, never a measure of speed
-GROWTH = 2 << 30               # bytes that a case may add to this process, and that a program may take
-ROOM = 4 << 30                 # bytes of data after which an allocation fails, so that a bomb does not end the test run
-EXCERPT = 160                  # bytes of a hostile file that a report shows
-LONGEST_MESSAGE = 2000         # characters of a refusal; a hostile file's content does not belong into it
+HANG = 60  # seconds; generous, never a measure of speed
+GROWTH = 2 << 30  # bytes that a case may add to this process, and that a program may take
+ROOM = 4 << 30  # bytes of data after which an allocation fails, so that a bomb does not end the test run
+EXCERPT = 160  # bytes of a hostile file that a report shows
+LONGEST_MESSAGE = 2000  # characters of a refusal; a hostile file's content does not belong into it
 PROGRAMS = re.compile(r"setpriv|true|ffmpeg|ffprobe|sox|mscore\S*|musescore\S*|fc-list|fc-match|ldconfig|uname")
 COMMANDS = ("visualize", "eightd", "mix", "musicvideo.__main__")
-BAR = re.compile(r"\d+%\||\d+it \[|\?it/s|^.{0,80}: \d+(\.\d+)?[kMG]?(it|B|sample|frame)? \[")     # as tqdm writes it
+BAR = re.compile(r"\d+%\||\d+it \[|\?it/s|^.{0,80}: \d+(\.\d+)?[kMG]?(it|B|sample|frame)? \[")  # as tqdm writes it
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 OLD = b"what was there before"
 DECOYS = {
@@ -52,7 +52,7 @@ VICTIMS = ("victim.npz", "victim.mp4", "victim.png", "victim.wav", "victim.json"
 
 # Where BigGAN's weights come from: the only hosts that may be asked for.
 DOWNLOADS = {urlsplit(url).hostname for urls in weights.SOURCES.values() for url in urls}
-PLAIN: set[bytes | Callable] = set()       # contents that tell a report nothing
+PLAIN: set[bytes | Callable] = set()  # contents that tell a report nothing
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,14 @@ class Attack:
 
     def __str__(self) -> str:
         """The command line, and the files as far as they tell anything."""
-        contents = [f"{name} = {content[:EXCERPT]!r}{'...' * (len(content) > EXCERPT)}" if isinstance(content, bytes) else name
-                    for name, content in self.files.items() if content not in PLAIN]
-        return "; ".join([" ".join([self.command, *(repr(argument[:EXCERPT])[1:-1] for argument in self.arguments)]), *contents])
+        contents = [
+            f"{name} = {content[:EXCERPT]!r}{'...' * (len(content) > EXCERPT)}" if isinstance(content, bytes) else name
+            for name, content in self.files.items()
+            if content not in PLAIN
+        ]
+        return "; ".join(
+            [" ".join([self.command, *(repr(argument[:EXCERPT])[1:-1] for argument in self.arguments)]), *contents]
+        )
 
 
 @dataclass
@@ -128,15 +133,14 @@ class Sandbox:
             content(path) if callable(content) else path.write_bytes(content)
         for name in attack.outputs:
             if not set(name) & set("*?[") and Path(name).suffix:
-                with suppress(OSError):                     # a name that no file can have
+                with suppress(OSError):  # a name that no file can have
                     (self.work / name).parent.mkdir(parents=True, exist_ok=True)
                     if not (self.work / name).exists():
                         (self.work / name).write_bytes(OLD)
         before = self._listing()
         guard = Guard(self._roots)
-        with _bounded_memory() as grown, captured(self.root) as streams:
-            with self._watched(guard):
-                code, faults = self._run(attack)
+        with _bounded_memory() as grown, captured(self.root) as streams, self._watched(guard):
+            code, faults = self._run(attack)
         outcome = Outcome(code, *streams, faults)
         changed = {name for name, mark in (before.items() ^ self._listing().items())}
         outcome.faults += guard.faults
@@ -154,7 +158,7 @@ class Sandbox:
             return stop.code or 0, []
         except Hang:
             return "hang", [f"hangs: not finished after {HANG} s"]
-        except BaseException as error:                      # what escapes is the finding, whatever it is
+        except BaseException as error:  # what escapes is the finding, whatever it is
             return "escaped", [f"escaped: {_where(error)}"]
         return 0, []
 
@@ -171,14 +175,19 @@ class Sandbox:
             yield f"a message of {len(outcome.stderr)} characters: {lines[0][:100]}"
         if "memory does not hold" in outcome.stderr:
             yield "asks for memory without limit"
-        odd = {character for character in outcome.stdout + outcome.stderr
-               if unicodedata.category(character) == "Cc" and character not in "\n\r\t"}
+        odd = {
+            character
+            for character in outcome.stdout + outcome.stderr
+            if unicodedata.category(character) == "Cc" and character not in "\n\r\t"
+        }
         if odd:
             yield f"control characters reach the terminal: {sorted(odd)!r}"
         allowed = (*attack.state, *(attack.outputs if outcome.code == 0 else ()))
         for name in sorted(changed):
             if ".partial" in name or not any(fnmatch.fnmatchcase(name, f"work/{pattern}") for pattern in allowed):
-                what = "existing output changed by a failure" if name.removeprefix("work/") in attack.outputs else "wrote"
+                what = (
+                    "existing output changed by a failure" if name.removeprefix("work/") in attack.outputs else "wrote"
+                )
                 yield f"{what}: {name!r}"
         if outcome.code == 0 and attack.check:
             if problem := attack.check(self, attack, outcome):
@@ -264,7 +273,7 @@ class Guard:
 
     def _changes(self, what: str, path: str | bytes | os.PathLike) -> None:
         place = os.path.realpath(os.fsdecode(path))
-        if "__pycache__" in place:                          # numba's, of librosa
+        if "__pycache__" in place:  # numba's, of librosa
             return
         if place != os.devnull and not any(place == root or place.startswith(f"{root}/") for root in self._roots):
             self._add(f"{what} outside: {place!r}")
@@ -274,8 +283,23 @@ class Guard:
             self.faults.append(fault)
 
 
-WATCHED = {"open", "socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system", "os.exec",
-           "pty.spawn", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.truncate", "os.chmod"}
+WATCHED = {
+    "open",
+    "socket.connect",
+    "socket.getaddrinfo",
+    "socket.sendto",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "pty.spawn",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.truncate",
+    "os.chmod",
+}
 _guard: Guard | None = None
 
 
@@ -284,7 +308,7 @@ def _hook(event: str, arguments: tuple) -> None:
         _guard.saw(event, arguments)
 
 
-sys.addaudithook(_hook)        # for good: a hook cannot be taken back, so it does nothing while there is no guard
+sys.addaudithook(_hook)  # for good: a hook cannot be taken back, so it does nothing while there is no guard
 
 
 def _caches_of_libraries() -> list[str]:
@@ -304,8 +328,10 @@ def captured(folder: Path) -> Iterator[list[str]]:
         streams_before = sys.stdout, sys.stderr
         for number, file in ((1, out), (2, err)):
             os.dup2(file.fileno(), number)
-        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False), encoding="utf-8", write_through=True)
-                                  for number in (1, 2))
+        sys.stdout, sys.stderr = (
+            io.TextIOWrapper(io.FileIO(number, "w", closefd=False), encoding="utf-8", write_through=True)
+            for number in (1, 2)
+        )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
@@ -349,7 +375,7 @@ def _bounded_memory() -> Iterator[list[str]]:
     faults: list[str] = []
     before, children = _memory("VmRSS"), _children()
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")           # the peak starts from here
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     limits = resource.getrlimit(resource.RLIMIT_DATA)
     data = _memory("VmData")
     if data:
@@ -369,7 +395,7 @@ def _bounded_memory() -> Iterator[list[str]]:
 def _memory(name: str) -> int:
     """Bytes, by a line of this process's status; 0 where there is none."""
     try:
-        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     except FileNotFoundError:
         return 0
     return int(found[1]) * 1024 if found else 0
@@ -384,8 +410,9 @@ def _where(error: BaseException) -> str:
     place, trace = "?", error.__traceback__
     while trace:
         name = trace.tb_frame.f_code.co_filename
-        if "/tests/" not in name and "site-packages" not in name and "/musicvideo" in name or name.endswith(
-                ("visualize.py", "eightd.py", "mix.py")):
+        if ("/tests/" not in name and "site-packages" not in name and "/musicvideo" in name) or name.endswith(
+            ("visualize.py", "eightd.py", "mix.py")
+        ):
             place = f"{'/'.join(Path(name).parts[-2:])}:{trace.tb_lineno}"
         trace = trace.tb_next
     return f"{type(error).__name__}: {str(error)[:200]} (at {place})"
@@ -399,7 +426,7 @@ class Tally:
     """What came of the cases of one kind."""
 
     ends: Counter = field(default_factory=Counter)
-    faults: dict[str, list[str]] = field(default_factory=dict)       # what is alike -> cases
+    faults: dict[str, list[str]] = field(default_factory=dict)  # what is alike -> cases
 
     def add(self, attack: object, outcome: Outcome, sandbox: Sandbox) -> None:
         """Count a case; of each fault that is new, keep the files."""

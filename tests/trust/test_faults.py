@@ -15,17 +15,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from conftest import ROOT, make_media
 
 from .conftest import CAMPAIGN
 from .hostile import referring
 from .processes import (
-    PANNING, TITLE, VARIABLES, Wrapped, assert_one_line, descendants, eventually, finished, kill_tree, leftovers, name_of, project,
-    remount, run, runs, script, small_disk, start, streams,
+    PANNING,
+    TITLE,
+    VARIABLES,
+    Wrapped,
+    assert_one_line,
+    descendants,
+    eventually,
+    finished,
+    kill_tree,
+    leftovers,
+    name_of,
+    project,
+    remount,
+    run,
+    runs,
+    script,
+    small_disk,
+    start,
+    streams,
 )  # fmt: skip
 from .sandbox import said
 
-SEED = 13                      # of the instants and of the calls that are chosen at random
+SEED = 13  # of the instants and of the calls that are chosen at random
 KILLS = 20 if CAMPAIGN else 1
 CROWD = 20 if CAMPAIGN else 3  # renders at once
 MB = 1 << 20
@@ -79,8 +97,11 @@ def _temporary(folder: Path) -> Path:
 
 @pytest.mark.skipif(not without_network(), reason="the network cannot be denied here")
 def test_the_pipeline_needs_no_network(undisturbed):
-    assert not subprocess.run([*without_network(), sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"],
-                              capture_output=True, text=True).stderr.endswith("refused\n")        # it was denied
+    assert not subprocess.run(
+        [*without_network(), sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"],
+        capture_output=True,
+        text=True,
+    ).stderr.endswith("refused\n")  # it was denied
     assert streams(undisturbed / FILM).count("MD5") == 2
 
 
@@ -90,22 +111,39 @@ def test_nobody_is_called(materials, tmp_path, generator):
     """No process of a drawing, nor any library in it, so much as asks for an address on a network; nothing is put into the home folder."""
     home = tmp_path / "home"
     home.mkdir()
-    command = script("visualize", "--song", "a.mp3", "--generator", generator, "--resolution", "64", "--fps", "5", "--duration", "1",
-                     "--output_file", tmp_path / "out.mkv")
-    result = run(["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", tmp_path / "calls", *command], materials,
-                 HOME=home, XDG_CACHE_HOME=tmp_path / "cache")
+    command = script(
+        "visualize",
+        "--song",
+        "a.mp3",
+        "--generator",
+        generator,
+        "--resolution",
+        "64",
+        "--fps",
+        "5",
+        "--duration",
+        "1",
+        "--output_file",
+        tmp_path / "out.mkv",
+    )
+    result = run(
+        ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", tmp_path / "calls", *command],
+        materials,
+        HOME=home,
+        XDG_CACHE_HOME=tmp_path / "cache",
+    )
     assert result.returncode == 0, result.stderr
     assert not [line for line in (tmp_path / "calls").read_text().splitlines() if "AF_INET" in line]
     assert not list(home.rglob("*"))
 
 
-LURES = {                      # songs in name only, that refer to another file or host
+LURES = {  # songs in name only, that refer to another file or host
     "a.ffconcat": "ffconcat version 1.0\nfile '{target}'\n",
     "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
     "a.mpd": "<?xml version='1.0'?><MPD type='static' xmlns='urn:mpeg:dash:schema:mpd:2011'><Period><AdaptationSet mimeType='audio/wav'>"
-             "<Representation id='1'><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+    "<Representation id='1'><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>",
     "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 50040 RTP/AVP 0\n",
-    "a.mov": None,             # its samples are said to be in another file
+    "a.mov": None,  # its samples are said to be in another file
 }
 
 
@@ -117,16 +155,23 @@ def test_a_song_leads_to_no_other_file(tmp_path, name, suffix):
     secret = make_media(tmp_path / "secret.wav", "-f", "lavfi", "-i", "sine=d=1")
 
     def opened(*command: object) -> tuple[int, str]:
-        result = run(["strace", "-f", "-qq", "-e", "trace=open,openat,connect,bind", "-o", tmp_path / "calls", *command], ROOT)
-        return result.returncode, "".join(line for line in (tmp_path / "calls").open() if "secret.wav" in line or "AF_INET" in line)
+        result = run(
+            ["strace", "-f", "-qq", "-e", "trace=open,openat,connect,bind", "-o", tmp_path / "calls", *command], ROOT
+        )
+        return result.returncode, "".join(
+            line for line in (tmp_path / "calls").open() if "secret.wav" in line or "AF_INET" in line
+        )
 
     for target in (str(secret), "http://127.0.0.1:9/secret.wav"):
         song = tmp_path / (Path(name).stem + suffix if suffix else name)
         song.write_bytes(LURES[name].format(target=target).encode() if LURES[name] else referring(target.encode()))
-        if name == "a.ffconcat" and target == str(secret):             # so that this test sees what it looks for
+        if name == "a.ffconcat" and target == str(secret):  # so that this test sees what it looks for
             assert opened("ffmpeg", "-v", "quiet", "-f", "concat", "-safe", "0", "-i", song, "-f", "null", "-")[1]
-        for command in (script("musicvideo", "song", song, tmp_path / "out.wav"), script("eightd", "-i", song, "-o", tmp_path / "out.wav", "--orbit", "4"),
-                        cppn(tmp_path, str(song), str(tmp_path / "out.mp4"))):
+        for command in (
+            script("musicvideo", "song", song, tmp_path / "out.wav"),
+            script("eightd", "-i", song, "-o", tmp_path / "out.wav", "--orbit", "4"),
+            cppn(tmp_path, str(song), str(tmp_path / "out.mp4")),
+        ):
             code, found = opened(*command)
             assert not found, (command, found)
             assert code == 1 or name == "a.mov"
@@ -152,7 +197,7 @@ def test_a_kill_at_any_instant_costs_nothing(undisturbed, fresh, number):
         kill_tree(process)
     old = (fresh / FILM).read_bytes() if (fresh / FILM).exists() else None
     if old is not None:
-        assert streams(fresh / FILM) == streams(undisturbed / FILM)      # what has its final name is whole
+        assert streams(fresh / FILM) == streams(undisturbed / FILM)  # what has its final name is whole
     result = run(DEMO, fresh, TMPDIR=_temporary(fresh))
     assert result.returncode == 0, f"killed after {instant:.1f} s: {result.stdout}{result.stderr}"
     assert_same(fresh, undisturbed)
@@ -161,16 +206,31 @@ def test_a_kill_at_any_instant_costs_nothing(undisturbed, fresh, number):
 
 def assert_same(folder: Path, undisturbed: Path) -> None:
     """Every product decodes to the same frames and samples."""
-    products = [Path(FILM), *(Path("media") / f"{TITLE}{end}" for end in (".wav", ".mp4", "-Dry.wav", "-Wet.wav", "-1080p.mkv"))]
+    products = [
+        Path(FILM),
+        *(Path("media") / f"{TITLE}{end}" for end in (".wav", ".mp4", "-Dry.wav", "-Wet.wav", "-1080p.mkv")),
+    ]
     products += sorted(path.relative_to(undisturbed) for path in (undisturbed / "media" / "parts").rglob("*.wav"))
     different = [str(product) for product in products if streams(folder / product) != streams(undisturbed / product)]
     assert not different
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "missing"])
-@pytest.mark.parametrize("product", [
-    f"media/{TITLE}.wav", f"media/{TITLE}.mp4", f"media/{TITLE}-Wet.wav", f"media/{TITLE}-1080p.mkv", f"media/parts/{TITLE}/Vibes.wav",
-    "media/.stems/*/*/dry.wav", f"media/.stems/{TITLE}.made", f"media/{TITLE}.mid", f"media/{TITLE}.gan", f"media/{TITLE}.film"])
+@pytest.mark.parametrize(
+    "product",
+    [
+        f"media/{TITLE}.wav",
+        f"media/{TITLE}.mp4",
+        f"media/{TITLE}-Wet.wav",
+        f"media/{TITLE}-1080p.mkv",
+        f"media/parts/{TITLE}/Vibes.wav",
+        "media/.stems/*/*/dry.wav",
+        f"media/.stems/{TITLE}.made",
+        f"media/{TITLE}.mid",
+        f"media/{TITLE}.gan",
+        f"media/{TITLE}.film",
+    ],
+)
 @campaign_only
 def test_a_product_that_a_power_cut_damaged_is_made_again_or_named(undisturbed, ready, product, damage):
     """After a power cut a file may be short, empty or zeros under its final name. No wrong film comes of it in silence."""
@@ -180,9 +240,11 @@ def test_a_product_that_a_power_cut_damaged_is_made_again_or_named(undisturbed, 
         status, content = path.stat(), path.read_bytes()
         path.unlink()
         if damage != "missing":
-            path.write_bytes({"truncated": content[:len(content) // 2], "empty": b"", "garbage": bytes(len(content))}[damage])
+            path.write_bytes(
+                {"truncated": content[: len(content) // 2], "empty": b"", "garbage": bytes(len(content))}[damage]
+            )
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    (ready / "scores" / f"{TITLE}.panning.json").touch()        # something to do
+    (ready / "scores" / f"{TITLE}.panning.json").touch()  # something to do
     result = run(DEMO, ready, TMPDIR=_temporary(ready))
     assert "Traceback" not in result.stderr
     if result.returncode == 0:
@@ -206,11 +268,26 @@ def work_of(name: str, folder: Path) -> tuple[Sequence[object], list[str]]:
     """A command that takes long, and the names of its outputs."""
     if name == "visualize":
         noise(folder / "a.wav", 40)
-        return script("visualize", "--song", "a.wav", "--generator", "cppn", "--resolution", "32", "--fps", "10", "--seed", "1",
-                      "--output_file", "out.mp4"), ["out.mp4"]
+        return script(
+            "visualize",
+            "--song",
+            "a.wav",
+            "--generator",
+            "cppn",
+            "--resolution",
+            "32",
+            "--fps",
+            "10",
+            "--seed",
+            "1",
+            "--output_file",
+            "out.mp4",
+        ), ["out.mp4"]
     if name == "storyboard":
         noise(folder / "a.wav", 600)
-        return script("visualize", "--song", "a.wav", "--generator", "cppn", "--resolution", "512", "--storyboard", "out.png"), ["out.png"]
+        return script(
+            "visualize", "--song", "a.wav", "--generator", "cppn", "--resolution", "512", "--storyboard", "out.png"
+        ), ["out.png"]
     if name == "eightd":
         noise(folder / "a.wav", 240)
         return script("eightd", "-i", "a.wav", "-o", "out.wav", "--orbit", "8", "--model", "sphere"), ["out.wav"]
@@ -261,7 +338,7 @@ def test_a_signal_in_mid_work(fresh, name, number):
     assert [(fresh / output).read_bytes() for output in outputs] == [b"old"] * len(outputs)
     assert not leftovers(fresh, temporary)
     if name == "visualize":
-        assert any(fresh.glob(".out.mp4.render/0*.nut"))                 # there is something to go on with
+        assert any(fresh.glob(".out.mp4.render/0*.nut"))  # there is something to go on with
     again = run(command, fresh, TMPDIR=temporary)
     assert again.returncode == 0, again.stderr
     assert all((fresh / output).read_bytes() != b"old" for output in outputs)
@@ -272,8 +349,22 @@ def test_a_signal_in_mid_work(fresh, name, number):
 
 
 def cppn(folder: Path, song: str, output: str, *more: object) -> list[object]:
-    return script("visualize", "--song", song, "--generator", "cppn", "--resolution", "64", "--fps", "10", "--seed", "1", "--output_file",
-                  output, *more)
+    return script(
+        "visualize",
+        "--song",
+        song,
+        "--generator",
+        "cppn",
+        "--resolution",
+        "64",
+        "--fps",
+        "10",
+        "--seed",
+        "1",
+        "--output_file",
+        output,
+        *more,
+    )
 
 
 def sizes(*paths: Path) -> int:
@@ -286,18 +377,43 @@ STAGES = {
     # name of the stage: (the command in the project, its output, bytes of the disk by what an undisturbed run wrote there)
     "song": (lambda p: script("musicvideo", "song", "a.mp3", "disk/out.wav"), "disk/out.wav", lambda used: used // 2),
     "drawing": (lambda p: cppn(p, "a.mp3", "disk/out.mkv", "--codec", "ffv1"), "disk/out.mkv", lambda used: used // 2),
-    "joining": (lambda p: cppn(p, "a.mp3", "disk/out.mkv", "--codec", "ffv1"), "disk/out.mkv", lambda used: used + used // 3),
-    "vectors": (lambda p: cppn(p, "a.mp3", "out.mkv", "--save_vectors", "disk/out.npz"), "disk/out.npz", lambda used: used // 2),
-    "storyboard": (lambda p: script("visualize", "--song", "a.mp3", "--generator", "cppn", "--resolution", "64", "--storyboard",
-                                    "disk/out.png"), "disk/out.png", lambda used: used // 2),
-    "eightd": (lambda p: script("eightd", "-i", "a.wav", "-o", "disk/out.wav", "--orbit", "4", "--model", "pan"), "disk/out.wav",
-               lambda used: used // 2),
-    "video": (lambda p: script("musicvideo", "video", "p.mkv", "a.wav", "disk/out.mkv", "--width", "320", "--height", "180"), "disk/out.mkv",
-              lambda used: used // 2),
-    "merge": (lambda p: script("musicvideo", "merge", "p.mkv", "a.wav", "disk/out.mkv", "--intro", "0"), "disk/out.mkv",
-              lambda used: used - 8192),
-    "merge to mp4": (lambda p: script("musicvideo", "merge", "p.mkv", "a.wav", "disk/out.mp4", "--intro", "0"), "disk/out.mp4",
-                     lambda used: used - 8192),
+    "joining": (
+        lambda p: cppn(p, "a.mp3", "disk/out.mkv", "--codec", "ffv1"),
+        "disk/out.mkv",
+        lambda used: used + used // 3,
+    ),
+    "vectors": (
+        lambda p: cppn(p, "a.mp3", "out.mkv", "--save_vectors", "disk/out.npz"),
+        "disk/out.npz",
+        lambda used: used // 2,
+    ),
+    "storyboard": (
+        lambda p: script(
+            "visualize", "--song", "a.mp3", "--generator", "cppn", "--resolution", "64", "--storyboard", "disk/out.png"
+        ),
+        "disk/out.png",
+        lambda used: used // 2,
+    ),
+    "eightd": (
+        lambda p: script("eightd", "-i", "a.wav", "-o", "disk/out.wav", "--orbit", "4", "--model", "pan"),
+        "disk/out.wav",
+        lambda used: used // 2,
+    ),
+    "video": (
+        lambda p: script("musicvideo", "video", "p.mkv", "a.wav", "disk/out.mkv", "--width", "320", "--height", "180"),
+        "disk/out.mkv",
+        lambda used: used // 2,
+    ),
+    "merge": (
+        lambda p: script("musicvideo", "merge", "p.mkv", "a.wav", "disk/out.mkv", "--intro", "0"),
+        "disk/out.mkv",
+        lambda used: used - 8192,
+    ),
+    "merge to mp4": (
+        lambda p: script("musicvideo", "merge", "p.mkv", "a.wav", "disk/out.mp4", "--intro", "0"),
+        "disk/out.mp4",
+        lambda used: used - 8192,
+    ),
     "strip": (lambda p: script("musicvideo", "strip", "p.mkv", "disk/out.png"), "disk/out.png", lambda used: used // 2),
 }
 
@@ -308,7 +424,9 @@ def materials(tmp_path_factory) -> Path:
     folder = project(tmp_path_factory.mktemp("materials") / "project")
     make_media(folder / "a.mp3", "-f", "lavfi", "-i", "anoisesrc=r=48000:d=6:seed=1", "-ac", "2", "-b:a", "320k")
     make_media(folder / "a.wav", "-i", folder / "a.mp3")
-    make_media(folder / "p.mkv", "-f", "lavfi", "-i", "testsrc2=s=128x128:r=10:d=6", "-crf", "1", "-preset", "ultrafast")
+    make_media(
+        folder / "p.mkv", "-f", "lavfi", "-i", "testsrc2=s=128x128:r=10:d=6", "-crf", "1", "-preset", "ultrafast"
+    )
     return folder
 
 
@@ -344,7 +462,10 @@ def test_a_full_disk(materials, tmp_path, stage):
             assert streams(path) == streams(tmp_path / f"expected{path.suffix}")
 
 
-@pytest.mark.parametrize("stage, place", [("score", "media"), ("score", "TMPDIR"), ("stems", "media"), ("master", "media"), ("master", "TMPDIR")])
+@pytest.mark.parametrize(
+    "stage, place",
+    [("score", "media"), ("score", "TMPDIR"), ("stems", "media"), ("master", "media"), ("master", "TMPDIR")],
+)
 @campaign_only
 def test_a_full_disk_under_the_sound(undisturbed, ready, stage, place):
     media, table = ready / "media", ready / "scores" / f"{TITLE}.mix.toml"
@@ -354,7 +475,9 @@ def test_a_full_disk_under_the_sound(undisturbed, ready, stage, place):
         (ready / "scores" / f"{TITLE}.mscz").touch()
     else:
         command, kept = script("mix", f"scores/{TITLE}.mix.toml", "--title", TITLE), media / f"{TITLE}-Wet.wav"
-        table.write_text(table.read_text().replace("-6", "-5"))              # one stem of three sounds, and both masters, are made anew
+        table.write_text(
+            table.read_text().replace("-6", "-5")
+        )  # one stem of three sounds, and both masters, are made anew
         stem, master = sizes(media / ".stems") // 3, sizes(kept)
         size = stem // 2 if stage == "stems" else stem + master * 3 // 2 if place == "media" else 2 * stem
     disk = media if place == "media" else _temporary(ready)
@@ -373,8 +496,23 @@ def test_a_full_disk_under_the_sound(undisturbed, ready, stage, place):
 def test_a_full_cache_is_done_without(materials, tmp_path, generator):
     """Features and compiled models are only remembered; a picture does not depend on whether they could be."""
     cache = tmp_path / "cache"
-    command = script("visualize", "--song", "a.mp3", "--generator", generator, "--resolution", "64", "--fps", "5", "--seed", "1", "--duration",
-                     "2", "--output_file", tmp_path / "out.mkv")
+    command = script(
+        "visualize",
+        "--song",
+        "a.mp3",
+        "--generator",
+        generator,
+        "--resolution",
+        "64",
+        "--fps",
+        "5",
+        "--seed",
+        "1",
+        "--duration",
+        "2",
+        "--output_file",
+        tmp_path / "out.mkv",
+    )
     with small_disk(cache, 16384):
         result = run(command, materials, XDG_CACHE_HOME=cache)
         assert result.returncode == 0, result.stderr
@@ -389,7 +527,9 @@ def test_a_full_cache_is_done_without(materials, tmp_path, generator):
 def test_media_that_may_not_be_written(undisturbed, ready):
     """One line from each script; from make, an end with the code of a failure, and the old film."""
     film = (ready / FILM).read_bytes()
-    (ready / "scores" / f"{TITLE}.mix.toml").write_text((ready / "scores" / f"{TITLE}.mix.toml").read_text().replace("-6", "-5"))
+    (ready / "scores" / f"{TITLE}.mix.toml").write_text(
+        (ready / "scores" / f"{TITLE}.mix.toml").read_text().replace("-6", "-5")
+    )
     (ready / "scores" / f"{TITLE}.mscz").touch()
     make_media(ready / "a.mp3", "-f", "lavfi", "-i", "sine=d=2")
     with small_disk(ready / "media", 256 * MB):
@@ -399,12 +539,24 @@ def test_media_that_may_not_be_written(undisturbed, ready):
             script("musicvideo", "song", "a.mp3", "media/a.wav"),
             script("mix", f"scores/{TITLE}.mix.toml", "--title", TITLE),
             cppn(ready, f"media/{TITLE}.wav", "media/new.mp4"),
-            script("musicvideo", "video", f"media/{TITLE}.mp4", f"media/{TITLE}-Wet.wav", "media/new.mkv", "--width", "64", "--height", "36"),
+            script(
+                "musicvideo",
+                "video",
+                f"media/{TITLE}.mp4",
+                f"media/{TITLE}-Wet.wav",
+                "media/new.mkv",
+                "--width",
+                "64",
+                "--height",
+                "36",
+            ),
             script("eightd", "-i", f"media/{TITLE}.wav", "-o", "media/new.wav", "--orbit", "4"),
         ):
             assert_one_line(run(command, ready), "media", "ead-only")
         result = run(DEMO, ready)
-        assert result.returncode == 2 and "Traceback" not in result.stderr and "ead-only" in result.stderr, result.stderr
+        assert result.returncode == 2 and "Traceback" not in result.stderr and "ead-only" in result.stderr, (
+            result.stderr
+        )
     assert (ready / FILM).read_bytes() == film
 
 
@@ -421,14 +573,30 @@ def broken_stage(name: str, folder: Path) -> tuple[Sequence[object], Path]:
         (folder / "t.mix.toml").write_text(table)
         return script("mix", "t.mix.toml", "--title", "T"), folder / "media" / "T-Wet.wav"
     if name == "video":
-        return script("musicvideo", "video", "p.mkv", "a.wav", "out.mkv", "--width", "64", "--height", "36"), folder / "out.mkv"
+        return script(
+            "musicvideo", "video", "p.mkv", "a.wav", "out.mkv", "--width", "64", "--height", "36"
+        ), folder / "out.mkv"
     return script("musicvideo", "merge", "p.mkv", "a.wav", "out.mkv", "--intro", "0"), folder / "out.mkv"
 
 
 @pytest.mark.parametrize("way", ["at-once", "midway", "starved"] if CAMPAIGN else ["at-once"])
-@pytest.mark.parametrize("name, program", [
-    ("visualize", "ffmpeg"), ("visualize", "ffprobe"), ("song", "ffmpeg"), ("song", "ffprobe"), ("mix", "ffmpeg"), ("mix", "sox"), ("video", "ffmpeg"),
-    ("video", "ffprobe"), ("merge", "ffmpeg"), ("merge", "ffprobe")] if CAMPAIGN else [("visualize", "ffmpeg")])
+@pytest.mark.parametrize(
+    "name, program",
+    [
+        ("visualize", "ffmpeg"),
+        ("visualize", "ffprobe"),
+        ("song", "ffmpeg"),
+        ("song", "ffprobe"),
+        ("mix", "ffmpeg"),
+        ("mix", "sox"),
+        ("video", "ffmpeg"),
+        ("video", "ffprobe"),
+        ("merge", "ffmpeg"),
+        ("merge", "ffprobe"),
+    ]
+    if CAMPAIGN
+    else [("visualize", "ffmpeg")],
+)
 def test_a_program_that_dies(materials, tmp_path, name, program, way):
     """At each of its calls in turn: a failure in one line with the old output kept, or the very same result."""
     folder = copied(materials, tmp_path)
@@ -439,7 +607,12 @@ def test_a_program_that_dies(materials, tmp_path, name, program, way):
     assert calls
     wanted = range(1, calls + 1) if CAMPAIGN else random.Random(SEED).sample(range(1, calls + 1), 1)
     for call in wanted:
-        for path in (folder / "media" / ".stems", *folder.glob(".*.render"), *folder.glob("*.source.json"), *folder.glob("media/.stems*")):
+        for path in (
+            folder / "media" / ".stems",
+            *folder.glob(".*.render"),
+            *folder.glob("*.source.json"),
+            *folder.glob("media/.stems*"),
+        ):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         output.write_bytes(b"old")
         os.utime(output, (0, 0))
@@ -468,7 +641,10 @@ cli.entry_point(main)
 """
 
 
-@pytest.mark.parametrize("name, program", [("visualize", "ffmpeg"), ("song", "ffmpeg"), ("mix", "sox"), ("video", "ffmpeg"), ("merge", "ffprobe")])
+@pytest.mark.parametrize(
+    "name, program",
+    [("visualize", "ffmpeg"), ("song", "ffmpeg"), ("mix", "sox"), ("video", "ffmpeg"), ("merge", "ffprobe")],
+)
 @campaign_only
 def test_a_program_that_hangs(materials, tmp_path, name, program):
     """A message, not a wait without end; the time limit is shortened for the test."""
@@ -506,7 +682,7 @@ def test_a_clock_that_jumped_back(undisturbed, ready):
     sound = make_media(ready / "film.wav", "-i", ready / FILM, "-c:a", "pcm_s24le")
     film, _ = soundfile.read(sound)
     wet, _ = soundfile.read(ready / "media" / f"{TITLE}-Wet.wav")
-    assert np.abs(film[48000:48000 + len(wet)] - wet[:len(film) - 48000]).max() < 2**-20
+    assert np.abs(film[48000 : 48000 + len(wet)] - wet[: len(film) - 48000]).max() < 2**-20
     old, _ = soundfile.read(undisturbed / "media" / f"{TITLE}-Wet.wav")
     assert np.abs(wet - old).max() > 0.01
 
@@ -552,14 +728,31 @@ def test_many_renders_at_once(materials, tmp_path, generator):
     cache = tmp_path / "cache"
 
     def render(number: int) -> subprocess.Popen:
-        command = script("visualize", "--song", "a.mp3", "--generator", generator, "--resolution", "64", "--fps", "5", "--seed", "1", "--duration",
-                         "2", "--batch_size", "2", "--output_file", tmp_path / f"{number}.mkv")
+        command = script(
+            "visualize",
+            "--song",
+            "a.mp3",
+            "--generator",
+            generator,
+            "--resolution",
+            "64",
+            "--fps",
+            "5",
+            "--seed",
+            "1",
+            "--duration",
+            "2",
+            "--batch_size",
+            "2",
+            "--output_file",
+            tmp_path / f"{number}.mkv",
+        )
         return start(command, materials, XDG_CACHE_HOME=cache)
 
     chance = random.Random(SEED)
     killed = sorted(chance.sample(range(CROWD), max(1, CROWD // 4)))
     crowd = {number: render(number) for number in range(CROWD)}
-    eventually(lambda: any(path.is_file() for path in cache.rglob("*")))        # in the middle of writing it, or just after
+    eventually(lambda: any(path.is_file() for path in cache.rglob("*")))  # in the middle of writing it, or just after
     for number in killed:
         kill_tree(crowd[number])
     again = {number: render(number) for number in killed}
@@ -581,8 +774,27 @@ def test_a_damaged_cache_is_made_anew(materials, tmp_path):
     cache = tmp_path / "cache"
 
     def render(name: str) -> subprocess.CompletedProcess:
-        return run(script("visualize", "--song", "a.mp3", "--generator", "pocket", "--resolution", "64", "--fps", "5", "--seed", "1", "--duration",
-                          "2", "--output_file", tmp_path / name), materials, XDG_CACHE_HOME=cache)
+        return run(
+            script(
+                "visualize",
+                "--song",
+                "a.mp3",
+                "--generator",
+                "pocket",
+                "--resolution",
+                "64",
+                "--fps",
+                "5",
+                "--seed",
+                "1",
+                "--duration",
+                "2",
+                "--output_file",
+                tmp_path / name,
+            ),
+            materials,
+            XDG_CACHE_HOME=cache,
+        )
 
     assert render("first.mkv").returncode == 0
     files = [path for path in cache.rglob("*") if path.is_file() and path.stat().st_size > 4096]
@@ -590,7 +802,7 @@ def test_a_damaged_cache_is_made_anew(materials, tmp_path):
     for path in files:
         content = bytearray(path.read_bytes())
         middle = len(content) // 2
-        content[middle - 2048:middle + 2048] = bytes(4096)
+        content[middle - 2048 : middle + 2048] = bytes(4096)
         path.write_bytes(content)
     result = render("second.mkv")
     assert result.returncode == 0, result.stderr
@@ -600,15 +812,52 @@ def test_a_damaged_cache_is_made_anew(materials, tmp_path):
 # -- What reaches a shell ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["`touch pwned`", "$(touch pwned)", "';touch pwned;'", '";touch pwned;"', "a'b", "$$(touch pwned)",
-                                   "$(shell touch pwned)", "x\ntouch pwned"] if CAMPAIGN else ["`touch pwned`"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "`touch pwned`",
+        "$(touch pwned)",
+        "';touch pwned;'",
+        '";touch pwned;"',
+        "a'b",
+        "$$(touch pwned)",
+        "$(shell touch pwned)",
+        "x\ntouch pwned",
+    ]
+    if CAMPAIGN
+    else ["`touch pwned`"],
+)
 def test_variables_are_data(materials, tmp_path, value):
     """No variable but GAN_FLAGS is read by a shell or expanded by make."""
     folder = copied(materials, tmp_path)
-    names = ("CLASSES", "GENERATOR", "RESOLUTION", "FPS", "SEED", "WIDTH", "HEIGHT", "INTRO", "OUTRO", "LOOK", "PULSE", "ENCODER", "FONT",
-             "TITLE_TEXT", "SONG", "WEIGHTS", "MIX", "OVERWRITE") if CAMPAIGN else ("CLASSES", "LOOK")
+    names = (
+        (
+            "CLASSES",
+            "GENERATOR",
+            "RESOLUTION",
+            "FPS",
+            "SEED",
+            "WIDTH",
+            "HEIGHT",
+            "INTRO",
+            "OUTRO",
+            "LOOK",
+            "PULSE",
+            "ENCODER",
+            "FONT",
+            "TITLE_TEXT",
+            "SONG",
+            "WEIGHTS",
+            "MIX",
+            "OVERWRITE",
+        )
+        if CAMPAIGN
+        else ("CLASSES", "LOOK")
+    )
     for name in names:
         for goal in ("checked", "help", "storyboard") if CAMPAIGN else ("storyboard",):
-            result = run(["make", goal, "TITLE=New", "SONG=a.mp3", "GENERATOR=cppn", "RESOLUTION=32", f"{name}={value}"], folder)
+            result = run(
+                ["make", goal, "TITLE=New", "SONG=a.mp3", "GENERATOR=cppn", "RESOLUTION=32", f"{name}={value}"], folder
+            )
             assert not list(folder.rglob("pwned")), (name, goal)
             assert "Traceback" not in result.stderr and "syntax error" not in result.stderr, (name, goal, result.stderr)

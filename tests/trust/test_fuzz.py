@@ -16,17 +16,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 
-from musicvideo import ffmpeg
 from musicvideo.vision.generators import weights
 
 from . import hostile
 from .conftest import CAMPAIGN, CASES
 from .sandbox import TALLIES, Attack, Sandbox, Tally
 
-WRITTEN_DOWN = 10              # of these, so many are run where no campaign is asked for
+WRITTEN_DOWN = 10  # of these, so many are run where no campaign is asked for
 
 
-def campaign(kind: str, sandbox: Sandbox, known: list[Attack], generated: st.SearchStrategy[Attack], share: float = 1.0) -> None:
+def campaign(
+    kind: str, sandbox: Sandbox, known: list[Attack], generated: st.SearchStrategy[Attack], share: float = 1.0
+) -> None:
     """Run the attacks of one kind, and fail if anything did not hold, or if the kind shows nothing."""
     tally = TALLIES.setdefault(kind, Tally())
 
@@ -37,8 +38,14 @@ def campaign(kind: str, sandbox: Sandbox, known: list[Attack], generated: st.Sea
         attempt(attack)
 
     # Nothing is shrunk: a fault is noted, and the campaign goes on.
-    @settings(max_examples=max(1, round(CASES * share)), derandomize=True, database=None, deadline=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=max(1, round(CASES * share)),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(generated)
     def run(attack: Attack) -> None:
         attempt(attack)
@@ -51,7 +58,7 @@ def campaign(kind: str, sandbox: Sandbox, known: list[Attack], generated: st.Sea
 
 def spread(attacks: list[Attack], count: int) -> list[Attack]:
     """So many of them, the first (which is valid) among them."""
-    return attacks[::-(-len(attacks) // count)]
+    return attacks[:: -(-len(attacks) // count)]
 
 
 def test_panning_scores(sandbox):
@@ -77,7 +84,13 @@ def test_scores(sandbox):
 @pytest.mark.skipif(not shutil.which("mscore3") and not shutil.which("musescore"), reason="no MuseScore here")
 def test_scores_played(sandbox):
     known = hostile.played_scores()
-    campaign("scores played", sandbox, known if CAMPAIGN else known[:2], hostile.played_attacks(), share=0.05 if CAMPAIGN else 0.25)
+    campaign(
+        "scores played",
+        sandbox,
+        known if CAMPAIGN else known[:2],
+        hostile.played_attacks(),
+        share=0.05 if CAMPAIGN else 0.25,
+    )
 
 
 def test_vectors(sandbox):
@@ -102,6 +115,7 @@ def test_settings_in_videos(sandbox, film):
 @pytest.fixture
 def narrow_biggan(monkeypatch) -> dict[str, torch.Tensor]:
     """Weights of a BigGAN with an eighth of the channels, which the code takes for the published one."""
+
     def configuration(resolution: int) -> BigGANConfig:
         if resolution not in weights.RESOLUTIONS:
             raise ValueError(f"resolution: BigGAN has {', '.join(map(str, weights.RESOLUTIONS))}, not {resolution}")

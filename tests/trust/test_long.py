@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, make_media, read_frames
 
+from conftest import ROOT, make_media, read_frames
 from musicvideo import probe
 
 from .conftest import CAMPAIGN
@@ -20,15 +20,17 @@ from .processes import environment, script
 
 pytestmark = pytest.mark.skipif(not CAMPAIGN, reason="only in the campaign (make test-trust)")
 
-HOURS = 3 * 3600               # seconds
-MINUTES = 180                  # seconds, of the piece that it is compared with
-SLACK = 100e6                  # bytes that a longer piece may take beside
+HOURS = 3 * 3600  # seconds
+MINUTES = 180  # seconds, of the piece that it is compared with
+SLACK = 100e6  # bytes that a longer piece may take beside
 
 
 def peak_memory(command: list[object], folder: Path) -> int:
     """Bytes that a command took at most, and the largest of the programs that it waited for."""
     with open(folder / "said", "w+") as said:
-        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
@@ -40,9 +42,18 @@ def peak_memory(command: list[object], folder: Path) -> int:
 def songs(tmp_path_factory) -> dict[int, Path]:
     """The same kind of music for three hours and for three minutes, as mp3."""
     folder = tmp_path_factory.mktemp("long")
-    return {seconds: make_media(folder / f"{seconds}.mp3", "-f", "lavfi", "-i",
-                                f"aevalsrc='0.3*sin(660*t)*sin(9*t)|0.3*sin(880*t)*sin(7*t)':s=44100:d={seconds}", "-b:a", "64k")
-            for seconds in (MINUTES, HOURS)}
+    return {
+        seconds: make_media(
+            folder / f"{seconds}.mp3",
+            "-f",
+            "lavfi",
+            "-i",
+            f"aevalsrc='0.3*sin(660*t)*sin(9*t)|0.3*sin(880*t)*sin(7*t)':s=44100:d={seconds}",
+            "-b:a",
+            "64k",
+        )
+        for seconds in (MINUTES, HOURS)
+    }
 
 
 FEATURES = """
@@ -56,8 +67,10 @@ assert abs(found.duration - float(sys.argv[3])) < 1, found.duration
 
 def test_three_hours_of_features(songs, tmp_path):
     """What is kept is 14 numbers a grid point, 43 points a second: 26 MB for three hours, and its copies."""
-    used = {seconds: peak_memory([sys.executable, "-c", FEATURES, song, tmp_path / "cache", seconds], tmp_path)
-            for seconds, song in songs.items()}
+    used = {
+        seconds: peak_memory([sys.executable, "-c", FEATURES, song, tmp_path / "cache", seconds], tmp_path)
+        for seconds, song in songs.items()
+    }
     assert used[HOURS] < used[MINUTES] + 3 * SLACK, used
 
 
@@ -68,7 +81,9 @@ def test_three_hours_of_sound(songs, tmp_path):
         wav, out = tmp_path / f"{seconds}.wav", tmp_path / f"{seconds}-8d.wav"
         decoded[seconds] = peak_memory(script("musicvideo", "song", song, wav), tmp_path)
         assert soundfile.info(wav).duration == pytest.approx(seconds, abs=0.2)
-        moved[seconds] = peak_memory(script("eightd", "-i", wav, "-o", out, "--orbit", "16", "--model", "pan"), tmp_path)
+        moved[seconds] = peak_memory(
+            script("eightd", "-i", wav, "-o", out, "--orbit", "16", "--model", "pan"), tmp_path
+        )
         assert soundfile.info(out).frames == soundfile.info(wav).frames
         wav.unlink()
         out.unlink()
@@ -97,7 +112,7 @@ def test_half_an_hour_of_video(tmp_path):
         flash = seconds - 5.0
         song, video = tmp_path / f"{seconds}.wav", tmp_path / f"{seconds}.mkv"
         sound = np.zeros(seconds * rate, np.float32)
-        sound[round(flash * rate):][:480] = 0.9
+        sound[round(flash * rate) :][:480] = 0.9
         soundfile.write(song, sound, rate, subtype="PCM_16")
         used[seconds] = peak_memory([sys.executable, "-c", RENDER, song, video, seconds, flash], tmp_path)
         frames = read_frames(video)
@@ -106,5 +121,5 @@ def test_half_an_hour_of_video(tmp_path):
         heard, _ = soundfile.read(make_media(tmp_path / f"{seconds}-sound.wav", "-i", video))
         click = int(np.argmax(np.abs(heard) > 0.4)) / rate
         assert abs(seen - click) <= 1 / float(fps), json.dumps({"seen": seen, "heard": click})
-        assert abs(click - flash) < 0.03                                   # and it is where it was put
+        assert abs(click - flash) < 0.03  # and it is where it was put
     assert used[1800] < 1.2 * used[MINUTES], used

@@ -30,10 +30,10 @@ from training.pocket.train import TEXTURES
 
 SONG = Path(__file__).parents[2] / "tests" / "data" / "golden" / "arpeggio.flac"
 
-NEAREST_SIZE = 32              # pixels, at which distances to the targets of all classes are compared
-FRAME_RATE = 30                # frames a second
-TRAJECTORIES = 5               # of one song, with other classes and other noise
-SPEED_FRAMES = 100             # drawn one after another to measure speed
+NEAREST_SIZE = 32  # pixels, at which distances to the targets of all classes are compared
+FRAME_RATE = 30  # frames a second
+TRAJECTORIES = 5  # of one song, with other classes and other noise
+SPEED_FRAMES = 100  # drawn one after another to measure speed
 BATCH = 50
 BARS = {
     "nearest class is the right one": (0.97, None),
@@ -47,7 +47,7 @@ BARS = {
     "frames a second": (12.0, None),
 }
 
-Draw = Callable[[Tensor, Tensor], Tensor]      # noise (n, 128) and class weights (n, K) -> (n, 3, h, w) in -1..1
+Draw = Callable[[Tensor, Tensor], Tensor]  # noise (n, 128) and class weights (n, K) -> (n, 3, h, w) in -1..1
 
 
 def engine(model: BigGAN, names: list[str]) -> Draw:
@@ -132,7 +132,7 @@ def movement(draw: Draw, classes: int, rng: np.random.Generator, count: int = TR
     for noise, weights in films(classes, rng, count=count):
         frames = draw(noise, weights)
         steps.append((frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3)) * 127.5)
-        mixed.append(frames[::10].clone())          # not a view, which would keep the whole film
+        mixed.append(frames[::10].clone())  # not a view, which would keep the whole film
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
         single.append(draw(noise[::10], any_class))
     mixed, single, steps = torch.cat(mixed), torch.cat(single), torch.cat(steps)

@@ -82,7 +82,7 @@ def copy_weight(module: nn.Module, weight: Tensor, bias: Tensor | None = None) -
 
     The norm divides by u W v. With v the right singular vector and u made as long as it takes, that is 1.
     """
-    weight = weight.half().float()             # as it will be read back
+    weight = weight.half().float()  # as it will be read back
     module.weight_orig.copy_(weight)
     rows = weight.flatten(1)
     right = F.normalize(torch.ones(rows.shape[1]), dim=0)

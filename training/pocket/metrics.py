@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW = 11                    # pixels, of SSIM's windows
-DEVIATION = 1.5                # pixels, of the Gaussian in them
+WINDOW = 11  # pixels, of SSIM's windows
+DEVIATION = 1.5  # pixels, of the Gaussian in them
 
 
 def ssim(pictures: Tensor, targets: Tensor) -> Tensor:

@@ -27,10 +27,10 @@ LAYERS = {
     256: ((False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8),
           (False, 8, 8), (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1)),
 }  # fmt: skip
-START = 4                      # pixels, height and width of the first picture
-EMBEDDING = 128                # length of a class embedding
-REDUCTION = 4                  # of channels inside a block
-EPSILON = 1e-4                 # added to variances
+START = 4  # pixels, height and width of the first picture
+EMBEDDING = 128  # length of a class embedding
+REDUCTION = 4  # of channels inside a block
+EPSILON = 1e-4  # added to variances
 
 
 class Block(nn.Module):
@@ -55,7 +55,7 @@ class Block(nn.Module):
         h = self.conv_1(F.interpolate(h, scale_factor=2) if self.doubles else h)
         h = self.conv_2(norm_relu(h, self.norms[2]))
         h = self.conv_3(norm_relu(h, self.norms[3]))
-        skip = x.permute(0, 2, 3, 1)[..., :self.outputs].permute(0, 3, 1, 2)    # its gradient is channels_last too
+        skip = x.permute(0, 2, 3, 1)[..., : self.outputs].permute(0, 3, 1, 2)  # its gradient is channels_last too
         return h + (F.interpolate(skip, scale_factor=2) if self.doubles else skip)
 
 
@@ -138,7 +138,7 @@ class Network(nn.Module):
                 norms += channels
             self.blocks.append(Block(inputs * width, outputs * width, doubles, places))
         self.modulation = nn.Linear(condition, 2 * norms, bias=False)
-        self.norm = nn.Parameter(torch.stack([torch.ones(width), torch.zeros(width)]))    # scale, offset
+        self.norm = nn.Parameter(torch.stack([torch.ones(width), torch.zeros(width)]))  # scale, offset
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
         self.register_buffer("mean", torch.zeros(norms))
         self.register_buffer("variance", torch.ones(norms))
@@ -175,7 +175,7 @@ class Network(nn.Module):
             if block.doubles and x.shape[-1] == resolution:
                 break
             x = block(x, norm_relu)
-        return x[:, :self.width]
+        return x[:, : self.width]
 
     def forward(self, factors: Tensor, weights: Tensor, resolution: int) -> Tensor:
         """Draw.
@@ -217,14 +217,14 @@ class Network(nn.Module):
                 ours.bias[:rows] = theirs.bias
             for ours, theirs in zip(block.norms, known.norms):
                 for half, known_half in zip(scales, known_scales):
-                    half[ours][:theirs.stop - theirs.start] = known_half[theirs]
-        for block in self.blocks[len(smaller.blocks):]:
+                    half[ours][: theirs.stop - theirs.start] = known_half[theirs]
+        for block in self.blocks[len(smaller.blocks) :]:
             nn.init.zeros_(block.conv_3.weight)
         self.calibrate(factors, weights)
         for block, known in zip(self.blocks, smaller.blocks):
             for ours, theirs in zip(block.norms, known.norms):
                 for name in ("mean", "variance"):
-                    getattr(self, name)[ours][:theirs.stop - theirs.start] = getattr(smaller, name)[theirs]
+                    getattr(self, name)[ours][: theirs.stop - theirs.start] = getattr(smaller, name)[theirs]
         self.last_mean.copy_(smaller.last_mean)
         self.last_variance.copy_(smaller.last_variance)
 

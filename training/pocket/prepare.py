@@ -24,10 +24,10 @@ HERE = Path(__file__).parent
 CLASSES = HERE / "classes.txt"
 TEXTURES = HERE / "data" / "textures.pt"
 
-SIZE = 256                     # pixels, height and width of a texture
-REACH = 0.25                   # distances from the outline are cut off here; 1 is the width of the texture
-OPAQUE = 0.9                   # colours are taken where a picture is at least as opaque
-GOLDEN = 0.6180339887498949    # steps of the golden section spread hues evenly, however many there are
+SIZE = 256  # pixels, height and width of a texture
+REACH = 0.25  # distances from the outline are cut off here; 1 is the width of the texture
+OPAQUE = 0.9  # colours are taken where a picture is at least as opaque
+GOLDEN = 0.6180339887498949  # steps of the golden section spread hues evenly, however many there are
 
 
 def read_classes(path: Path = CLASSES) -> list[tuple[str, str]]:
@@ -85,7 +85,7 @@ def ground(index: int, name: str, hue: float, saturation: float) -> list[tuple[f
     Returns:
         Dark and light of the nebula, its rays, and the glow around the object; each RGB in 0..1.
     """
-    if saturation < 0.15:      # grey things have no hue; any will do, as long as it stays the same
+    if saturation < 0.15:  # grey things have no hue; any will do, as long as it stays the same
         hue = sum(map(ord, name)) % 97 / 97
     behind = 0.5 + 0.42 * (index * GOLDEN % 1)
     apart = (behind - hue + 0.5) % 1 - 0.5

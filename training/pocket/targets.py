@@ -20,17 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NOISE = 128                    # length of a noise vector
-FACTORS = 12                   # of its directions that mean something
+NOISE = 128  # length of a noise vector
+FACTORS = 12  # of its directions that mean something
 
-CALM = 0.28                   # of all movements: loud music at default sensitivity should flow, not flicker
-MOST = 6                       # classes of a mixture that are drawn, the strongest
-BLEND = 0.06                   # how softly silhouettes unite, in widths of a texture
-LOYALTY = 1.4                  # how much the strength of a class counts for the colour of a place
-CURIOSITY = 6.0                # how much it counts that a class has something to show there
-MARGIN = 1.25                  # the picture's width in widths of an object of size 1
-EDGE = 1.3                     # steepness of outlines, 1/pixel
-GLOW = 0.055                   # reach of the light around an object, in widths of a texture
+CALM = 0.28  # of all movements: loud music at default sensitivity should flow, not flicker
+MOST = 6  # classes of a mixture that are drawn, the strongest
+BLEND = 0.06  # how softly silhouettes unite, in widths of a texture
+LOYALTY = 1.4  # how much the strength of a class counts for the colour of a place
+CURIOSITY = 6.0  # how much it counts that a class has something to show there
+MARGIN = 1.25  # the picture's width in widths of an object of size 1
+EDGE = 1.3  # steepness of outlines, 1/pixel
+GLOW = 0.055  # reach of the light around an object, in widths of a texture
 
 
 def directions() -> Tensor:
@@ -159,9 +159,9 @@ class Targets:
         """Objects and grounds of mixtures; see `mix`."""
         count = min(MOST, int((weights > 0).sum(dim=1).max()))
         top, index = weights.topk(count, dim=1)
-        strength = top / top[:, :1]                            # 1 for the strongest class
+        strength = top / top[:, :1]  # 1 for the strongest class
         share = (strength / strength.sum(dim=1, keepdim=True))[:, :, None, None]
-        chosen = textures[index]                               # (n, count, 5, h, w)
+        chosen = textures[index]  # (n, count, 5, h, w)
         colour, distance, interest = chosen[:, :, :3], chosen[:, :, 3], chosen[:, :, 4]
 
         outline = BLEND * torch.logsumexp(torch.log(share + 1e-9) + distance / BLEND, dim=1, keepdim=True)

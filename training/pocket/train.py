@@ -30,19 +30,19 @@ from training.pocket.targets import FACTORS, Targets
 
 TEXTURES = Path(__file__).parent / "data" / "textures.pt"
 
-PITCHES = 12                   # classes that a song mixes, at most
-SHARPENING = 3.0               # power of a weight, as a share of the strongest: the generator does so before it draws
-SINGLES, PAIRS = 0.3, 0.15     # shares of a batch with one class and with two; half of the rest has three to twelve,
-                               # the other half twelve, as songs have them unless told otherwise
-SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))     # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE = 2.0, 0.2     # weights of the other two parts of the loss
-WARM_UP = 100                  # steps until the learning rate is reached
-PLATEAU = 0.4                  # of all steps at that rate; then a cosine down to
-FINAL_RATE = 0.02              # of it
-EMBEDDING_RATE = 4             # embeddings learn so much faster, for each is seen seldom
-AVERAGING = 0.998              # decay of the average over steps of the weights, which is what is exported
-FORGETTING = 0.9               # decay of a class's difficulty each time it is seen
-REPORT_EVERY, SAVE_EVERY, GRID_EVERY = 100, 200, 1000       # steps
+PITCHES = 12  # classes that a song mixes, at most
+SHARPENING = 3.0  # power of a weight, as a share of the strongest: the generator does so before it draws
+SINGLES, PAIRS = 0.3, 0.15  # shares of a batch with one class and with two; half of the rest has three to twelve,
+# the other half twelve, as songs have them unless told otherwise
+SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))  # weights of errors and their gradients, at sizes 1, 1/2, 1/4
+EDGES, STRUCTURE = 2.0, 0.2  # weights of the other two parts of the loss
+WARM_UP = 100  # steps until the learning rate is reached
+PLATEAU = 0.4  # of all steps at that rate; then a cosine down to
+FINAL_RATE = 0.02  # of it
+EMBEDDING_RATE = 4  # embeddings learn so much faster, for each is seen seldom
+AVERAGING = 0.998  # decay of the average over steps of the weights, which is what is exported
+FORGETTING = 0.9  # decay of a class's difficulty each time it is seen
+REPORT_EVERY, SAVE_EVERY, GRID_EVERY = 100, 200, 1000  # steps
 
 
 # Conditions ----------------------------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator) -> 
     chosen = keys.topk(most, dim=1).indices
     how_many = torch.randint(3, most + 1, (count, 1), device=device, generator=generator)
     singles, pairs = round(SINGLES * count), round(PAIRS * count)
-    how_many[(count + singles + pairs) // 2:] = most
+    how_many[(count + singles + pairs) // 2 :] = most
     how_many[:singles] = 1
-    how_many[singles:singles + pairs] = 2
+    how_many[singles : singles + pairs] = 2
 
     taken = torch.arange(most, device=device) < how_many
     values = uniform(count, most) ** (0.4 + 1.6 * uniform(count, 1))
@@ -131,7 +131,7 @@ def losses(drawn: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def parse_stages(text: str) -> list[tuple[int, float]]:
-    """"64:0.4,128:0.6" -> [(64, 0.4), (128, 1.0)]: resolutions, and the share of all steps at which each ends."""
+    """ "64:0.4,128:0.6" -> [(64, 0.4), (128, 1.0)]: resolutions, and the share of all steps at which each ends."""
     stages, end = [], 0.0
     for stage in text.split(","):
         resolution, share = stage.split(":")
@@ -199,11 +199,11 @@ class Training:
         """One step; the loss, and the mean absolute error over the batch."""
         factors, weights = self.conditions(self.batch)
         # Every worker gets as many single classes, pairs and mixtures.
-        parts = [(factors[first::self.workers], weights[first::self.workers]) for first in range(self.workers)]
+        parts = [(factors[first :: self.workers], weights[first :: self.workers]) for first in range(self.workers)]
         results = list(self.pool.map(self.gradients, parts) if self.pool else map(self.gradients, parts))
         parameters = list(self.network.parameters())
         for parameter, *gradients in zip(parameters, *(gradients for *_, gradients in results)):
-            used = [gradient for gradient in gradients if gradient is not None]     # a low resolution skips layers
+            used = [gradient for gradient in gradients if gradient is not None]  # a low resolution skips layers
             parameter.grad = sum(used) / self.workers if used else None
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group["pace"] * learning_rate(self.step, self.steps)
@@ -254,7 +254,7 @@ class Training:
 
     def require_names(self, names: list[str], path: Path) -> None:
         """Stop unless the classes of a checkpoint are the first of ours."""
-        if names != self.targets.names[:len(names)]:
+        if names != self.targets.names[: len(names)]:
             raise SystemExit(f"{path}: its classes are others, or in another order, than those of the textures")
 
     def save(self, path: Path) -> None:

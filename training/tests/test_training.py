@@ -21,7 +21,7 @@ from training.pocket.targets import FACTORS, Targets, directions
 from training.pocket.train import Training, draw_factors, draw_weights, learning_rate, parse_stages, run
 
 SHAPES = {"disc": "red", "square": "lime", "cross": "yellow"}
-WIDTH = 4                      # channels: a network of this size takes milliseconds
+WIDTH = 4  # channels: a network of this size takes milliseconds
 
 
 def picture(shape, colour):
@@ -122,10 +122,10 @@ def test_drawn_weights_are_those_of_songs():
     weights = draw_weights(200, torch.tensor([1.0] * 19 + [20.0]), torch.Generator().manual_seed(3))
     counts = (weights > 0).sum(dim=1)
     assert (counts[:60] == 1).all() and (counts[60:90] == 2).all()
-    assert counts[90:145].min() >= 2 and (counts[145:] == 11).all()    # the weakest of twelve is 0
+    assert counts[90:145].min() >= 2 and (counts[145:] == 11).all()  # the weakest of twelve is 0
     assert weights.min() == 0 and weights.max() == 1 and weights.amax(dim=1).min() >= 0.75
     frequencies = (weights[:60] > 0).float().mean(dim=0)
-    assert frequencies[-1] > 0.35 > 0.2 > frequencies[:-1].max()       # expected: 20/39 and 1/39
+    assert frequencies[-1] > 0.35 > 0.2 > frequencies[:-1].max()  # expected: 20/39 and 1/39
 
 
 def test_the_network_learns_weights_as_the_generator_gives_them():
@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(targets, tmp_path, workers)
     for _ in range(7):
         begun.advance()
     begun.save(tmp_path / "checkpoint.pt")
-    begun.advance()                             # what came after the last checkpoint is lost
+    begun.advance()  # what came after the last checkpoint is lost
     resumed.load(tmp_path / "checkpoint.pt")
     assert resumed.step == 7
     for _ in range(5):
@@ -175,7 +175,7 @@ def test_a_run_leaves_a_log_and_a_grid(targets, tmp_path):
     assert report["step"] == 100 and report["resolution"] == 16 and -1 < report["ssim"] <= 1
     with Image.open(tmp_path / "grid-100.png") as grid:
         assert grid.size == (16 * 16, 16 * -(-(3 + 24) // 8))
-    run(training(targets, steps=100, batch=2), tmp_path)              # there is nothing left to do
+    run(training(targets, steps=100, batch=2), tmp_path)  # there is nothing left to do
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
@@ -237,7 +237,7 @@ def test_the_stock_class_and_the_engine_draw_what_was_trained(targets, tmp_path,
     with torch.inference_mode():
         drawn, trained = stock(noise, weights, 1.0), network(noise @ directions().t(), weights, resolution)
     assert trained.std() > 0.05
-    assert (drawn - trained).abs().max() < 0.02                        # fp16
+    assert (drawn - trained).abs().max() < 0.02  # fp16
     assert agreement(engine(*load(tmp_path)), stock, np.random.default_rng(0)) >= 90
 
 

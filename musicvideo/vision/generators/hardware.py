@@ -21,7 +21,7 @@ def processor() -> str:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         if found:
             return found[1].strip()
-    with suppress(OSError):                    # macOS
+    with suppress(OSError):  # macOS
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         told = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.strip()
         if told:

@@ -1,6 +1,6 @@
 """Convolutions for x86 processors, made for BigGAN's shapes and compiled by LLVM in a third of a second.
 
-How to read it: `write_pointwise` and `write_winograd` are the two kernels; each docstring is the formula. They build LLVM
+How to read it: `write_pointwise` and `write_winograd` are the two kernels; each docstring is a formula. They build LLVM
 code with `Code`, whose methods are named after what they emit (loop, load, fma). Lower-case arguments of a kernel are
 addresses, upper-case ones are counts. Python calls them through `Kernels.pointwise` and `Kernels.winograd`, which take
 tensors and check type, layout and sizes before an address leaves Python.
@@ -34,16 +34,16 @@ from torch import Tensor
 
 # A matrix product computes blocks of so many rows and two registers of columns, whose sums stay in registers: AVX-512
 # has 32 registers, AVX2 has 16.
-ROWS = {16: 8, 8: 4}           # by lanes, the float32 numbers in a register
-PIXELS = 64                    # that a pointwise convolution computes at a time
-TILES = 64                     # that Winograd's convolution transforms at a time
-TILE = 4                       # pixels a side of a tile's output
-PATCH = TILE + 2               # pixels a side of its input
-PLACES = PATCH**2              # numbers of a transformed tile
+ROWS = {16: 8, 8: 4}  # by lanes, the float32 numbers in a register
+PIXELS = 64  # that a pointwise convolution computes at a time
+TILES = 64  # that Winograd's convolution transforms at a time
+TILE = 4  # pixels a side of a tile's output
+PATCH = TILE + 2  # pixels a side of its input
+PLACES = PATCH**2  # numbers of a transformed tile
 
 # The transforms follow from the points that polynomials are multiplied by; these keep numbers of like size.
 NEAR, FAR = 0.5**0.5, 2**0.5
-POINTS = (0, NEAR, -NEAR, FAR, -FAR)            # and infinity
+POINTS = (0, NEAR, -NEAR, FAR, -FAR)  # and infinity
 
 FLOAT, INT, POINTER = ir.FloatType(), ir.IntType(64), ir.PointerType()
 
@@ -67,8 +67,10 @@ def lanes() -> int | None:
 def transform_kernels(weight: Tensor) -> Tensor:
     """3x3 kernels (N, C, 3, 3) -> transformed ones (36, N, C)."""
     rows = [
-        [point**power / torch.tensor([point - other for other in POINTS if other != point]).prod().item()
-         for power in range(3)]
+        [
+            point**power / torch.tensor([point - other for other in POINTS if other != point]).prod().item()
+            for power in range(3)
+        ]
         for point in POINTS
     ] + [[0, 0, 1]]
     matrix = torch.tensor(rows, dtype=torch.double)
@@ -212,7 +214,7 @@ class Code:
             y_block = self.at(y, self.times(row.index, stride))
             with self.loop(channels, carried=[self.vector(0)] * (self.rows * 2)) as k:
                 line = [self.load(self.at(panel, self.times(k.index, self.width), lane)) for lane in (0, self.lanes)]
-                for lane in (0, self.lanes):    # of the next panel
+                for lane in (0, self.lanes):  # of the next panel
                     self.prefetch(self.at(panel, self.times(self.sum(channels, k.index), self.width), lane))
                 for i in range(self.rows):
                     value = self.spread(self.at(x_block, self.times(i, channels), k.index))
@@ -290,8 +292,12 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
                 target = code.times(code.sum(code.times(down.index, across), tile.index), channels)
                 with code.loop(channels, lanes) as channel:
                     patch = [
-                        [code.load(code.at(work, code.times(i, padded), left, code.times(j, channels), channel.index))
-                         for j in range(PATCH)]
+                        [
+                            code.load(
+                                code.at(work, code.times(i, padded), left, code.times(j, channels), channel.index)
+                            )
+                            for j in range(PATCH)
+                        ]
                         for i in range(PATCH)
                     ]
                     columns = [code.into_places(column) for column in zip(*patch)]
@@ -315,8 +321,10 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
                 corner = code.sum(code.times(top, width), code.times(tile.index, TILE))
                 target = code.sum(code.times(corner, out_channels), column.index, lane.index)
                 patch = [
-                    [code.load(code.at(products, code.times(i * PATCH + j, count, code.width), source))
-                     for j in range(PATCH)]
+                    [
+                        code.load(code.at(products, code.times(i * PATCH + j, count, code.width), source))
+                        for j in range(PATCH)
+                    ]
                     for i in range(PATCH)
                 ]
                 columns = [code.out_of_places(column) for column in zip(*patch)]
@@ -331,7 +339,7 @@ def write_pointwise(module: ir.Module, lanes: int) -> None:
     """y (P, N) = relu(x (P, C) * scale + offset) times kernels + bias + skip * factor: pixels from BEGIN to END.
 
     Without a scale, x goes in as it is; without a skip path, there is no bias either. The pixels of
-    the skip path lie STRIDE numbers apart; they are as many as those of y, or half as many each way if UPSAMPLED is 1. W is
+    the skip path lie STRIDE numbers apart; as many as those of y, or half as many each way if UPSAMPLED is 1. W is
     the width of y. There are a multiple
     of ROWS pixels. `work` holds PIXELS of x.
     """
@@ -529,7 +537,7 @@ class Kernels:
         return weight.unflatten(-2, (-1, self.width)).transpose(-1, -2).movedim(-3, 0).contiguous()
 
     def fits(self, height: int, width: int, weight: Tensor) -> bool:
-        """Whether `winograd` can compute a convolution and is the faster way; for small pictures it mostly reads kernels.
+        """Whether `winograd` can compute a convolution and is faster; for small pictures it mostly reads kernels.
 
         Args:
             height, width: of the result.

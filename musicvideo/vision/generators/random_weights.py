@@ -19,7 +19,7 @@ from musicvideo.vision.generators.biggan.architecture import RESOLUTIONS
 from musicvideo.vision.generators.weights import configuration
 
 POWER_ITERATIONS = 5
-BATCH = 4                      # pictures that statistics are measured on
+BATCH = 4  # pictures that statistics are measured on
 
 
 def random_biggan(resolution: int, seed: int = 0) -> BigGAN:
@@ -43,7 +43,7 @@ def random_model(config: BigGANConfig, seed: int = 0, batch: int = BATCH) -> Big
     model.generator.bn.bias.fill_(0)
     for module in model.modules():
         if hasattr(module, "gamma"):
-            module.gamma.fill_(0.5)             # it is 0 at first, and attention would count for nothing
+            module.gamma.fill_(0.5)  # it is 0 at first, and attention would count for nothing
 
     # Spectral norms estimate their singular values by power iterations, which run in train mode alone.
     model.train()

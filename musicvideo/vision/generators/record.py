@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-SILENT = partial(tqdm, disable=True)           # makes progress bars that are not shown
+SILENT = partial(tqdm, disable=True)  # makes progress bars that are not shown
 
 
 class Generator(Protocol):

@@ -31,15 +31,15 @@ from musicvideo.vision.generators.record import SILENT
 # Where one file is published in several places, all are tried. The second is a copy of the first by the same name.
 SOURCES = {resolution: [PRETRAINED_MODEL_ARCHIVE_MAP[f"biggan-deep-{resolution}"]] for resolution in RESOLUTIONS}
 SOURCES[128].insert(0, "https://huggingface.co/osanseviero/BigGAN-deep-128/resolve/main/pytorch_model.bin")
-CHECKSUMS = {256: "5900ef4065047e3aa0d1b66197b7f2664dceb59b27080e414ad57e203c485bc5"}     # SHA-256, where published
-PINS = "checksums.json"        # in the cache: name of a weights file -> SHA-256 that it had when it was first used
+CHECKSUMS = {256: "5900ef4065047e3aa0d1b66197b7f2664dceb59b27080e414ad57e203c485bc5"}  # SHA-256, where published
+PINS = "checksums.json"  # in the cache: name of a weights file -> SHA-256 that it had when it was first used
 
-SAFE_TORCH = (2, 6)            # before it, torch.load(weights_only=True) could run code (CVE-2025-32434)
-LARGEST = 1 << 30              # bytes; four times the largest published weights
-LARGEST_CONFIGURATION = 1 << 16        # bytes
-CONNECT_TIMEOUT = 5            # seconds; who is offline should know at once
-READ_TIMEOUT = 30              # seconds
-CHUNK = 1 << 20                # bytes
+SAFE_TORCH = (2, 6)  # before it, torch.load(weights_only=True) could run code (CVE-2025-32434)
+LARGEST = 1 << 30  # bytes; four times the largest published weights
+LARGEST_CONFIGURATION = 1 << 16  # bytes
+CONNECT_TIMEOUT = 5  # seconds; who is offline should know at once
+READ_TIMEOUT = 30  # seconds
+CHUNK = 1 << 20  # bytes
 
 
 def configuration(resolution: int) -> BigGANConfig:
@@ -90,7 +90,7 @@ def locate(
     notice: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """The file with the weights; arguments and errors as for `load`."""
-    configuration(resolution)                   # a resolution that never was is no fault of the folder
+    configuration(resolution)  # a resolution that never was is no fault of the folder
     if folder is None:
         return fetch(resolution, progress=progress, notice=notice)
     file = find(resolution, folder)
@@ -152,7 +152,9 @@ def read(file: Path, config: BigGANConfig) -> BigGAN:
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     problem = next(
         (f"has no {key}" for key in wanted if key not in state),
-        next((f"has {' '.join(str(key).split())[:80]}, which the model has not" for key in state if key not in wanted), None),
+        next(
+            (f"has {' '.join(str(key).split())[:80]}, which the model has not" for key in state if key not in wanted), None
+        ),
     ) or next(
         (f"{key} is {tuple(state[key].shape)}, not {tuple(shape)}"
          for key, shape in wanted.items() if state[key].shape != shape), None,
@@ -173,21 +175,23 @@ def read_tensors(file: Path) -> Mapping[str, torch.Tensor]:
     pickled = file.suffix != ".safetensors"
     version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
     if pickled and version < SAFE_TORCH:
-        raise MediaError(f"{file}: torch {torch.__version__} cannot read it without risk (install torch 2.6 or newer, "
-                         "or give model.safetensors)")
+        raise MediaError(
+            f"{file}: torch {torch.__version__} cannot read it without risk (install torch 2.6 or newer, "
+            "or give model.safetensors)"
+        )
     damaged = MediaError(f"{file}: damaged, or no weights of a model (download it again)")
     try:
-        if pickled and zipfile.is_zipfile(file):        # a compressed one may unpack to any size
+        if pickled and zipfile.is_zipfile(file):  # a compressed one may unpack to any size
             with zipfile.ZipFile(file) as archive:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
         if size > LARGEST:
             raise MediaError(f"{file}: {size / 1e9:.1f} GB are too large for BigGAN's weights")
-        with warnings.catch_warnings():            # of odd pickles, which are refused or whole
+        with warnings.catch_warnings():  # of odd pickles, which are refused or whole
             warnings.simplefilter("ignore")
             state = torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(file)
     except (MediaError, OSError, MemoryError):
         raise
-    except Exception:                           # what a broken file raises depends on where it is broken
+    except Exception:  # what a broken file raises depends on where it is broken
         raise damaged from None
     if not isinstance(state, Mapping) or not all(
         isinstance(value, torch.Tensor) and value.layout is torch.strided and value.is_floating_point()
@@ -211,20 +215,24 @@ def verify(file: Path, resolution: int, notice: Callable[[str], object] = lambda
     found = files.sha256(file)
     if resolution in CHECKSUMS:
         if found != CHECKSUMS[resolution]:
-            raise MediaError(f"{file}: not the published file: its SHA-256 is {found}, not {CHECKSUMS[resolution]} "
-                             "(delete it, and it is downloaded again)")
+            raise MediaError(
+                f"{file}: not the published file: its SHA-256 is {found}, not {CHECKSUMS[resolution]} "
+                "(delete it, and it is downloaded again)"
+            )
         return
     pinned = pins().get(file.name)
     if pinned is None:
         try:
             pin(file.name, found)
             told = f"is noted in {cache() / PINS} and compared from now on"
-        except OSError as error:                # a cache that others share may be read-only
+        except OSError as error:  # a cache that others share may be read-only
             told = f"cannot be noted in {cache() / PINS} ({error.strerror})"
         notice(f"{file}: no checksum of it is published; its SHA-256, {found}, {told}")
     elif found != pinned:
-        raise MediaError(f"{file}: has changed since it was first used: its SHA-256 is {found}, not {pinned} (delete it, "
-                         f"and it is downloaded again; if the change is meant, delete {cache() / PINS})")
+        raise MediaError(
+            f"{file}: has changed since it was first used: its SHA-256 is {found}, not {pinned} (delete it, "
+            f"and it is downloaded again; if the change is meant, delete {cache() / PINS})"
+        )
 
 
 def pins() -> dict[str, str]:
@@ -328,9 +336,10 @@ def download(url: str, part: Path, *, progress: Callable[..., tqdm] = SILENT) ->
         free = shutil.disk_usage(part.parent).free
         if size - have > free:
             raise MediaError(f"{part.parent}: {size / 1e6:.0f} MB of weights do not fit ({free / 1e6:.0f} MB free)")
-        with open(part, "ab" if have else "wb") as file, progress(
-            desc="weights", total=size, initial=have, unit="B", unit_scale=True
-        ) as bar:
+        with (
+            open(part, "ab" if have else "wb") as file,
+            progress(desc="weights", total=size, initial=have, unit="B", unit_scale=True) as bar,
+        ):
             for chunk in reply.iter_content(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))

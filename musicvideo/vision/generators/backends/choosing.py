@@ -20,7 +20,7 @@ from musicvideo.vision.generators.backends.torch_backend import TorchBackend
 if TYPE_CHECKING:
     from musicvideo.vision.generators.biggan.network import Network
 
-FAITHFUL = 50                  # dB PSNR against fp32 that a lower precision must reach to be chosen unasked
+FAITHFUL = 50  # dB PSNR against fp32 that a lower precision must reach to be chosen unasked
 
 
 def devices(name: str) -> list[str]:
@@ -91,9 +91,10 @@ def is_faithful(network: Network, device: str, lower: torch.dtype) -> bool:
 
 def fastest(backends: Sequence[Backend], network: Network) -> Backend:
     """The backend that draws most pictures a second, measured where there are several."""
+
     def seconds_a_picture(backend: Backend) -> float:
         styles = trial(network, backend.batch)
-        backend(styles).cpu()                   # the first pass compiles
+        backend(styles).cpu()  # the first pass compiles
         start = time.perf_counter()
         backend(styles).cpu()
         return (time.perf_counter() - start) / len(styles)

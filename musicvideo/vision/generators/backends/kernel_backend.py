@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rows:
-    """Rows of tiles of a convolution that is computed when it is called, so that each strip is used while in the cache."""
+    """Rows of tiles of a convolution, computed when called, so that each strip is used while in the cache."""
 
-    compute: Callable[[int, int], Tensor]       # (begin, end) in rows of tiles -> (H, W, N)
+    compute: Callable[[int, int], Tensor]  # (begin, end) in rows of tiles -> (H, W, N)
     begin: int
     end: int
-    width: int                                  # in pixels
+    width: int  # in pixels
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,8 +92,8 @@ class KernelOps:
 
     def constant(self, weight: Tensor, arrange: Callable[[Tensor], Tensor]) -> Tensor:
         """A weight, arranged and packed once."""
-        with self.packing:                      # several pictures begin at the same time
-            if id(weight) not in self.packed:   # the entry keeps the weight alive, so no other gets its id
+        with self.packing:  # several pictures begin at the same time
+            if id(weight) not in self.packed:  # the entry keeps the weight alive, so no other gets its id
                 self.packed[id(weight)] = weight, self.kernels.pack(arrange(weight))
             return self.packed[id(weight)][1]
 
@@ -113,14 +113,14 @@ class KernelOps:
         if begin + part >= end:
             return run(begin)
         running = [self.pool.submit(run, first) for first in range(begin, end, part)]
-        wait(running)                           # all, even if one fails: they write to memory of this call
+        wait(running)  # all, even if one fails: they write to memory of this call
         for one in running:
             one.result()
 
     def pointwise(
         self, x: Tensor | Activated, matrix: Tensor, skip: Skip | None = None, bias: Tensor | None = None
     ) -> Tensor:  # fmt: skip
-        """(H, W, C) times a packed matrix -> (H, W, N), N padded by packing; plus bias and skip path if there is one."""
+        """(H, W, C) times a packed matrix -> (H, W, N), N padded by packing; plus bias and skip path if any."""
         scale = offset = beside = factor = None
         if isinstance(x, Activated):
             x, scale, offset = x.picture(), x.scale, x.offset
@@ -171,7 +171,7 @@ class KernelOps:
         total = torch.zeros(*y.shape[:2], out_channels)
         for tap, (down, across) in enumerate(itertools.product(*(range(length) for length in size))):
             down, across = down - size[0] // 2, across - size[1] // 2
-            part = y[..., tap * out_channels:(tap + 1) * out_channels]
+            part = y[..., tap * out_channels : (tap + 1) * out_channels]
             total[shifted(down), shifted(across)] += part[shifted(-down), shifted(-across)]
         return total
 
@@ -221,7 +221,7 @@ class KernelOps:
         return torch.cat(list(strips), out=self.empty(sum(map(len, strips)), *strips[0].shape[1:]))
 
     def split(self, x: Tensor | Rows, count: int | None = None) -> Sequence[Tensor | Rows]:
-        if count is None:                       # the more threads share a strip, the larger it should be
+        if count is None:  # the more threads share a strip, the larger it should be
             count = max(1, strips_of(x.size[0] if isinstance(x, Rows) else len(x)) // self.parts)
         return x.split(count) if isinstance(x, Rows) else x.chunk(count)
 
@@ -237,7 +237,7 @@ class KernelOps:
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         key, value = key.flatten(0, 1), value.flatten(0, 1)
-        scores = self.pointwise(query, self.kernels.pack(key))[..., :len(key)]
+        scores = self.pointwise(query, self.kernels.pack(key))[..., : len(key)]
         shares = torch.softmax(scores, 2, out=self.empty(*scores.shape))
         return self.pointwise(shares, self.kernels.pack(value.T))
 
@@ -283,7 +283,7 @@ class KernelBackend:
         running = [self.pool.submit(self.draw, row) for row in styles]
         try:
             return torch.stack([one.result() for one in running])
-        finally:                                # after Ctrl-C: nothing new begins, what has begun ends
+        finally:  # after Ctrl-C: nothing new begins, what has begun ends
             for one in running:
                 one.cancel()
             wait(running)
@@ -291,6 +291,7 @@ class KernelBackend:
     @torch.inference_mode()
     def draw(self, row: Tensor) -> Tensor:
         """A style (S) -> picture (3, H, W)."""
+
         def style(place: slice, size: int = 1) -> Tensor:
             part = row[place]
             return part if size == 1 else part.view(-1, size, size).permute(1, 2, 0).contiguous()

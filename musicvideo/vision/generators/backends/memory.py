@@ -15,7 +15,7 @@ class MemoryPool:
     """Hands out tensors in memory that earlier tensors of the same size have left. Threads may share it."""
 
     def __init__(self) -> None:
-        self.unused: defaultdict[int, list[np.ndarray]] = defaultdict(list)      # by count of numbers
+        self.unused: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # by count of numbers
 
     def empty(self, *shape: int) -> Tensor:
         """A contiguous float32 tensor with any content; its memory is used again when nothing refers to it any more."""
@@ -23,7 +23,7 @@ class MemoryPool:
         try:
             memory = self.unused[size].pop()
         except IndexError:
-            memory = torch.empty(size).numpy()      # torch's memory begins at a cache line, NumPy's need not
-        borrowed = memory[:]                    # this view lives until the last tensor on it is gone
+            memory = torch.empty(size).numpy()  # torch's memory begins at a cache line, NumPy's need not
+        borrowed = memory[:]  # this view lives until the last tensor on it is gone
         weakref.finalize(borrowed, self.unused[size].append, memory).atexit = False
         return torch.from_numpy(borrowed).view(shape)

@@ -15,7 +15,12 @@ from torch import Tensor
 from musicvideo import caches
 from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.backends.operations import (
-    PRECISIONS, ROWS_TO_RGB, STREAMS, fold_upsampling, same_padding, strips_of,
+    PRECISIONS,
+    ROWS_TO_RGB,
+    STREAMS,
+    fold_upsampling,
+    same_padding,
+    strips_of,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -24,10 +29,10 @@ if TYPE_CHECKING:
 try:
     import openvino
     from openvino import opset13 as ov
-except ImportError:            # no wheel for this system
+except ImportError:  # no wheel for this system
     openvino = None
 
-MOST_COMPILED = 4              # compiled networks in the cache, of 7 to 160 MB
+MOST_COMPILED = 4  # compiled networks in the cache, of 7 to 160 MB
 
 
 def installed() -> bool:
@@ -110,7 +115,9 @@ def fingerprint(model: openvino.Model) -> str:
     digest, places = hashlib.sha256(), {}
     for place, node in enumerate(model.get_ordered_ops()):
         places[node.get_friendly_name()] = place
-        sources = [(places[source.get_node().get_friendly_name()], source.get_index()) for source in node.input_values()]
+        sources = [
+            (places[source.get_node().get_friendly_name()], source.get_index()) for source in node.input_values()
+        ]
         attributes = sorted((name, str(value)) for name, value in node.get_attributes().items())
         digest.update(json.dumps([node.get_type_name(), sources, attributes]).encode())
         if node.get_type_name() == "Constant":
@@ -121,16 +128,18 @@ def fingerprint(model: openvino.Model) -> str:
 def compiled(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.CompiledModel:
     """A graph compiled for the CPU, from the cache where it is there whole.
 
-    OpenVINO's own cache draws other pictures where a file is damaged in its middle, so ours has checksums. A file's name
+    OpenVINO's own cache draws other pictures where a file is damaged inside, so ours has checksums. A file's name
     is the hash of all that decides its content.
     """
     core = openvino.Core()
     machine = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    key = json.dumps([fingerprint(model), openvino.__version__, hardware.processor(), machine, settings], sort_keys=True)
+    key = json.dumps(
+        [fingerprint(model), openvino.__version__, hardware.processor(), machine, settings], sort_keys=True
+    )
     file = caches.folder("openvino") / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
     content = caches.recall(file)
     if content is not None:
-        with suppress(RuntimeError):            # of another OpenVINO that calls itself the same
+        with suppress(RuntimeError):  # of another OpenVINO that calls itself the same
             return core.import_model(content, "CPU", settings)
     made = core.compile_model(model, "CPU", settings)
     caches.remember(file, made.export_model().getvalue())
@@ -157,7 +166,7 @@ class OpenVINOBackend:
         # One thread a picture and several pictures side by side: threads of one picture wait for each other.
         cores = torch.get_num_threads()
         self.batch = min(cores, STREAMS)
-        self.threads = cores // self.batch * self.batch          # as many for each stream, so that all round alike
+        self.threads = cores // self.batch * self.batch  # as many for each stream, so that all round alike
         self.name = f"OpenVINO on the CPU, {str(PRECISIONS[precision]).removeprefix('torch.')}"
         self.compiled = compiled(model, {
             "NUM_STREAMS": self.batch,
@@ -176,7 +185,7 @@ class OpenVINOBackend:
 
     def __call__(self, styles: Tensor) -> Tensor:
         pictures = torch.empty(len(styles), *self.compiled.output(0).shape[1:])
-        drawn: dict[int, int] = {}              # request -> picture that it draws
+        drawn: dict[int, int] = {}  # request -> picture that it draws
 
         def take(request: int) -> None:
             pictures[drawn.pop(request)] = torch.from_numpy(self.queue[request].get_output_tensor().data[0])
@@ -184,11 +193,11 @@ class OpenVINOBackend:
         # No callbacks in Python: one that runs while the interpreter ends, after Ctrl-C, aborts the process.
         try:
             for index, style in enumerate(styles.split(1)):
-                request = self.queue.get_idle_request_id()       # waits for one
+                request = self.queue.get_idle_request_id()  # waits for one
                 if request in drawn:
                     take(request)
                 drawn[request] = index
-                self.queue.start_async(style.numpy())            # by that request
+                self.queue.start_async(style.numpy())  # by that request
         finally:
             self.queue.wait_all()
         for request in list(drawn):

@@ -17,9 +17,9 @@ from torch import Tensor
 # yet. Whatever a backend's operations return, its operations take.
 Picture = Any
 
-STRIP_FROM = 128               # rows of the smallest picture that is split into strips on a CPU
-STRIPS = 16                    # of such a picture; the largest at 512 is 134 MB, a strip of it 8 MB
-STREAMS = 4                    # pictures drawn side by side on a CPU, at most; each takes 0.4 GB at 512
+STRIP_FROM = 128  # rows of the smallest picture that is split into strips on a CPU
+STRIPS = 16  # of such a picture; the largest at 512 is 134 MB, a strip of it 8 MB
+STREAMS = 4  # pictures drawn side by side on a CPU, at most; each takes 0.4 GB at 512
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # 3x3 kernels (3, 9, 3, 1) that add three pictures of three channels, one for each row of an RGB convolution's kernels,
 # shifted down by one, not at all, and up by one.
@@ -29,7 +29,7 @@ ROWS_TO_RGB = torch.eye(9).view(3, 3, 9, 1).permute(1, 2, 0, 3).contiguous()
 class Operations(Protocol):
     """The operations of the network. Shapes are those of pictures (B, C, H, W), whatever a backend's layout is.
 
-    Weights and biases are float32 tensors on the CPU. A backend may keep what it makes of them, since the network passes
+    Weights and biases are float32 tensors on the CPU. A backend may keep what it makes of them: the network passes
     the same tensors every time.
     """
 
@@ -73,7 +73,7 @@ class Operations(Protocol):
         """The largest of each 2x2 pixels: (B, C, H/2, W/2)."""
 
     def attention(self, query: Picture, key: Picture, value: Picture) -> Picture:
-        """softmax(query keyᵀ) value over pixels: query (B, D, H, W), key (B, D, h, w), value (B, C, h, w): (B, C, H, W)."""
+        """softmax(query keyᵀ) value over pixels; query (B, D, H, W), key (B, D, h, w), value (B, C, h, w)."""
 
 
 class Backend(Protocol):

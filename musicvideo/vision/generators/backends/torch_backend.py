@@ -15,7 +15,7 @@ from musicvideo.vision.generators.backends.operations import ROWS_TO_RGB, fold_u
 if TYPE_CHECKING:
     from musicvideo.vision.generators.biggan.network import Network
 
-GPU_BATCH = 16                 # pictures in a pass on a GPU
+GPU_BATCH = 16  # pictures in a pass on a GPU
 
 
 class TorchOps:
@@ -35,7 +35,9 @@ class TorchOps:
         return self.placed[id(weight)]
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(x, self.constant(weight), None if bias is None else self.constant(bias), padding=same_padding(weight))
+        return F.conv2d(
+            x, self.constant(weight), None if bias is None else self.constant(bias), padding=same_padding(weight)
+        )
 
     def conv_add(self, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return y + self.conv(x, weight, bias)
@@ -63,7 +65,7 @@ class TorchOps:
         return whole
 
     def split(self, x: Tensor, count: int | None = None) -> list[Tensor]:
-        return [x]                              # strips are for the caches of CPUs
+        return [x]  # strips are for the caches of CPUs
 
     def first_channels(self, x: Tensor, count: int) -> Tensor:
         return x[:, :count]
@@ -111,8 +113,8 @@ class TorchBackend:
             try:
                 # Always as many in a pass: for another size the library may choose kernels that round otherwise.
                 filled = F.pad(styles, (0, 0, 0, -len(styles) % self.batch))
-                return torch.cat([self.draw(part) for part in filled.split(self.batch)])[:len(styles)]
-            except RuntimeError as error:       # MPS has no class of its own for it
+                return torch.cat([self.draw(part) for part in filled.split(self.batch)])[: len(styles)]
+            except RuntimeError as error:  # MPS has no class of its own for it
                 if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
                     raise
                 if self.batch == 1:
@@ -121,7 +123,7 @@ class TorchBackend:
                     ) from None
                 self.batch //= 2
                 self.recorded = None
-            torch.cuda.empty_cache()            # only here: while it is handled, the error keeps its frames' tensors
+            torch.cuda.empty_cache()  # only here: while it is handled, the error keeps its frames' tensors
 
     @torch.inference_mode()
     def draw(self, styles: Tensor) -> Tensor:
@@ -135,6 +137,7 @@ class TorchBackend:
 
     def compute(self, styles: Tensor) -> Tensor:
         """As `draw`, on the device."""
+
         def style(place: slice, size: int = 1) -> Tensor:
             return self.place(styles[:, place].reshape(len(styles), -1, size, size))
 
@@ -166,7 +169,7 @@ class RecordedPass:
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
-                compute(self.given)             # weights come to the device, libraries set themselves up
+                compute(self.given)  # weights come to the device, libraries set themselves up
             torch.cuda.current_stream().wait_stream(aside)
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):

@@ -6,7 +6,9 @@ from musicvideo.vision.generators.biggan.architecture import RESOLUTIONS
 from musicvideo.vision.generators.record import Generator, Options, Record
 from musicvideo.vision.labels import imagenet_labels
 
-LICENCE = "code and weights: pytorch-pretrained-biggan, MIT licence; trained on ImageNet, whose pictures are for research"
+LICENCE = (
+    "code and weights: pytorch-pretrained-biggan, MIT licence; trained on ImageNet, whose pictures are for research"
+)
 
 
 def _load(options: Options) -> Generator:
@@ -15,7 +17,7 @@ def _load(options: Options) -> Generator:
     from musicvideo.vision.generators.backends import devices
     from musicvideo.vision.generators.biggan.generator import BigGAN
 
-    devices(options.device)                     # a wrong one should not wait for a download
+    devices(options.device)  # a wrong one should not wait for a download
     model = weights.load(options.resolution, options.weights, progress=options.progress, notice=options.notice)
     return BigGAN(
         model, imagenet_labels(), truncation=options.truncation, device=options.device, precision=options.precision

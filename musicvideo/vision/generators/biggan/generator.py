@@ -13,7 +13,7 @@ from torch import Tensor
 from musicvideo.vision.generators import backends, hardware
 from musicvideo.vision.generators.biggan.network import Network
 
-STYLES = 16                    # pictures whose styles are computed at a time; see `BigGAN.styles`
+STYLES = 16  # pictures whose styles are computed at a time; see `BigGAN.styles`
 
 
 class BigGAN:

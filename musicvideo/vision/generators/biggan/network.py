@@ -35,8 +35,8 @@ from torch.nn.utils import remove_spectral_norm
 
 from musicvideo.vision.generators.backends.operations import Operations, Picture
 
-Strips = Iterable[Picture]     # a picture as strips of rows, top to bottom; small pictures are a single strip
-Style = Callable[..., Picture]         # gives a slice of a style: (slice, size=1) -> picture (channels, size, size)
+Strips = Iterable[Picture]  # a picture as strips of rows, top to bottom; small pictures are a single strip
+Style = Callable[..., Picture]  # gives a slice of a style: (slice, size=1) -> picture (channels, size, size)
 
 
 def statistics(norm: BigGANBatchNorm, truncation: float) -> tuple[Tensor, Tensor]:
@@ -152,13 +152,13 @@ class Network:
     def __init__(self, model: Library, truncation: float) -> None:
         for module in list(model.modules()):
             if hasattr(module, "weight_orig"):
-                remove_spectral_norm(module)                                                # 1.
+                remove_spectral_norm(module)  # 1.
         model.requires_grad_(False)
         generator, width = model.generator, model.config.channel_width
         self.width = width
         styles = Styles()
 
-        def channels_first(rows: Tensor) -> Tensor:     # the checkpoint has the first picture as (4, 4, channels)
+        def channels_first(rows: Tensor) -> Tensor:  # the checkpoint has the first picture as (4, 4, channels)
             return rows.view(4, 4, 16 * width, *rows.shape[1:]).movedim(2, 0).reshape(rows.shape)
 
         self.start = styles.add(channels_first(generator.gen_z.weight), channels_first(generator.gen_z.bias))
@@ -169,8 +169,8 @@ class Network:
         mean, variance = statistics(generator.bn, truncation)
         scale = generator.bn.weight * (variance + generator.bn.eps).rsqrt()
         self.layers[-1].scale_output(scale, generator.bn.bias - mean * scale)
-        rgb = generator.conv_to_rgb.weight[:3]                                              # 6.
-        self.rows = rgb.permute(2, 0, 1, 3).reshape(9, width, 1, 3).contiguous()            # 7.
+        rgb = generator.conv_to_rgb.weight[:3]  # 6.
+        self.rows = rgb.permute(2, 0, 1, 3).reshape(9, width, 1, 3).contiguous()  # 7.
         self.rgb_bias = generator.conv_to_rgb.bias[:3].contiguous()
         self.style_weight = torch.cat(styles.weights)
         self.style_bias = torch.cat(styles.biases)

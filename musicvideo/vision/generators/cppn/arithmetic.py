@@ -14,12 +14,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 F32 = np.float32
-OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}      # of every compiled function
+OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}  # of every compiled function
 ZERO, QUARTER, HALF, ONE, TWO = map(F32, (0, 0.25, 0.5, 1, 2))
-TURNS = F32(0.5 / math.pi)             # turns in a radian
+TURNS = F32(0.5 / math.pi)  # turns in a radian
 LN2, LOG2E = F32(math.log(2)), F32(1 / math.log(2))
-LOWEST = F32(-120)                     # exponent of the smallest power of two that `exp` returns
-EXPONENT, MANTISSA, BIAS, UNIT = map(np.int32, (23, 0x7FFFFF, 127, 0x3F800000))      # of IEEE 754 single precision
+LOWEST = F32(-120)  # exponent of the smallest power of two that `exp` returns
+EXPONENT, MANTISSA, BIAS, UNIT = map(np.int32, (23, 0x7FFFFF, 127, 0x3F800000))  # of IEEE 754 single precision
 
 
 def _fitted(function, low: float, high: float, powers: range) -> tuple[np.float32, ...]:
@@ -37,20 +37,24 @@ E0, E1, E2, E3, E4, E5 = _fitted(np.exp2, 0, 1, range(6))
 @intrinsic
 def _bits(typing_context, value):
     """The bits of a float32, as an int32."""
-    return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(32))
+    return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.IntType(32)
+    )
 
 
 @intrinsic
 def _number(typing_context, bits):
     """The float32 of some bits."""
-    return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.FloatType())
+    return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.FloatType()
+    )
 
 
 @njit(**OPTIONS)
 def sine_of_turns(x):
     """sin(2 pi x), for |x| up to some thousands."""
     x = x - np.floor(x + HALF)
-    folded = QUARTER - abs(QUARTER - abs(x))             # sin(pi - a) is sin(a)
+    folded = QUARTER - abs(QUARTER - abs(x))  # sin(pi - a) is sin(a)
     square = folded * folded
     value = folded * (S1 + square * (S3 + square * (S5 + square * (S7 + square * S9))))
     return value if x >= ZERO else -value

@@ -17,26 +17,26 @@ class Look:
     """
 
     palette: str
-    caps: float = 1.0           # shells a unit of u: how many are nested
-    spread: float = 0.6         # how far caps stand from the centre: 0 a bunch, 1 all over the picture
-    colony: float = 1.0         # size of the caps
-    rise: float = 0.0           # vertical flow: shells of the ground lie in layers
-    sway: float = 0.0           # horizontal flow: shells of the ground stand as bars
-    twist: float = 0.0          # folds become spirals: radians a unit of u
-    warp: float = 0.25          # how far the plane is bent
-    petals: float = 0.0         # two broad lobes of a rim
-    scallop: float = 0.0        # five narrow lobes of a rim
-    dome: float = 1.0           # 1 caps seen from above on a hollow ground, -1 bowls on a bulging one
-    curl: float = 0.5           # how much of a shell's fall is at its rim
-    ribs: float = 0.25          # 8 broad folds around a centre
-    gills: float = 0.0          # 24 fine folds around a centre
-    spots: float = 0.0          # warts
-    veins: float = 0.0          # a net of raised lines
-    rings: float = 0.0          # growth rings, as in wood
-    marble: float = 0.3         # strength of the pigment
-    gloss: float = 0.3          # highlights of the lamp
-    glow: float = 0.3           # light from inside: rims and centres take the accent
-    spores: float = 0.0         # specks of light before the surface
+    caps: float = 1.0  # shells a unit of u: how many are nested
+    spread: float = 0.6  # how far caps stand from the centre: 0 a bunch, 1 all over the picture
+    colony: float = 1.0  # size of the caps
+    rise: float = 0.0  # vertical flow: shells of the ground lie in layers
+    sway: float = 0.0  # horizontal flow: shells of the ground stand as bars
+    twist: float = 0.0  # folds become spirals: radians a unit of u
+    warp: float = 0.25  # how far the plane is bent
+    petals: float = 0.0  # two broad lobes of a rim
+    scallop: float = 0.0  # five narrow lobes of a rim
+    dome: float = 1.0  # 1 caps seen from above on a hollow ground, -1 bowls on a bulging one
+    curl: float = 0.5  # how much of a shell's fall is at its rim
+    ribs: float = 0.25  # 8 broad folds around a centre
+    gills: float = 0.0  # 24 fine folds around a centre
+    spots: float = 0.0  # warts
+    veins: float = 0.0  # a net of raised lines
+    rings: float = 0.0  # growth rings, as in wood
+    marble: float = 0.3  # strength of the pigment
+    gloss: float = 0.3  # highlights of the lamp
+    glow: float = 0.3  # light from inside: rims and centres take the accent
+    spores: float = 0.0  # specks of light before the surface
 
 
 # fmt: off

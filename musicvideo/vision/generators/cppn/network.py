@@ -1,8 +1,9 @@
 """A class-conditional pattern network that needs no training and no download.
 
 A compositional pattern-producing network (Stanley, 2007) computes a picture from the coordinates of its pixels by
-composing smooth functions. This one composes eight stages (`musicvideo.vision.generators.cppn.stages`). A class is a `Look`, a small record of what the stages are told. Class weights blend records, so every
-mixture of classes is drawn by the same network.
+composing smooth functions. This one composes eight stages (`musicvideo.vision.generators.cppn.stages`). A class is a
+`Look`, a small record of what the stages are told. Class weights blend records, so every mixture of classes is drawn by
+the same network.
 
 1. *Plane.* Pixels are points of [-1, 1]², y upwards. A few plane waves bend the plane; the noise moves them.
 2. *Colony.* Caps stand in front of each other on a hollow ground, each with a lobed rim and a soft
@@ -38,20 +39,28 @@ from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.cppn import stages
 from musicvideo.vision.generators.cppn.looks import LOOKS, Look
 
-NOISE_DIM = 128                 # units of the noise vector, as many as BigGAN's
-SHARPENING = 2.0                # power of a class weight: 12 pitches sound at once, but one leads
-BACKSTOP = 1e-6                 # weight of the first class in every mixture: silence has a picture too
-FINENESS = 256                  # pixels a side at least, while drawing
-LAMP = 2.1                      # where the lamp hangs at zero noise: radians from the right, so upper left
-PLANES = 22                     # that a picture needs while it is drawn
-FIRST_LOOKS = 48                # whose identities are drawn before all else that is random; see `CPPN`
+NOISE_DIM = 128  # units of the noise vector, as many as BigGAN's
+SHARPENING = 2.0  # power of a class weight: 12 pitches sound at once, but one leads
+BACKSTOP = 1e-6  # weight of the first class in every mixture: silence has a picture too
+FINENESS = 256  # pixels a side at least, while drawing
+LAMP = 2.1  # where the lamp hangs at zero noise: radians from the right, so upper left
+PLANES = 22  # that a picture needs while it is drawn
+FIRST_LOOKS = 48  # whose identities are drawn before all else that is random; see `CPPN`
 
-_RGB_TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929],
-                        [0.2119034982, 0.6806995451, 0.1073969566],
-                        [0.0883024619, 0.2817188376, 0.6299787005]])
-_LMS_TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468],
-                        [1.9779984951, -2.4285922050, 0.4505937099],
-                        [0.0259040371, 0.7827717662, -0.8086757660]])
+_RGB_TO_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_LMS_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 _LMS_TO_RGB = np.linalg.inv(_RGB_TO_LMS)
 _LAB_TO_LMS = np.linalg.inv(_LMS_TO_LAB)
 
@@ -70,16 +79,35 @@ def _linear(lab: np.ndarray) -> list[float]:
 
 # The colony: centre and radius of each cap, from the ground up. Large ones stand near the edges, where a
 # mirror makes them whole.
-_COLONY = ((-0.80, -0.62, 0.56), (0.84, 0.66, 0.50), (-0.66, 0.86, 0.34), (0.86, -0.74, 0.34), (0.52, 0.96, 0.25),
-           (-0.36, -0.80, 0.26), (0.62, 0.34, 0.19), (-0.92, -0.14, 0.17), (-0.14, -0.98, 0.14), (0.60, -0.92, 0.15))
+_COLONY = (
+    (-0.80, -0.62, 0.56),
+    (0.84, 0.66, 0.50),
+    (-0.66, 0.86, 0.34),
+    (0.86, -0.74, 0.34),
+    (0.52, 0.96, 0.25),
+    (-0.36, -0.80, 0.26),
+    (0.62, 0.34, 0.19),
+    (-0.92, -0.14, 0.17),
+    (-0.14, -0.98, 0.14),
+    (0.60, -0.92, 0.15),
+)
 _SPORES = 28
 
 # What the noise moves, and how far at one standard deviation; each is a fixed direction in the space of
 # the noise. Distances are small because a loud second carries the noise all the way across its range.
 _MOTION = {
-    "zoom": 0.003, "turn": 0.004, "orbit": 0.008, "gaze_x": 0.009, "gaze_y": 0.009,
-    "phase": 0.014, "whirl": 0.006, "spin": 0.010, "lamp": 0.07, "tint": 0.10,
-    "drift_x": 0.014, "drift_y": 0.014,
+    "zoom": 0.003,
+    "turn": 0.004,
+    "orbit": 0.008,
+    "gaze_x": 0.009,
+    "gaze_y": 0.009,
+    "phase": 0.014,
+    "whirl": 0.006,
+    "spin": 0.010,
+    "lamp": 0.07,
+    "tint": 0.10,
+    "drift_x": 0.014,
+    "drift_y": 0.014,
     **{f"pigment{j}": 0.07 for j in range(3)},
     **{f"wave{j}": 0.024 for j in range(6)},
     **{f"cap{j}": 0.007 for j in range(len(_COLONY))},
@@ -131,14 +159,18 @@ class CPPN:
 
         # A thread a picture, not threads within one: those would wait for each other.
         self._threads = ThreadPoolExecutor(hardware.cores())
-        self._spaces = threading.local()         # planes of each thread: new memory costs as much as what is written on it
+        self._spaces = threading.local()  # planes of each thread: new memory costs as much as what is written on it
 
         # Interleaved gradient noise (Jimenez, 2014): rounding with it leaves no bands, and being fixed
         # to the screen it does not flicker.
         rows = np.arange(self.resolution)
         dither = 52.9829189 * ((0.06711056 * rows + 0.00583715 * rows[:, None]) % 1) % 1
         self._dither = dither.astype(np.float32)
-        self.computed_by = {"backend": self.runs_on, **hardware.cpu(), **hardware.versions("numba", "llvmlite", "numpy")}
+        self.computed_by = {
+            "backend": self.runs_on,
+            **hardware.cpu(),
+            **hardware.versions("numba", "llvmlite", "numpy"),
+        }
 
     def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Draw one picture for each vector; see `Generator`.
@@ -199,7 +231,7 @@ class CPPN:
             scene, x, y, layer, opened, u, e_x, e_y, first, second, third, depth,
             slope_x, slope_y, across, border, bump, tone, accent,
         )  # fmt: skip
-        colours, soft = (first, second, third), x            # planes that nothing reads any more
+        colours, soft = (first, second, third), x  # planes that nothing reads any more
         lamplight = _linear(0.5 * palette[3] + 0.5 * palette[4])
         stages.light(
             scene, _steps(palette), _singles(lamplight), *self._spore_light(move),
@@ -249,7 +281,7 @@ class CPPN:
         turn = complex(math.cos(move["orbit"]), math.sin(move["orbit"])) * (0.45 + 0.6 * look["spread"])
         rows = []
         for number, (x, y, radius) in enumerate(_COLONY):
-            centre = complex(x, y) * turn + (0.6 + 0.2 * number) * gaze     # parallax: what is in front moves further
+            centre = complex(x, y) * turn + (0.6 + 0.2 * number) * gaze  # parallax: what is in front moves further
             radius *= 0.9 * look["colony"] * math.exp(move[f"cap{number}"])
             rows.append((centre.real, centre.imag, radius, radius / max(1.4 * self._pixel, 0.005)))
         return np.array(rows, np.float32)

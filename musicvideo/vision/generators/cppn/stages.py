@@ -22,13 +22,27 @@ import numpy as np
 from musicvideo import caches
 from musicvideo.vision.generators.cppn import arithmetic
 from musicvideo.vision.generators.cppn.arithmetic import (
-    F32, HALF, ONE, OPTIONS, QUARTER, TURNS, TWO, ZERO, clip, cosine, exp, inverse_root, log, sine, sine_of_turns,
+    F32,
+    HALF,
+    ONE,
+    OPTIONS,
+    QUARTER,
+    TURNS,
+    TWO,
+    ZERO,
+    clip,
+    cosine,
+    exp,
+    inverse_root,
+    log,
+    sine,
+    sine_of_turns,
 )  # fmt: skip
 
 PI = F32(math.pi)
 LARGE = F32(1e9)
-REACH = F32(2.4)               # radii of a cap, within which it is seen or throws a shadow
-FAINT = F32(1e-5)              # light that is left out
+REACH = F32(2.4)  # radii of a cap, within which it is seen or throws a shadow
+FAINT = F32(1e-5)  # light that is left out
 
 
 class Scene(NamedTuple):
@@ -37,25 +51,25 @@ class Scene(NamedTuple):
     From `Look`: caps, rise, sway, petals, scallop, marble, ribs, gills, spots, veins, rings, curl, glow, gloss, spores.
     """
 
-    cosine: np.float32          # of the picture's turn, times its zoom
+    cosine: np.float32  # of the picture's turn, times its zoom
     sine: np.float32
-    pixel: np.float32           # width of a pixel
-    gaze_x: np.float32          # where the eye looks
+    pixel: np.float32  # width of a pixel
+    gaze_x: np.float32  # where the eye looks
     gaze_y: np.float32
-    lamp_x: np.float32          # direction of the lamp
+    lamp_x: np.float32  # direction of the lamp
     lamp_y: np.float32
     lamp_z: np.float32
-    half_x: np.float32          # Blinn's half vector: between lamp and eye, of length 1
+    half_x: np.float32  # Blinn's half vector: between lamp and eye, of length 1
     half_y: np.float32
     half_z: np.float32
-    twist: np.float32           # radians of v a unit of u
-    spin: np.float32            # radians that are added to v
-    phase: np.float32           # shells that are added to depth
-    tint: np.float32            # phase of the tone's slow wave
-    pigment_0: np.float32       # phases of the three sine neurons
+    twist: np.float32  # radians of v a unit of u
+    spin: np.float32  # radians that are added to v
+    phase: np.float32  # shells that are added to depth
+    tint: np.float32  # phase of the tone's slow wave
+    pigment_0: np.float32  # phases of the three sine neurons
     pigment_1: np.float32
     pigment_2: np.float32
-    dome: np.float32            # 1 where shells are domes, -1 where they are bowls
+    dome: np.float32  # 1 where shells are domes, -1 where they are bowls
     caps: np.float32
     rise: np.float32
     sway: np.float32
@@ -123,7 +137,7 @@ def colony(scene, axis, centres, X, Y, CAP_X, CAP_Y, LOBE, LAYER, SHADOW, OPEN):
     for i in range(n):
         x, y = X[i], Y[i]
         cap_x, cap_y, lobe, layer, shadow, opened = CAP_X[i], CAP_Y[i], LOBE[i], LAYER[i], SHADOW[i], OPEN[i]
-        left, right, low, high = LARGE, -LARGE, LARGE, -LARGE       # how far the row is bent to each side, and where it is
+        left, right, low, high = LARGE, -LARGE, LARGE, -LARGE  # how far the row is bent to each side, and where it is
         for j in range(n):
             cap_x[j] = x[j] - F32(0.3) * scene.gaze_x
             cap_y[j] = y[j] - F32(0.3) * scene.gaze_y - F32(0.1)
@@ -154,8 +168,8 @@ def _cover(scene, centre_x, centre_y, scale, sharpness, number, x, y, cap_x, cap
         e4x, e4y = e2x * e2x - e2y * e2y, TWO * e2x * e2y
         e5x = e4x * e1x - e4y * e1y
         nearer = (F32(0.12) * scene.petals * e2x + F32(0.1) * scene.scallop * e5x) * min(size, ONE)
-        beyond = size * inverse * (ONE + nearer) - ONE                  # radii from the rim
-        lee = ONE + F32(0.9) * (e1x * scene.lamp_x + e1y * scene.lamp_y)         # shadows are long away from the lamp
+        beyond = size * inverse * (ONE + nearer) - ONE  # radii from the rim
+        lee = ONE + F32(0.9) * (e1x * scene.lamp_x + e1y * scene.lamp_y)  # shadows are long away from the lamp
         shade = clip(ONE - F32(2.2) * lee * beyond, ZERO, ONE)
         line = clip(abs(beyond) * sharpness - F32(0.75), ZERO, ONE)
         inside = beyond < ZERO
@@ -215,7 +229,25 @@ def nest(scene, X, Y, CAP_X, CAP_Y, LOBE, LAYER, U, E_X, E_Y, FIRST, SECOND, THI
 
 @stage
 def relief(
-    scene, X, Y, LAYER, OPEN, U, E_X, E_Y, FIRST, SECOND, THIRD, DEPTH, SLOPE_X, SLOPE_Y, ACROSS, BORDER, BUMP, TONE, ACCENT
+    scene,
+    X,
+    Y,
+    LAYER,
+    OPEN,
+    U,
+    E_X,
+    E_Y,
+    FIRST,
+    SECOND,
+    THIRD,
+    DEPTH,
+    SLOPE_X,
+    SLOPE_Y,
+    ACROSS,
+    BORDER,
+    BUMP,
+    TONE,
+    ACCENT,
 ):
     """5. and 6. Cut the depth into shells, and put folds, warts, veins and rings on them.
 
@@ -231,7 +263,7 @@ def relief(
     """
     n = X.shape[0]
     for i in range(n):
-        middle = min(max(i, 1), n - 2)          # at the first and last row the slope is the neighbour's
+        middle = min(max(i, 1), n - 2)  # at the first and last row the slope is the neighbour's
         depth, depth_above, depth_below = DEPTH[i], DEPTH[middle - 1], DEPTH[middle + 1]
         e_x, e_x_above, e_x_below = E_X[i], E_X[middle - 1], E_X[middle + 1]
         e_y, e_y_above, e_y_below = E_Y[i], E_Y[middle - 1], E_Y[middle + 1]
@@ -239,7 +271,7 @@ def relief(
         firsts, seconds, thirds = FIRST[i], SECOND[i], THIRD[i]
         slope_x, slope_y, across, border, bump = SLOPE_X[i], SLOPE_Y[i], ACROSS[i], BORDER[i], BUMP[i]
         tone, accent = TONE[i], ACCENT[i]
-        turning_across = bump                   # squared; its row is free until the height is written
+        turning_across = bump  # squared; its row is free until the height is written
         for j in range(1, n - 1):
             slope_x[j] = HALF * (depth[j + 1] - depth[j - 1])
             change_x, change_y = HALF * (e_x[j + 1] - e_x[j - 1]), HALF * (e_y[j + 1] - e_y[j - 1])
@@ -249,7 +281,7 @@ def relief(
         for j in range(n):
             slope_y[j] = HALF * (depth_above[j] - depth_below[j])
             change_x, change_y = HALF * (e_x_above[j] - e_x_below[j]), HALF * (e_y_above[j] - e_y_below[j])
-            turning = np.sqrt(turning_across[j] + change_x * change_x + change_y * change_y)    # radians of v a pixel
+            turning = np.sqrt(turning_across[j] + change_x * change_x + change_y * change_y)  # radians of v a pixel
             steep = np.sqrt(slope_x[j] * slope_x[j] + slope_y[j] * slope_y[j]) + F32(1e-6)
             shell = np.floor(depth[j])
             share = depth[j] - shell
@@ -267,9 +299,8 @@ def relief(
             rib_x, rib_y = e4x * turn_x - e4y * turn_y, e4x * turn_y + e4y * turn_x
             rib2x, rib2y = rib_x * rib_x - rib_y * rib_y, TWO * rib_x * rib_y
             gill_x = rib2x * rib_x - rib2y * rib_y
-            folds = (
-                F32(1.2) * scene.ribs * _fold(rib_x, F32(8) * turning)
-                + F32(0.7) * scene.gills * _fold(gill_x, F32(24) * turning)
+            folds = F32(1.2) * scene.ribs * _fold(rib_x, F32(8) * turning) + F32(0.7) * scene.gills * _fold(
+                gill_x, F32(24) * turning
             )
             u, first, second, third = us[j], firsts[j], seconds[j], thirds[j]
             wart = F32(3) * (sine(F32(3) * PI * depth[j]) * e8x + F32(0.35) * first) - F32(1.35)
@@ -319,9 +350,16 @@ def light(
         middle = min(max(i, 1), n - 2)
         bump, bump_above, bump_below = BUMP[i], BUMP[middle - 1], BUMP[middle + 1]
         cap_x, cap_y, layer, shadows, opened, us = CAP_X[i], CAP_Y[i], LAYER[i], SHADOW[i], OPEN[i], U[i]
-        slope_x, slope_y, across, border, tones, accents = SLOPE_X[i], SLOPE_Y[i], ACROSS[i], BORDER[i], TONE[i], ACCENT[i]
+        slope_x, slope_y, across, border, tones, accents = (
+            SLOPE_X[i],
+            SLOPE_Y[i],
+            ACROSS[i],
+            BORDER[i],
+            TONE[i],
+            ACCENT[i],
+        )
         red, green, blue = RED[i], GREEN[i], BLUE[i]
-        bump_x, spores = red, green             # their rows are free until the colours are written
+        bump_x, spores = red, green  # their rows are free until the colours are written
         for j in range(1, n - 1):
             bump_x[j] = HALF * (bump[j + 1] - bump[j - 1])
         bump_x[0], bump_x[n - 1] = bump_x[1], bump_x[n - 2]
@@ -343,7 +381,7 @@ def light(
             level = ONE if ground else rounded
             share = across[j] * across[j]
             fall = dome * level * (F32(0.55) - F32(0.3) * scene.curl + F32(2.6) * scene.curl * share * share)
-            width = ONE / (steep + F32(0.2) * scene.pixel)                       # pixels a shell
+            width = ONE / (steep + F32(0.2) * scene.pixel)  # pixels a shell
             smooth = ONE - border[j]
             # A cap is round as a whole, too.
             swell = dome * size / (HALF + size) * (F32(0.22) if ground else F32(0.75)) * inverse
@@ -357,7 +395,7 @@ def light(
             gleam *= gleam
             gleam *= gleam
             gleam *= gleam
-            gleam *= gleam                      # to the power of 32
+            gleam *= gleam  # to the power of 32
 
             # Shadow at the foot of a shell, which is its inner border on a dome and its outer one in a bowl.
             foot = HALF + dome * (across[j] - HALF)

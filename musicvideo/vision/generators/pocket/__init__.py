@@ -11,7 +11,7 @@ from musicvideo.vision.generators.record import Generator, Options, Record
 if TYPE_CHECKING:
     import pytorch_pretrained_biggan
 
-FOLDER = Path(__file__).parents[3] / "assets" / "pocket"       # weights, configuration, labels, notice
+FOLDER = Path(__file__).parents[3] / "assets" / "pocket"  # weights, configuration, labels, notice
 WEIGHTS = FOLDER / "model.safetensors"
 
 
@@ -31,9 +31,7 @@ def model() -> pytorch_pretrained_biggan.BigGAN:
 def _load(options: Options) -> Generator:
     from musicvideo.vision.generators.pocket.generator import Pocket
 
-    return Pocket(
-        model(), _labels(), truncation=options.truncation, device=options.device, precision=options.precision
-    )
+    return Pocket(model(), _labels(), truncation=options.truncation, device=options.device, precision=options.precision)
 
 
 def _checksum(options: Options) -> str:

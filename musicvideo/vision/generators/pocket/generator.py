@@ -17,7 +17,7 @@ class Pocket(BigGAN):
     weakened first, and the strongest one to three decide what is seen.
     """
 
-    SHARPENING = 3.0           # power of a class weight, as a share of the strongest; the network was trained with it
+    SHARPENING = 3.0  # power of a class weight, as a share of the strongest; the network was trained with it
 
     @classmethod
     def sharpened(cls, classes: np.ndarray) -> np.ndarray:
