@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
 import os
 import signal
@@ -56,8 +57,9 @@ def entry_point(main: Callable[[], None]) -> None:
     A signal kills the programs that run, then unwinds `main`, so that no partial file stays. A `KeyboardInterrupt`
     that carries a message has it printed.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be in any encoding, or in none
-    sys.stderr.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not one that a test or an editor puts in its place
+            stream.reconfigure(errors="backslashreplace")  # names of files may be in any encoding, or in none
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in STOPS}
     programs.kill_all(stopping=False)

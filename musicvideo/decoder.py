@@ -12,7 +12,7 @@ from typing import IO
 from musicvideo import probe
 from musicvideo.errors import MediaError
 from musicvideo.ffmpeg import SAFE_INPUT, source
-from musicvideo.programs import STALL, last_line, started
+from musicvideo.programs import STALL, last_line, piped, started
 
 PIECE_FRAMES = 1 << 17  # frames (a sample of each channel) that are yielded at a time
 SAMPLE_BYTES = {"pcm_f32le": 4, "pcm_s24le": 3}
@@ -58,7 +58,8 @@ def decode(
     ]  # fmt: skip
     frame_bytes, rate, done = SAMPLE_BYTES[codec] * (channels or own_channels), sample_rate or own_rate, 0
     with tempfile.TemporaryFile() as complaints:
-        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process, process.stdout as pipe:
+        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
+            pipe = piped(process.stdout)
             _skip_header(pipe, song)
             while piece := _read(pipe, PIECE_FRAMES * frame_bytes, song):
                 frames = len(piece) // frame_bytes

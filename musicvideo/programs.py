@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import IO, Any
 
 from musicvideo.errors import DiskFull, MediaError
 from musicvideo.system import MissingProgram, find_program
@@ -65,7 +65,7 @@ def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[su
         MediaError: the program is not installed, or this process is being stopped.
     """
     name, *arguments = command
-    words = [program(str(name)), *map(os.fspath, arguments)]
+    words = [program(str(name)), *(os.fspath(argument) for argument in arguments)]
     if _stopping:
         raise MediaError(f"{name}: not started, since this command is being stopped")
     begin = time.monotonic()
@@ -81,6 +81,13 @@ def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[su
         process.wait()
         _running.discard(process)
         log.debug("%.1f s: %s", time.monotonic() - begin, shlex.join(map(os.fsdecode, words)))
+
+
+def piped(stream: IO[bytes] | None) -> IO[bytes]:
+    """The pipe of a program that was started with one."""
+    if stream is None:
+        raise ValueError("the program was started without this pipe")
+    return stream
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -177,17 +184,18 @@ class Feed:
 
     def __init__(self, command: Sequence[str | os.PathLike], *, doing: str):
         self._name, self._doing = command[0], doing
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115: closed on leaving this context
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving this context
         self._started = started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints)
         self._process = self._started.__enter__()
+        self._input = piped(self._process.stdin)
         # Before it has read anything, and so before it has started any threads, which inherit the priority.
         with suppress(ProcessLookupError, PermissionError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
-        os.set_blocking(self._process.stdin.fileno(), False)
+        os.set_blocking(self._input.fileno(), False)
 
     def write(self, data) -> None:
         """Hand over bytes, or any contiguous array; waits until the program has taken them."""
-        pipe, rest = self._process.stdin.fileno(), memoryview(data).cast("B")
+        pipe, rest = self._input.fileno(), memoryview(data).cast("B")
         try:
             while rest:
                 if not select.select([], [pipe], [], STALL)[1]:
@@ -210,7 +218,7 @@ class Feed:
         with self._complaints:
             try:
                 with suppress(BrokenPipeError):  # the program's exit status says more
-                    self._process.stdin.close()
+                    self._input.close()
                 if not exception_type:
                     self._process.wait(timeout=STALL)
             except subprocess.TimeoutExpired:
@@ -233,7 +241,8 @@ def run_with_progress(command: Sequence[str | os.PathLike], *, doing: str, line:
     """
     with tempfile.TemporaryFile() as complaints:
         with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
-            pipe, text = process.stdout.fileno(), b""
+            output, text = piped(process.stdout), b""
+            pipe = output.fileno()
             while True:
                 if not select.select([pipe], [], [], STALL)[0]:
                     raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
@@ -243,7 +252,7 @@ def run_with_progress(command: Sequence[str | os.PathLike], *, doing: str, line:
                     line(each.decode(errors="replace").strip())
                 if not data:
                     break
-            process.stdout.close()
+            output.close()
             try:
                 process.wait(timeout=STALL)
             except subprocess.TimeoutExpired:

@@ -154,7 +154,7 @@ def test_folders_of_junk_are_one_line(folder, state, tmp_path):
         "sparse": (state | {first: state[first].to_sparse()}, "no weights of a model"),
         "whole numbers": (state | {first: state[first].int()}, "no weights of a model"),
         "lacking": ({k: v for k, v in state.items() if k != other}, f"has no {other}"),
-        "surplus": (state | {"extra\n" * 1000: torch.zeros(1)}, "which the model has not"),
+        "surplus": (state | {"extra\n" * 1000: torch.zeros(1)}, "has an unknown extra"),
         "shape": (state | {first: torch.zeros(128, 7)}, "embeddings.weight is (128, 7), not (128, 1000)"),
     }
     for name, (content, complaint) in junk.items():

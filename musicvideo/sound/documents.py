@@ -10,6 +10,7 @@ from functools import cache
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 
@@ -62,7 +63,8 @@ def find_fault(document: object, schema: Mapping) -> Fault | None:
     return Fault(list(error.absolute_path), _explain(error)) if error else None
 
 
-def _explain(error: jsonschema.ValidationError) -> str:
+def _explain(error: Any) -> str:
+    """A `jsonschema.ValidationError`, whose attributes may be unset, in words."""
     if error.validator == "required":
         return f"{error.message.split()[0]} is missing"
     if error.validator == "additionalProperties":

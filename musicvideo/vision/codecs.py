@@ -34,7 +34,7 @@ class Codec:
             *([part.format(threads) for part in self.threads] if threads else []),
         ]  # fmt: skip
 
-    @cache  # noqa: B019: codecs live as long as the process
+    @cache  # noqa: B019 - codecs live as long as the process
     def require(self, width: int = 256, height: int = 256) -> None:
         """Raise MediaError unless this machine's FFmpeg has the encoder, and opens it for so many pixels."""
         known = programs.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()

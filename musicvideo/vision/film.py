@@ -383,7 +383,7 @@ def _timeline(side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: 
     filters = [f"[0:v]fps={rate}", _on_grid(rate)]
     if wait:
         used = max(1, round(INTRO_SOURCE * rate)) + 1
-        stretch = max(1, wait * rate - 1) / (used - 1)  # its last frame, the video's first, is shown once
+        stretch = max(Fraction(1), wait * rate - 1) / (used - 1)  # its last frame, the video's first, is shown once
         filters += [
             "split[opening][whole]",
             f"[opening]trim=end_frame={used}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
+from typing import cast
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
@@ -87,7 +88,7 @@ def load_font(family: str, text: str, size: float) -> ImageFont.FreeTypeFont:
     fontconfig = shutil.which("fc-match")
     if not family:
         if fontconfig is None or text.isascii():
-            return ImageFont.load_default(size)  # Pillow brings one, with Latin letters
+            return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # Pillow brings one, with Latin letters
         charset = " ".join(sorted({f"{ord(letter):x}" for letter in text}))
         return ImageFont.truetype(_match(fontconfig, f"sans-serif:charset={charset}")[0], size)
     if fontconfig is None:

@@ -277,8 +277,8 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
         rows = code.least(group, builder.sub(end, first.index))
         with code.loop(rows) as down:
             top = code.times(code.sum(first.index, down.index), TILE)
-            with code.loop(PATCH) as i:
-                row, line = code.sum(top, i.index, -1), code.at(work, code.times(i.index, padded))
+            with code.loop(PATCH) as pixel_row:
+                row, line = code.sum(top, pixel_row.index, -1), code.at(work, code.times(pixel_row.index, padded))
                 with builder.if_else(builder.icmp_unsigned("<", row, height)) as (inside, outside):
                     with inside:
                         code.clear(line, channels)

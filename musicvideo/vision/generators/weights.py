@@ -152,9 +152,7 @@ def read(file: Path, config: BigGANConfig) -> BigGAN:
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     problem = next(
         (f"has no {key}" for key in wanted if key not in state),
-        next(
-            (f"has {' '.join(str(key).split())[:80]}, which the model has not" for key in state if key not in wanted), None
-        ),
+        next((f"has an unknown {' '.join(str(key).split())[:80]}" for key in state if key not in wanted), None),
     ) or next(
         (f"{key} is {tuple(state[key].shape)}, not {tuple(shape)}"
          for key, shape in wanted.items() if state[key].shape != shape), None,

@@ -57,7 +57,7 @@ class Activated:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.x.size if isinstance(self.x, Rows) else tuple(self.x.shape[:2])
+        return self.x.size if isinstance(self.x, Rows) else (self.x.shape[0], self.x.shape[1])
 
     def picture(self) -> Tensor:
         return self.x() if isinstance(self.x, Rows) else self.x
@@ -122,9 +122,10 @@ class KernelOps:
     ) -> Tensor:  # fmt: skip
         """(H, W, C) times a packed matrix -> (H, W, N), N padded by packing; plus bias and skip path if any."""
         scale = offset = beside = factor = None
+        picture = x.picture() if isinstance(x, Activated) else x
         if isinstance(x, Activated):
-            x, scale, offset = x.picture(), x.scale, x.offset
-        height, width, channels = x.shape
+            scale, offset = x.scale, x.offset
+        height, width, channels = picture.shape
         out_channels = len(matrix) * self.kernels.width
         y = self.empty(height, width, out_channels)
         if skip is not None:
@@ -134,7 +135,7 @@ class KernelOps:
         self.share(
             0, height * width, kernels.PIXELS, kernels.PIXELS * channels,
             lambda work, begin, end: self.kernels.pointwise(
-                x, matrix, y, work, begin, end, scale=scale, offset=offset, bias=bias, skip=beside, factor=factor,
+                picture, matrix, y, work, begin, end, scale=scale, offset=offset, bias=bias, skip=beside, factor=factor,
                 upsampled=skip is not None and skip.upsampled,
             ),
         )  # fmt: skip
@@ -153,7 +154,8 @@ class KernelOps:
             self.share(
                 begin, end, group, work,
                 lambda room, first, last: self.kernels.winograd(
-                    picture, x.scale, x.offset, matrix, y, room, first, last, top=begin, group=group, upsampled=upsampled
+                    picture, x.scale, x.offset, matrix, y, room, first, last,
+                    top=begin, group=group, upsampled=upsampled,
                 ),
             )  # fmt: skip
             return y

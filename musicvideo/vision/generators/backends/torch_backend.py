@@ -77,8 +77,8 @@ class TorchOps:
         return F.max_pool2d(x, 2)
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        tokens = (x.flatten(2).transpose(1, 2)[:, None] for x in (query, key, value))
-        attended = F.scaled_dot_product_attention(*tokens, scale=1.0)
+        queries, keys, values = (x.flatten(2).transpose(1, 2)[:, None] for x in (query, key, value))
+        attended = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
         return attended[:, 0].transpose(1, 2).unflatten(2, query.shape[2:])
 
 

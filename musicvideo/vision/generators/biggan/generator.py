@@ -114,8 +114,8 @@ class Reference:
     @torch.inference_mode()
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Tensor:
         """Draw (B, 3, H, W) in -1..1, all at once."""
-        noise, classes = (torch.as_tensor(vectors).float() for vectors in (noise, classes))
-        return self.model(noise, classes, self.truncation)
+        vectors = (torch.as_tensor(rows).float() for rows in (noise, classes))
+        return self.model(*vectors, self.truncation)
 
 
 def to_bytes(pictures: Tensor) -> Tensor:

@@ -168,7 +168,10 @@ class Network:
         ]
         mean, variance = statistics(generator.bn, truncation)
         scale = generator.bn.weight * (variance + generator.bn.eps).rsqrt()
-        self.layers[-1].scale_output(scale, generator.bn.bias - mean * scale)
+        last = self.layers[-1]
+        if not isinstance(last, Block):
+            raise ValueError("layers: the last one must be a block")
+        last.scale_output(scale, generator.bn.bias - mean * scale)
         rgb = generator.conv_to_rgb.weight[:3]  # 6.
         self.rows = rgb.permute(2, 0, 1, 3).reshape(9, width, 1, 3).contiguous()  # 7.
         self.rgb_bias = generator.conv_to_rgb.bias[:3].contiguous()

@@ -7,6 +7,7 @@ polynomials here, fitted once at import. Errors: sine 2e-7, logarithm 2e-6, expo
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -14,7 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 F32 = np.float32
-OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}  # of every compiled function
+OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}  # of every compiled function
 ZERO, QUARTER, HALF, ONE, TWO = map(F32, (0, 0.25, 0.5, 1, 2))
 TURNS = F32(0.5 / math.pi)  # turns in a radian
 LN2, LOG2E = F32(math.log(2)), F32(1 / math.log(2))

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -92,7 +93,7 @@ _sources = b"".join(Path(source).read_bytes() for source in (__file__, arithmeti
 _cache = caches.folder("cppn") / hashlib.sha256(_sources).hexdigest()[:16]
 _kept = caches.open_sealed(_cache)
 _usual, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache)
-stage = numba.njit(**OPTIONS, cache=_kept)
+stage: Callable[[Callable], Any] = numba.njit(**OPTIONS, cache=_kept)
 
 
 @stage
@@ -329,8 +330,8 @@ def _fold(power, turning):
 
 @stage
 def light(
-    scene, palette, lamplight, spore_columns, spore_rows, CAP_X, CAP_Y, LAYER, SHADOW, OPEN, U, SLOPE_X, SLOPE_Y, ACROSS,
-    BORDER, BUMP, TONE, ACCENT, RED, GREEN, BLUE,
+    scene, palette, lamplight, spore_columns, spore_rows, CAP_X, CAP_Y, LAYER, SHADOW, OPEN, U, SLOPE_X, SLOPE_Y,
+    ACROSS, BORDER, BUMP, TONE, ACCENT, RED, GREEN, BLUE,
 ):  # fmt: skip
     """7. and 8. Light the surface, and turn light into colour.
 
