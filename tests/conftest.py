@@ -25,16 +25,19 @@ from musicvideo import cli, ffmpeg, probe, programs
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
-# Files whose tests render, export, train or install, left out by `make test-fast`; others mark single tests `slow`.
+# Files whose tests render, export, train or install, and single tests, that `make test-fast` leaves out.
 SLOW = {
-    "test_biggan", "test_eightd", "test_film", "test_mixing", "test_package", "test_pipeline", "test_pocket_training",
-    "test_render", "test_score", "test_visualize",
+    "test_biggan", "test_eightd", "test_film", "test_mixing", "test_package", "test_pipeline", "test_pocket",
+    "test_pocket_training", "test_render", "test_score", "test_visualize",
+    "test_a_song_decoded_piece_by_piece_is_the_same", "test_an_hour_takes_at_most_five_seconds",
+    "test_any_title_and_length", "test_four_minutes_are_analysed_in_time", "test_motion_is_smooth_and_never_stuck",
+    "test_three_hours_stay_finite",
 }  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem in SLOW:
+        if {item.path.stem, getattr(item, "originalname", "")} & SLOW:
             item.add_marker(pytest.mark.slow)
 
 
