@@ -56,7 +56,7 @@ class Move:
     ear_f: float = 0.0
     azimuth_i: float = 0.0  # degrees
     azimuth_f: float = 0.0
-    # Sawtooth: (seconds, ramps done by then), ascending, from the begin to the end; linear in between.
+    # Sawtooth: (seconds, ramps done by then), ascending, from the begin to the end or beyond; linear in between.
     ramps: tuple[tuple[float, float], ...] = ()
     elevation: tuple[float, float] = (0.0, 0.0)  # degrees, from and to
     distance: tuple[float, float] = (1.0, 1.0)  # metres, from and to
@@ -337,9 +337,12 @@ def _move(written: Mapping, begin: float, end: float, clock: Clock | None, dista
 
 
 def _ramps(cycles: float | str, begin: float, end: float, clock: Clock | None) -> tuple[tuple[float, float], ...]:
-    """How many ramps of a sawtooth are done at its begin, at each tempo change, and at its end."""
+    """Where the ramps of a sawtooth are: `Move.ramps`. Each ramp is linear in time, also over a tempo change."""
     if cycles == "per_beat" and clock:
-        first = clock.seconds_tick(begin)
-        times = [begin, *clock.tempo_changes(begin, end), end]
-        return tuple((time, float((clock.seconds_tick(time) - first) / clock.ticks_per_quarter)) for time in times)
+        first, quarter = clock.seconds_tick(begin), clock.ticks_per_quarter
+        last = ceil((clock.seconds_tick(end) - first) / quarter)
+        changes = [(clock.seconds_tick(time) - first) / quarter for time in clock.tempo_changes(begin, end)]
+        # Only the ramps around tempo changes have to be known one by one.
+        starts = sorted({0, last, *map(floor, changes), *map(ceil, changes)})
+        return tuple((clock.tick_seconds(first + start * quarter), float(start)) for start in starts)
     return (begin, 0.0), (end, float(cycles))
