@@ -70,9 +70,14 @@ def load(
     """
     return find(name).load(
         Options(
-            resolution=resolution, truncation=truncation, weights=weights, device=device, precision=precision,
-            progress=progress, notice=notice,
-        )  # fmt: skip
+            resolution=resolution,
+            truncation=truncation,
+            weights=weights,
+            device=device,
+            precision=precision,
+            progress=progress,
+            notice=notice,
+        )
     )
 
 

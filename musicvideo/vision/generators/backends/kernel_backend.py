@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rows:
-    """Rows of tiles of a convolution that is computed when it is called, so that each strip is used while in the cache."""
+    """Rows of tiles of a convolution, computed when called, so that each strip is used while it is in the cache."""
 
     compute: Callable[[int, int], Tensor]       # (begin, end) in rows of tiles -> (H, W, N)
     begin: int
@@ -57,7 +57,7 @@ class Activated:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.x.size if isinstance(self.x, Rows) else tuple(self.x.shape[:2])
+        return self.x.size if isinstance(self.x, Rows) else (self.x.shape[0], self.x.shape[1])
 
     def picture(self) -> Tensor:
         return self.x() if isinstance(self.x, Rows) else self.x
@@ -120,11 +120,13 @@ class KernelOps:
     def pointwise(
         self, x: Tensor | Activated, matrix: Tensor, skip: Skip | None = None, bias: Tensor | None = None
     ) -> Tensor:  # fmt: skip
-        """(H, W, C) times a packed matrix -> (H, W, N), N padded by packing; plus bias and skip path if there is one."""
+        """(H, W, C) times a packed matrix, plus bias and skip path if there is one -> (H, W, N), N as packed."""
         scale = offset = beside = factor = None
         if isinstance(x, Activated):
-            x, scale, offset = x.picture(), x.scale, x.offset
-        height, width, channels = x.shape
+            picture, scale, offset = x.picture(), x.scale, x.offset
+        else:
+            picture = x
+        height, width, channels = picture.shape
         out_channels = len(matrix) * self.kernels.width
         y = self.empty(height, width, out_channels)
         if skip is not None:
@@ -134,7 +136,7 @@ class KernelOps:
         self.share(
             0, height * width, kernels.PIXELS, kernels.PIXELS * channels,
             lambda work, begin, end: self.kernels.pointwise(
-                x, matrix, y, work, begin, end, scale=scale, offset=offset, bias=bias, skip=beside, factor=factor,
+                picture, matrix, y, work, begin, end, scale=scale, offset=offset, bias=bias, skip=beside, factor=factor,
                 upsampled=skip is not None and skip.upsampled,
             ),
         )  # fmt: skip
@@ -153,7 +155,8 @@ class KernelOps:
             self.share(
                 begin, end, group, work,
                 lambda room, first, last: self.kernels.winograd(
-                    picture, x.scale, x.offset, matrix, y, room, first, last, top=begin, group=group, upsampled=upsampled
+                    picture, x.scale, x.offset, matrix, y, room, first, last,
+                    top=begin, group=group, upsampled=upsampled,
                 ),
             )  # fmt: skip
             return y

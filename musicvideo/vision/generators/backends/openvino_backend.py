@@ -15,7 +15,12 @@ from torch import Tensor
 from musicvideo import caches
 from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.backends.operations import (
-    PRECISIONS, ROWS_TO_RGB, STREAMS, fold_upsampling, same_padding, strips_of,
+    PRECISIONS,
+    ROWS_TO_RGB,
+    STREAMS,
+    fold_upsampling,
+    same_padding,
+    strips_of,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -110,7 +115,9 @@ def fingerprint(model: openvino.Model) -> str:
     digest, places = hashlib.sha256(), {}
     for place, node in enumerate(model.get_ordered_ops()):
         places[node.get_friendly_name()] = place
-        sources = [(places[source.get_node().get_friendly_name()], source.get_index()) for source in node.input_values()]
+        sources = [
+            (places[source.get_node().get_friendly_name()], source.get_index()) for source in node.input_values()
+        ]
         attributes = sorted((name, str(value)) for name, value in node.get_attributes().items())
         digest.update(json.dumps([node.get_type_name(), sources, attributes]).encode())
         if node.get_type_name() == "Constant":
@@ -121,12 +128,13 @@ def fingerprint(model: openvino.Model) -> str:
 def compiled(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.CompiledModel:
     """A graph compiled for the CPU, from the cache where it is there whole.
 
-    OpenVINO's own cache draws other pictures where a file is damaged in its middle, so ours has checksums. A file's name
-    is the hash of all that decides its content.
+    OpenVINO's own cache draws other pictures where a file is damaged in its middle, so ours has checksums. A file's
+    name is the hash of all that decides its content.
     """
     core = openvino.Core()
     machine = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    key = json.dumps([fingerprint(model), openvino.__version__, hardware.processor(), machine, settings], sort_keys=True)
+    decides = [fingerprint(model), openvino.__version__, hardware.processor(), machine, settings]
+    key = json.dumps(decides, sort_keys=True)
     file = caches.folder("openvino") / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
     content = caches.recall(file)
     if content is not None:

@@ -114,8 +114,7 @@ class Reference:
     @torch.inference_mode()
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Tensor:
         """Draw (B, 3, H, W) in -1..1, all at once."""
-        noise, classes = (torch.as_tensor(vectors).float() for vectors in (noise, classes))
-        return self.model(noise, classes, self.truncation)
+        return self.model(torch.as_tensor(noise).float(), torch.as_tensor(classes).float(), self.truncation)
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
