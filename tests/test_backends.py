@@ -21,7 +21,7 @@ from musicvideo.vision.generators.backends.torch_backend import TorchBackend
 from musicvideo.vision.generators.biggan.network import Network
 from musicvideo.vision.generators.random_weights import random_model
 
-# As few blocks as lead to 128 pixels, from where pictures are split into strips; kernels of 16 lanes want this width.
+# As few blocks as lead to 128 pixels, where pictures are split into strips. Kernels of 16 lanes want this width.
 CONFIGURATION = BigGANConfig(
     output_dim=128, channel_width=128, num_classes=10, attention_layer_position=3,
     layers=[(True, 16, 8), (True, 8, 4), (True, 4, 2), (True, 2, 1), (True, 1, 1)],
@@ -73,9 +73,8 @@ def test_torch_draws_the_library_s_pictures(whole, network):
     with torch.inference_mode():
         wanted = whole(noise, classes, 1.0)
     assert wanted.std() > 0.1
-    styles = F.linear(
-        torch.cat([noise, classes @ whole.embeddings.weight.T], 1), network.style_weight, network.style_bias
-    )
+    condition = torch.cat([noise, classes @ whole.embeddings.weight.T], 1)
+    styles = F.linear(condition, network.style_weight, network.style_bias)
     assert psnr(TorchBackend(network, "cpu")(styles), wanted) > 90
 
 
@@ -259,9 +258,7 @@ def test_a_whole_file_that_is_no_network_is_compiled_again(tiny, cache, compilat
 
 
 @needs_openvino
-def test_other_networks_and_settings_are_other_files_and_the_newest_four_stay(
-    tiny_model, cache, compilations, monkeypatch
-):
+def test_other_networks_are_other_files_and_the_newest_four_stay(tiny_model, cache, compilations, monkeypatch):
     for count, truncation in enumerate((0.2, 0.4, 0.6, 0.8, 1.0), 1):
         OpenVINOBackend(Network(copy.deepcopy(tiny_model), truncation))
         assert len(list(cache.iterdir())) == min(count, openvino_backend.MOST_COMPILED)

@@ -97,7 +97,7 @@ def test_a_ramp_a_quarter_follows_tempo_changes(score):
 
 def test_a_ramp_over_a_tempo_change_is_even(score):
     """Half a quarter at 60 and half at 120 a minute: 0.75 s, the middle of the ramp after 0.375 s."""
-    clock = Clock(480, [(0, 1_000_000), (720, 500_000)], end=480 * 4)       # quarters at 0, 1, 1.75, 2.25 s
+    clock = Clock(480, [(0, 1_000_000), (720, 500_000)], end=480 * 4)  # quarters at 0, 1, 1.75, 2.25 s
     move = {"effect": "sawtooth", "m1": 1, "m2": 2, "ear_i": 0, "ear_f": 0.8, "cycles": "per_beat"}
     motion = read_motion(score({"a": [move]}), "a", clock, 3)
     np.testing.assert_allclose(ears(motion, 0.5, 1.375, 1.5625, 2, 2.5), [0.4, 0.4, 0.6, 0.4, 0.4], atol=1e-3)

@@ -38,9 +38,8 @@ def test_the_strongest_class_stays_as_strong_and_leads():
 def test_classes_have_names_that_people_type(pocket):
     assert len(pocket.labels) == len(set(pocket.labels)) >= 90
     assert {"mushroom", "moon", "castle", "eye", "hourglass", "butterfly", "drum", "violin"} <= set(pocket.labels)
-    assert all(
-        name == name.strip().lower() and name.replace(" ", "").replace("-", "").isalnum() for name in pocket.labels
-    )
+    for name in pocket.labels:
+        assert name == name.strip().lower() and name.replace(" ", "").replace("-", "").isalnum()
 
 
 def test_the_weights_are_small_and_their_licence_is_beside_them(pocket):

@@ -1,9 +1,9 @@
 """Convolutions for x86 processors, made for BigGAN's shapes and compiled by LLVM in a third of a second.
 
-How to read it: `write_pointwise` and `write_winograd` are the two kernels; each docstring is a formula. They build LLVM
-code with `Code`, whose methods are named after what they emit (loop, load, fma). Lower-case arguments of a kernel are
-addresses, upper-case ones are counts. Python calls them through `Kernels.pointwise` and `Kernels.winograd`, which take
-tensors and check type, layout and sizes before an address leaves Python.
+How to read it: `write_pointwise` and `write_winograd` are the two kernels; each docstring is the formula. They build
+LLVM code with `Code`, whose methods are named after what they emit (loop, load, fma). Lower-case arguments of a kernel
+are addresses, upper-case ones are counts. Python calls them through `Kernels.pointwise` and `Kernels.winograd`, which
+take tensors and check type, layout and sizes before an address leaves Python.
 How to test it: `pytest tests/test_kernels.py` compares every kernel with torch in double precision, for 8 lanes (AVX2)
 and 16 (AVX-512), and passes arrays that must be refused.
 How to switch it off: set MUSICVIDEO_KERNELS=0, and BigGAN is drawn by OpenVINO (or torch), 1.2 to 1.4 times slower.
@@ -277,8 +277,8 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
         rows = code.least(group, builder.sub(end, first.index))
         with code.loop(rows) as down:
             top = code.times(code.sum(first.index, down.index), TILE)
-            with code.loop(PATCH) as pixel_row:
-                row, line = code.sum(top, pixel_row.index, -1), code.at(work, code.times(pixel_row.index, padded))
+            with code.loop(PATCH) as down_patch:
+                row, line = code.sum(top, down_patch.index, -1), code.at(work, code.times(down_patch.index, padded))
                 with builder.if_else(builder.icmp_unsigned("<", row, height)) as (inside, outside):
                     with inside:
                         code.clear(line, channels)
@@ -338,10 +338,9 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
 def write_pointwise(module: ir.Module, lanes: int) -> None:
     """y (P, N) = relu(x (P, C) * scale + offset) times kernels + bias + skip * factor: pixels from BEGIN to END.
 
-    Without a scale, x goes in as it is; without a skip path, there is no bias either. The pixels of
-    the skip path lie STRIDE numbers apart; as many as those of y, or half as many each way if UPSAMPLED is 1. W is
-    the width of y. There are a multiple
-    of ROWS pixels. `work` holds PIXELS of x.
+    Without a scale, x goes in as it is; without a skip path, there is no bias either. The pixels of the skip path lie
+    STRIDE numbers apart; they are as many as those of y, or half as many each way if UPSAMPLED is 1. W is the width of
+    y. There are a multiple of ROWS pixels. `work` holds PIXELS of x.
     """
     code = Code(module, "pointwise", POINTWISE, lanes)
     builder = code.builder
@@ -537,7 +536,7 @@ class Kernels:
         return weight.unflatten(-2, (-1, self.width)).transpose(-1, -2).movedim(-3, 0).contiguous()
 
     def fits(self, height: int, width: int, weight: Tensor) -> bool:
-        """Whether `winograd` can compute a convolution and is faster; for small pictures it mostly reads kernels.
+        """Whether `winograd` can compute a convolution and is the faster way; in small ones it mostly reads kernels.
 
         Args:
             height, width: of the result.

@@ -150,9 +150,10 @@ def read(file: Path, config: BigGANConfig) -> BigGAN:
     state = read_tensors(file)
     model = BigGAN(config)
     wanted = {key: value.shape for key, value in model.state_dict().items()}
+    surplus = (" ".join(str(key).split())[:80] for key in state if key not in wanted)
     problem = next(
         (f"has no {key}" for key in wanted if key not in state),
-        next((f"has an unknown {' '.join(str(key).split())[:80]}" for key in state if key not in wanted), None),
+        next((f"has {key}, which the model has not" for key in surplus), None),
     ) or next(
         (f"{key} is {tuple(state[key].shape)}, not {tuple(shape)}"
          for key, shape in wanted.items() if state[key].shape != shape), None,
@@ -228,8 +229,8 @@ def verify(file: Path, resolution: int, notice: Callable[[str], object] = lambda
         notice(f"{file}: no checksum of it is published; its SHA-256, {found}, {told}")
     elif found != pinned:
         raise MediaError(
-            f"{file}: has changed since it was first used: its SHA-256 is {found}, not {pinned} (delete it, "
-            f"and it is downloaded again; if the change is meant, delete {cache() / PINS})"
+            f"{file}: has changed since it was first used: its SHA-256 is {found}, not {pinned} (delete "
+            f"it, and it is downloaded again; if the change is meant, delete {cache() / PINS})"
         )
 
 

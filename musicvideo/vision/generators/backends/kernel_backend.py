@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rows:
-    """Rows of tiles of a convolution, computed when called, so that each strip is used while in the cache."""
+    """Rows of tiles of a convolution, computed when called, so that each strip is used while it is in the cache."""
 
     compute: Callable[[int, int], Tensor]  # (begin, end) in rows of tiles -> (H, W, N)
     begin: int
@@ -120,11 +120,12 @@ class KernelOps:
     def pointwise(
         self, x: Tensor | Activated, matrix: Tensor, skip: Skip | None = None, bias: Tensor | None = None
     ) -> Tensor:  # fmt: skip
-        """(H, W, C) times a packed matrix -> (H, W, N), N padded by packing; plus bias and skip path if any."""
+        """(H, W, C) times a packed matrix, plus bias and skip path if there is one -> (H, W, N), N as packed."""
         scale = offset = beside = factor = None
-        picture = x.picture() if isinstance(x, Activated) else x
         if isinstance(x, Activated):
-            scale, offset = x.scale, x.offset
+            picture, scale, offset = x.picture(), x.scale, x.offset
+        else:
+            picture = x
         height, width, channels = picture.shape
         out_channels = len(matrix) * self.kernels.width
         y = self.empty(height, width, out_channels)

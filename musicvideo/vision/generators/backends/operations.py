@@ -29,8 +29,8 @@ ROWS_TO_RGB = torch.eye(9).view(3, 3, 9, 1).permute(1, 2, 0, 3).contiguous()
 class Operations(Protocol):
     """The operations of the network. Shapes are those of pictures (B, C, H, W), whatever a backend's layout is.
 
-    Weights and biases are float32 tensors on the CPU. A backend may keep what it makes of them: the network passes
-    the same tensors every time.
+    Weights and biases are float32 tensors on the CPU. A backend may keep what it makes of them, since the network
+    passes the same tensors every time.
     """
 
     def conv(self, x: Picture, weight: Tensor) -> Picture:
@@ -73,7 +73,7 @@ class Operations(Protocol):
         """The largest of each 2x2 pixels: (B, C, H/2, W/2)."""
 
     def attention(self, query: Picture, key: Picture, value: Picture) -> Picture:
-        """softmax(query keyᵀ) value over pixels; query (B, D, H, W), key (B, D, h, w), value (B, C, h, w)."""
+        """softmax(query keyᵀ) value over pixels: (B, D, H, W), (B, D, h, w) and (B, C, h, w) give (B, C, H, W)."""
 
 
 class Backend(Protocol):

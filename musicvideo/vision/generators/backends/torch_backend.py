@@ -35,9 +35,8 @@ class TorchOps:
         return self.placed[id(weight)]
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(
-            x, self.constant(weight), None if bias is None else self.constant(bias), padding=same_padding(weight)
-        )
+        offset = None if bias is None else self.constant(bias)
+        return F.conv2d(x, self.constant(weight), offset, padding=same_padding(weight))
 
     def conv_add(self, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return y + self.conv(x, weight, bias)
@@ -77,8 +76,8 @@ class TorchOps:
         return F.max_pool2d(x, 2)
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        queries, keys, values = (x.flatten(2).transpose(1, 2)[:, None] for x in (query, key, value))
-        attended = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        q, k, v = (x.flatten(2).transpose(1, 2)[:, None] for x in (query, key, value))
+        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
         return attended[:, 0].transpose(1, 2).unflatten(2, query.shape[2:])
 
 

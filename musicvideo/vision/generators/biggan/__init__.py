@@ -6,9 +6,7 @@ from musicvideo.vision.generators.biggan.architecture import RESOLUTIONS
 from musicvideo.vision.generators.record import Generator, Options, Record
 from musicvideo.vision.labels import imagenet_labels
 
-LICENCE = (
-    "code and weights: pytorch-pretrained-biggan, MIT licence; trained on ImageNet, whose pictures are for research"
-)
+LICENCE = "pytorch-pretrained-biggan, MIT licence; its weights learned from ImageNet, whose pictures are for research"
 
 
 def _load(options: Options) -> Generator:

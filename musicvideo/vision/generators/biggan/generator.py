@@ -114,8 +114,7 @@ class Reference:
     @torch.inference_mode()
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Tensor:
         """Draw (B, 3, H, W) in -1..1, all at once."""
-        vectors = (torch.as_tensor(rows).float() for rows in (noise, classes))
-        return self.model(*vectors, self.truncation)
+        return self.model(torch.as_tensor(noise).float(), torch.as_tensor(classes).float(), self.truncation)
 
 
 def to_bytes(pictures: Tensor) -> Tensor:

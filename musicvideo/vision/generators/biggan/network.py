@@ -162,15 +162,15 @@ class Network:
             return rows.view(4, 4, 16 * width, *rows.shape[1:]).movedim(2, 0).reshape(rows.shape)
 
         self.start = styles.add(channels_first(generator.gen_z.weight), channels_first(generator.gen_z.bias))
-        self.layers: list[Block | Attention] = [
-            Block(layer, truncation, styles) if isinstance(layer, GenBlock) else Attention(layer)
-            for layer in generator.layers
-        ]
+        self.layers: list[Block | Attention] = []
+        for layer in generator.layers:
+            if isinstance(layer, GenBlock):
+                last = Block(layer, truncation, styles)  # the last layer is a block
+                self.layers.append(last)
+            else:
+                self.layers.append(Attention(layer))
         mean, variance = statistics(generator.bn, truncation)
         scale = generator.bn.weight * (variance + generator.bn.eps).rsqrt()
-        last = self.layers[-1]
-        if not isinstance(last, Block):
-            raise ValueError("layers: the last one must be a block")
         last.scale_output(scale, generator.bn.bias - mean * scale)
         rgb = generator.conv_to_rgb.weight[:3]  # 6.
         self.rows = rgb.permute(2, 0, 1, 3).reshape(9, width, 1, 3).contiguous()  # 7.
