@@ -124,7 +124,7 @@ doctor: ## print which programs were found, their versions, and what each is for
 	@$(or $(any_python),python3) -m musicvideo doctor
 
 # One make at a time works on a title; the other one says so.
-ifneq ($(filter-out help setup doctor weights lint test test-fast bench,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help setup doctor weights lint test test-fast test-trust bench,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
   other := $(if $(any_python),$(shell $(any_python) -m musicvideo claim -- $(TITLE) $$PPID))
   ifneq ($(other),)
@@ -135,7 +135,7 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores gan audio video merge build amerge storyboard strip weights lint test test-fast bench clean \
+.PHONY: help demo scores gan audio video merge build amerge storyboard strip weights lint test test-fast test-trust bench clean \
 	distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
@@ -202,6 +202,9 @@ test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests
 
 test-fast: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the tests for before each commit: a minute
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-trust: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the long campaigns of hostile files and faults: hours
+	TRUST_CASES=200 $(PY) -m pytest tests/trust
 
 bench: $(READY) ## measure speed, beside what there was before (some minutes each)
 	$(PY) -m benchmarks.biggan

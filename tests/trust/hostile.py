@@ -326,7 +326,7 @@ DRAW = ("--generator", "cppn", "--resolution", "16", "--fps", "10", "--seed", "1
 
 def heard(place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
     """What is wrong with a panned sound: not numbers, or nothing but full scale."""
-    written, rate = soundfile.read(place.work / "out.wav")
+    written, _ = soundfile.read(place.work / "out.wav")
     if not len(written):
         return "no samples"
     if not np.isfinite(written).all():
@@ -501,7 +501,7 @@ def commented(film: bytes, comment: bytes, path: Path) -> None:
 
 
 def own_song(noted: bool, place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
-    """What settings with no checksum of the song made of a sound that nobody named: nothing, unless it was said which."""
+    """What settings without a checksum of the song made of a sound that nobody named: nothing, unless said."""
     beside = place.work / "out.mp4.json"
     made = json.loads(beside.read_text()) if beside.exists() and beside.read_bytes() != OLD else {}
     song = str(made.get("song"))
@@ -1004,7 +1004,8 @@ BILLION = (
     + "a" * 1000
     + '">'
     + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
-    + "]><museScore><Score><Staff id='1'><Measure><RehearsalMark><text>&j;</text></RehearsalMark></Measure></Staff></Score></museScore>"
+    + "]><museScore><Score><Staff id='1'><Measure><RehearsalMark><text>&j;</text></RehearsalMark></Measure></Staff>"
+    + "</Score></museScore>"
 )
 
 
@@ -1738,9 +1739,7 @@ def number_attacks() -> st.SearchStrategy[Attack]:
         | st.builds(numbered, st.sampled_from(sorted(sized)), small, st.just("draw"))
         | st.builds(numbered, st.sampled_from(PANNED), values, st.just("pan"))
         | st.builds(numbered, st.sampled_from(FINISHED), values, st.just("check"))
-        | st.builds(
-            numbered, st.sampled_from(FINISHED), values.filter(lambda value: value not in ("1/3",)), st.just("video")
-        )
+        | st.builds(numbered, st.sampled_from(FINISHED), values.filter(lambda value: value != "1/3"), st.just("video"))
     )
 
 

@@ -74,7 +74,7 @@ def project(folder: Path) -> Path:
 
 
 def environment(**more: object) -> dict[str, str]:
-    """Of a person's shell: nothing of this process's make; and no set-up that may change the environment of the tests."""
+    """Of a person's shell: nothing of this make, and no set-up that may change the environment of the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return {**kept, "PIP_DRY_RUN": "1", **{name: str(value) for name, value in more.items()}}
 
@@ -205,7 +205,7 @@ def streams(film: Path) -> str:
 
 @contextmanager
 def small_disk(place: Path, size: int) -> Iterator[None]:
-    """A file system of so many bytes at a folder; skips where none may be mounted. What is there already moves into it."""
+    """A file system of so many bytes at a folder; skips where none may be mounted. What is there moves into it."""
     kept = place.with_name(f"{place.name}.before")
     if place.exists():
         place.rename(kept)

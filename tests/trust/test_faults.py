@@ -108,7 +108,7 @@ def test_the_pipeline_needs_no_network(undisturbed):
 @pytest.mark.skipif(not shutil.which("strace"), reason="no strace here")
 @pytest.mark.parametrize("generator", ["cppn", "pocket"] if CAMPAIGN else ["pocket"])
 def test_nobody_is_called(materials, tmp_path, generator):
-    """No process of a drawing, nor any library in it, so much as asks for an address on a network; nothing is put into the home folder."""
+    """No process of a drawing asks for an address on a network; nothing is put into the home folder."""
     home = tmp_path / "home"
     home.mkdir()
     command = script(
@@ -140,7 +140,8 @@ def test_nobody_is_called(materials, tmp_path, generator):
 LURES = {  # songs in name only, that refer to another file or host
     "a.ffconcat": "ffconcat version 1.0\nfile '{target}'\n",
     "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
-    "a.mpd": "<?xml version='1.0'?><MPD type='static' xmlns='urn:mpeg:dash:schema:mpd:2011'><Period><AdaptationSet mimeType='audio/wav'>"
+    "a.mpd": "<?xml version='1.0'?><MPD type='static' xmlns='urn:mpeg:dash:schema:mpd:2011'>"
+    "<Period><AdaptationSet mimeType='audio/wav'>"
     "<Representation id='1'><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>",
     "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 50040 RTP/AVP 0\n",
     "a.mov": None,  # its samples are said to be in another file
@@ -233,7 +234,7 @@ def assert_same(folder: Path, undisturbed: Path) -> None:
 )
 @campaign_only
 def test_a_product_that_a_power_cut_damaged_is_made_again_or_named(undisturbed, ready, product, damage):
-    """After a power cut a file may be short, empty or zeros under its final name. No wrong film comes of it in silence."""
+    """After a power cut a file may be short, empty or zeros under its final name. No wrong film comes of it."""
     paths = sorted(ready.glob(product))
     assert paths or "stems" in product
     for path in paths[:1]:
@@ -374,7 +375,7 @@ def sizes(*paths: Path) -> int:
 
 
 STAGES = {
-    # name of the stage: (the command in the project, its output, bytes of the disk by what an undisturbed run wrote there)
+    # name of the stage: (the command, its output, bytes of the disk by what an undisturbed run wrote there)
     "song": (lambda p: script("musicvideo", "song", "a.mp3", "disk/out.wav"), "disk/out.wav", lambda used: used // 2),
     "drawing": (lambda p: cppn(p, "a.mp3", "disk/out.mkv", "--codec", "ffv1"), "disk/out.mkv", lambda used: used // 2),
     "joining": (
@@ -471,7 +472,7 @@ def test_a_full_disk_under_the_sound(undisturbed, ready, stage, place):
     media, table = ready / "media", ready / "scores" / f"{TITLE}.mix.toml"
     if stage == "score":
         command, kept = script("musicvideo", "score", f"scores/{TITLE}.mscz"), media / f"{TITLE}.wav"
-        size = sizes(kept) // 2                      # old files make room for new ones, one after the other
+        size = sizes(kept) // 2  # old files make room for new ones, one after the other
         (ready / "scores" / f"{TITLE}.mscz").touch()
     else:
         command, kept = script("mix", f"scores/{TITLE}.mix.toml", "--title", TITLE), media / f"{TITLE}-Wet.wav"
@@ -569,7 +570,8 @@ def broken_stage(name: str, folder: Path) -> tuple[Sequence[object], Path]:
     if name == "song":
         return script("musicvideo", "song", "a.mp3", "out.wav"), folder / "out.wav"
     if name == "mix":
-        table = '[parts.a]\nfile = "a.wav"\norbit = 5\nmodel = "pan"\nreverb = "r"\ntremolo = {speed = 5, depth = 20}\n[reverbs.r]\n[master]\ntail = 1\n'
+        table = '[parts.a]\nfile = "a.wav"\norbit = 5\nmodel = "pan"\nreverb = "r"\n'
+            'tremolo = {speed = 5, depth = 20}\n[reverbs.r]\n[master]\ntail = 1\n'
         (folder / "t.mix.toml").write_text(table)
         return script("mix", "t.mix.toml", "--title", "T"), folder / "media" / "T-Wet.wav"
     if name == "video":
@@ -689,7 +691,7 @@ def test_a_clock_that_jumped_back(undisturbed, ready):
 
 @campaign_only
 def test_inputs_from_the_future(fresh):
-    """A score that was written on a machine whose clock is ahead: the film is made, and the square video is not drawn twice."""
+    """A score from a machine whose clock is ahead: the film is made, the square video is not drawn twice."""
     tomorrow = time.time() + 86400
     for path in fresh.glob("scores/*"):
         os.utime(path, (tomorrow, tomorrow))
@@ -723,7 +725,7 @@ def test_two_makes_at_once_on_one_title(undisturbed, fresh, delay):
 
 @pytest.mark.parametrize("generator", ["cppn", "pocket"] if CAMPAIGN else ["cppn"])
 def test_many_renders_at_once(materials, tmp_path, generator):
-    """They share the cache of features and of compiled models; some are killed and run again. All videos are the same."""
+    """They share the caches of features and compiled models; some are killed and run again. All videos are alike."""
     cache = tmp_path / "cache"
 
     def render(number: int) -> subprocess.Popen:
@@ -808,7 +810,7 @@ def test_a_damaged_cache_is_made_anew(materials, tmp_path):
     assert streams(tmp_path / "first.mkv") == streams(tmp_path / "second.mkv")
 
 
-# -- What reaches a shell ------------------------------------------------------------------------------------------------
+# -- What reaches a shell --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
