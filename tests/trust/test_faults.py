@@ -570,8 +570,10 @@ def broken_stage(name: str, folder: Path) -> tuple[Sequence[object], Path]:
     if name == "song":
         return script("musicvideo", "song", "a.mp3", "out.wav"), folder / "out.wav"
     if name == "mix":
-        table = '[parts.a]\nfile = "a.wav"\norbit = 5\nmodel = "pan"\nreverb = "r"\n'
-            'tremolo = {speed = 5, depth = 20}\n[reverbs.r]\n[master]\ntail = 1\n'
+        table = (
+            '[parts.a]\nfile = "a.wav"\norbit = 5\nmodel = "pan"\nreverb = "r"\n'
+            "tremolo = {speed = 5, depth = 20}\n[reverbs.r]\n[master]\ntail = 1\n"
+        )
         (folder / "t.mix.toml").write_text(table)
         return script("mix", "t.mix.toml", "--title", "T"), folder / "media" / "T-Wet.wav"
     if name == "video":

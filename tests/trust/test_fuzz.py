@@ -1,6 +1,6 @@
 """Hostile files and arguments, given to the real commands.
 
-Of each kind there are attacks that are written down, which always run, and as many generated ones as `TRUST_CASES` says.
+Of each kind there are attacks that are written down, which always run, and generated ones, as many as `TRUST_CASES`.
 What must hold for each is in `sandbox.Sandbox.attack`: exit code 0, 1 or 2; one line for a failure, and no traceback;
 nothing written but the outputs, and nothing at all by a failure; no network; no shell; no hang; bounded memory.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ from musicvideo.vision.generators.backends.operations import (
 if TYPE_CHECKING:
     from musicvideo.vision.generators.biggan.network import Network
 
+# OpenVINO would report its use over the network; it does without the package that does so.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 try:
     import openvino
     from openvino import opset13 as ov
