@@ -21,6 +21,7 @@ from musicvideo.errors import MediaError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 5  # seconds after a signal from which another one ends the process at once
+LONGEST_MESSAGE = 2000  # characters; a stranger's file may be quoted in it
 REMEDIES = {
     errno.ENOSPC: " (free some space and run the same command again)",
     errno.EACCES: " (choose another place or change its permissions)",
@@ -37,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-v", "--verbose", action=_Verbose, help="print each external command and how long it took")
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
 
 class _Verbose(argparse.Action):
@@ -113,5 +114,12 @@ class _Stop:
 
 def fail(message: str) -> NoReturn:
     """Print one line and exit 1."""
-    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: error: {one_line(message)}", file=sys.stderr)
     sys.exit(1)
+
+
+def one_line(message: str) -> str:
+    """A message on one line of at most `LONGEST_MESSAGE` characters, without characters that a terminal obeys."""
+    words = " ".join(message.split())
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+    return shown if len(shown) <= LONGEST_MESSAGE else f"{shown[: LONGEST_MESSAGE - 1]}…"

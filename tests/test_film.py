@@ -528,6 +528,21 @@ def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
 
 
+def test_a_picture_that_was_cut_off_is_not_merged(square, sound, tmp_path):
+    film.finish(square, sound, tmp_path / "picture.mkv", intro=0, **SMALL)
+    whole = (tmp_path / "picture.mkv").read_bytes()
+    (tmp_path / "picture.mkv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MediaError, match=r"picture.mkv: is damaged or cut off; delete it"):
+        film.merge(tmp_path / "picture.mkv", sound, tmp_path / "film.mkv", intro=0)
+    assert not (tmp_path / "film.mkv").exists()
+
+
+def test_chapters_behind_the_end_are_left_out(square, sound, tmp_path):
+    film.finish(square, sound, tmp_path / "picture.mkv", intro=0, **SMALL)
+    film.merge(tmp_path / "picture.mkv", sound, tmp_path / "film.mkv", intro=0, chapters=[(0, "A"), (1e6, "B")])
+    assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(5.5, abs=0.05)
+
+
 def test_unequal_lengths_are_said(square, tmp_path, write_wav):
     """The picture follows the sound's length, and both stages tell by how much it differed."""
     longer, shorter = write_wav("longer.wav", np.zeros(7 * 48000)), write_wav("shorter.wav", np.zeros(3 * 48000))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, assert_one_line_error, command
-from musicvideo import files, programs
+from musicvideo import cli, files, programs
 from musicvideo.errors import DiskFull, MediaError
 
 PATIENCE = 60  # seconds until a test gives up waiting; no test measures time
@@ -242,3 +242,8 @@ def test_a_full_disk_keeps_what_was_there(small_disk, tmp_path):
     result = command("-m", "musicvideo", "merge", picture, sound, film, "--intro", "0")
     assert_one_line_error(result, "film.mkv: no space left in", str(small_disk), "run the same command again")
     assert film.read_bytes() == b"old" and [path.name for path in small_disk.iterdir()] == ["film.mkv"]
+
+
+def test_messages_are_one_line_that_no_terminal_obeys():
+    assert cli.one_line("a\nb\x1b[31m \x00 \u009b é") == r"a b\x1b[31m \x00 \x9b é"
+    assert len(cli.one_line("x" * 100_000)) == cli.LONGEST_MESSAGE

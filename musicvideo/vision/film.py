@@ -487,6 +487,8 @@ def merge(
     film = probe.probe(picture)
     if film.frame_rate is None:
         raise MediaError(f"{picture}: has no picture")
+    if probe.picture_duration(picture) < film.duration - 0.5:
+        raise MediaError(f"{picture}: is damaged or cut off; delete it and make the picture again (make video)")
     wait = intro_length(intro, film.frame_rate)
     difference = float(wait) + probe.probe(sound).duration - film.duration
     if abs(difference) > 0.5:
@@ -546,6 +548,7 @@ def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float
         return re.sub(r"([=;#\\\n])", r"\\\1", text)
 
     lines = [";FFMETADATA1", f"title={escaped(title)}"]
+    chapters = [chapter for chapter in chapters if chapter[0] < duration]
     starts = [0.0, *(time for time, _ in chapters[1:])]
     for start, end, (_, name) in zip(starts, [*starts[1:], duration], chapters):
         lines += [
