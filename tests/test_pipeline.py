@@ -28,7 +28,7 @@ from conftest import ROOT, assert_one_line_error, make_media, read_frames
 from musicvideo import files, probe
 from musicvideo.vision import generators
 from musicvideo.vision.labels import resolve
-from musicvideo.vision.render import settings_of
+from musicvideo.vision.record import read as settings_of
 
 RATE = 12  # frames a second
 SMALL = ["RESOLUTION=32", f"FPS={RATE}", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]

@@ -138,7 +138,7 @@ def test_lock_is_complete_and_hashed():
             if requirement.marker is None or requirement.marker.evaluate():
                 assert requirement.name not in pinned
                 pinned[requirement.name] = str(requirement.specifier)
-    made_from_lock = Path(sys.prefix, packages.INSTALLED).exists()   # else other versions need other packages
+    made_from_lock = Path(sys.prefix, packages.INSTALLED).exists()  # else other versions need other packages
     extras = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
     queue, seen = [*map(Requirement, PROJECT["dependencies"]), *extras], set()
     while queue:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 
 import tiny_score
-from musicvideo.vision.generators.cppn import CPPN
+from musicvideo.vision.generators.cppn.network import CPPN
 from musicvideo.vision.latents import Trajectory
 
 from .sandbox import OLD, PLAIN, Attack, Outcome, Sandbox
