@@ -21,7 +21,7 @@ from musicvideo.errors import MediaError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 5  # seconds after a signal from which another one ends the process at once
-LONGEST_MESSAGE = 2000  # characters; a stranger's file may be quoted in it
+LONGEST_MESSAGE = 1000  # characters; a stranger's file may be quoted in it
 REMEDIES = {
     errno.ENOSPC: " (free some space and run the same command again)",
     errno.EACCES: " (choose another place or change its permissions)",

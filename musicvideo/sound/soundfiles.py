@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from io import BytesIO
 from os import PathLike
@@ -20,11 +21,17 @@ READ_FRAMES = 1 << 16  # frames read at a time where only their values are looke
 class SoundFile(soundfile.SoundFile):
     """A sound file opened for reading, whose damage further on is a MediaError."""
 
+    @property
+    def path(self) -> str:
+        """Its name as text."""
+        return os.fsdecode(self.name)
+
     def read(self, *args, **options) -> np.ndarray:
         try:
             return super().read(*args, **options)
         except soundfile.LibsndfileError as error:
-            raise MediaError(f"{self.name}: is damaged ({error.error_string.rstrip('.')}); export it again") from None
+            reason = error.error_string.rstrip(".")
+            raise MediaError(f"{self.path}: is damaged ({reason}); export it again") from None
 
     def checked_blocks(self, size: int = READ_FRAMES, overlap: int = 0) -> Iterator[np.ndarray]:
         """All samples in blocks of (up to `size`, channels) float64, which overlap by `overlap` frames.
@@ -36,7 +43,7 @@ class SoundFile(soundfile.SoundFile):
         for block in self.blocks(size, overlap=overlap, dtype="float64", always_2d=True):
             if not np.abs(block).max() <= limits.LARGEST_SAMPLE:  # false for NaN as well
                 raise MediaError(
-                    f"{self.name}: holds samples that are not numbers, or are far above full scale (NaN, "
+                    f"{self.path}: holds samples that are not numbers, or are far above full scale (NaN, "
                     "infinite); export it again"
                 )
             yield block
@@ -50,7 +57,7 @@ def open_sound(path: str | PathLike) -> SoundFile:
     """
     require_file(path)
     try:
-        file = SoundFile(path)
+        file = SoundFile(os.fsencode(path))  # libsndfile takes names of any bytes
     except (soundfile.LibsndfileError, TypeError):  # TypeError: raw samples, which need a rate
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
     try:

@@ -9,6 +9,7 @@ accuracy), and a stereo file with equal channels is as loud in front as it was.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from math import log10
 from os import PathLike
@@ -73,7 +74,7 @@ def stream(file: SoundFile, motion: Motion, model: Model, *, width: float = 0.5)
         ears = ears[MARGIN if first else 0 : None if last else size - MARGIN]
         if not np.isfinite(ears).all():
             raise MediaError(
-                f"{file.name}: this motion makes samples that are not numbers; give another motion or model"
+                f"{file.path}: this motion makes samples that are not numbers; give another motion or model"
             )
         yield ears
         first += RENDER_BLOCK
@@ -142,7 +143,7 @@ def _write(
 ) -> float:
     """Write the blocks of a moved sound, limited to ±`most`; returns the peak before gain and limit."""
     peak = 0.0
-    with soundfile.SoundFile(path, "w", file.samplerate, 2, subtype, format=format) as out:
+    with soundfile.SoundFile(os.fsencode(path), "w", file.samplerate, 2, subtype, format=format) as out:
         for block in ears:
             peak = max(peak, np.abs(block).max())
             # A limiter of last resort: whatever a motion or a model does, no sample passes full scale.

@@ -219,9 +219,7 @@ def archive(members: Mapping[str, bytes | str], compression: int = zipfile.ZIP_D
 
 def score(text: str | bytes | None = None, name: str = "score.mscx", **more: bytes) -> bytes:
     """A .mscz with this score in it."""
-    return archive(
-        {"META-INF/container.xml": tiny_score.CONTAINER, name: score_text() if text is None else text, **more}
-    )
+    return archive({"META-INF/container.xml": CONTAINER, name: score_text() if text is None else text, **more})
 
 
 @cache
@@ -321,7 +319,22 @@ PLAIN.update([wav(), midi(), document(PANNING), score_midi(), picture(), wav(0.5
 
 EIGHTD = ("-i", "in.wav", "-o", "out.wav")
 RENDER = (".out.*.render", ".out.*.render/*", ".previous_vectors.npz")
-DRAW = ("--generator", "cppn", "--resolution", "16", "--fps", "10", "--seed", "1", "--classes", "0", "1", "2")
+CONTAINER = '<?xml version="1.0" encoding="UTF-8"?><container><rootfiles><rootfile full-path="score.mscx"/></rootfiles></container>'
+DRAW = (
+    "--replace",
+    "--generator",
+    "cppn",
+    "--resolution",
+    "16",
+    "--fps",
+    "10",
+    "--seed",
+    "1",
+    "--classes",
+    "0",
+    "1",
+    "2",
+)
 
 
 def heard(place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
@@ -440,6 +453,7 @@ def followed(npz: bytes, *more: str) -> Attack:
         "1",
         "--vectors",
         "v.npz",
+        "--replace",
         "--output_file",
         "out.mp4",
         *more,
@@ -456,7 +470,7 @@ def liked(settings: bytes, *more: str, film: bytes | None = None) -> Attack:
     noted = re.search(rb'"song_sha256": "[0-9a-f]{64}"', settings) is not None
     return Attack(
         "visualize",
-        ("--like", name, *more, "--output_file", "out.mp4"),
+        ("--like", name, *more, "--replace", "--output_file", "out.mp4"),
         {name: content, "in.wav": wav()},
         ("out.mp4", "out.mp4.json", *RENDER),
         RENDER,
@@ -529,6 +543,7 @@ def weighed(files: Mapping[str, bytes]) -> Attack:
         "2",
         "--weights",
         "w",
+        "--replace",
         "--output_file",
         "out.mp4",
     )
@@ -1166,7 +1181,7 @@ def played_scores() -> list[Attack]:
         played(score_text().encode()),
         played(score("<museScore version='3.01'>")),
         played(cut(score(), 0.6)),
-        played(archive({"../../home/x.mscx": score_text(), "META-INF/container.xml": tiny_score.CONTAINER})),
+        played(archive({"../../home/x.mscx": score_text(), "META-INF/container.xml": CONTAINER})),
         played(score("<a>" * 200_000)),
         played(score(score_text().replace('version="3.01"', 'version="4.50"').replace("3.2.3", "4.5.0"))),
         played(score(score_text().replace("3.2.3", "3.6.2").replace('version="3.01"', 'version="3.02"'))),

@@ -362,6 +362,7 @@ def cppn(folder: Path, song: str, output: str, *more: object) -> list[object]:
         "10",
         "--seed",
         "1",
+        "--replace",
         "--output_file",
         output,
         *more,

@@ -131,7 +131,7 @@ def movement(draw: Draw, classes: int, rng: np.random.Generator, count: int = TR
     mixed, single, steps = [], [], []
     for noise, weights in films(classes, rng, count=count):
         frames = draw(noise, weights)
-        steps.append((frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3)) * 127.5)
+        steps.append(torch.stack([(after - before).abs().mean() for before, after in zip(frames, frames[1:])]) * 127.5)
         mixed.append(frames[::10].clone())  # not a view, which would keep the whole film
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
         single.append(draw(noise[::10], any_class))

@@ -140,8 +140,8 @@ def test_learning_rate_rises_stays_and_falls():
 
 def test_a_network_learns(targets):
     """Loss falls by a third within seconds; the averaged weights come to draw each shape nearest to itself."""
-    learner = training(targets, steps=120, stages=[(16, 1.0)], rate=0.01, batch=12)
-    found = [float(learner.advance()[0]) for _ in range(120)]
+    learner = training(targets, steps=80, stages=[(16, 1.0)], rate=0.01, batch=12)
+    found = [float(learner.advance()[0]) for _ in range(80)]
     assert np.mean(found[-10:]) < 0.67 * np.mean(found[:10])
     factors, weights = draw_factors(30, torch.Generator().manual_seed(4)), torch.eye(3).repeat(10, 1)
     drawn = learner.average(factors, weights, 16)
@@ -168,14 +168,15 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(targets, tmp_path, workers)
             assert torch.equal(ours.state_dict()[name], value), name
 
 
-def test_a_run_leaves_a_log_and_a_grid(targets, tmp_path):
-    run(training(targets, steps=100, batch=2, stages=[(16, 1.0)]), tmp_path)
+def test_a_run_leaves_a_log_and_a_grid(targets, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "REPORT_EVERY", 10)
+    run(training(targets, steps=10, batch=2, stages=[(16, 1.0)]), tmp_path)
     (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
     report = json.loads(line)
-    assert report["step"] == 100 and report["resolution"] == 16 and -1 < report["ssim"] <= 1
-    with Image.open(tmp_path / "grid-100.png") as grid:
+    assert report["step"] == 10 and report["resolution"] == 16 and -1 < report["ssim"] <= 1
+    with Image.open(tmp_path / "grid-10.png") as grid:
         assert grid.size == (16 * 16, 16 * -(-(3 + 24) // 8))
-    run(training(targets, steps=100, batch=2), tmp_path)  # there is nothing left to do
+    run(training(targets, steps=10, batch=2), tmp_path)  # there is nothing left to do
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
