@@ -319,7 +319,7 @@ PLAIN.update([wav(), midi(), document(PANNING), score_midi(), picture(), wav(0.5
 
 EIGHTD = ("-i", "in.wav", "-o", "out.wav")
 RENDER = (".out.*.render", ".out.*.render/*", ".previous_vectors.npz")
-CONTAINER = '<?xml version="1.0" encoding="UTF-8"?><container><rootfiles><rootfile full-path="score.mscx"/></rootfiles></container>'
+CONTAINER = '<?xml version="1.0"?><container><rootfiles><rootfile full-path="score.mscx"/></rootfiles></container>'
 DRAW = (
     "--replace",
     "--generator",
