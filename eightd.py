@@ -8,12 +8,11 @@ docs/panning.md explains panning scores: every effect with a picture, and an exa
 """
 
 import argparse
-import sys
 from math import inf
 
 from tqdm import tqdm
 
-from musicvideo.cli import Parser, entry_point
+from musicvideo.cli import Parser, entry_point, say
 from musicvideo.errors import MediaError
 from musicvideo.sound.clock import Clock, read_clock
 from musicvideo.sound.models import MODELS, load_model
@@ -145,7 +144,7 @@ def move(args: argparse.Namespace, clock: Clock | None) -> None:
             args.input, args.output, motion, model, width=args.width, subtype=args.subtype, progress=bar.update
         )
     softer = f" ({-gain:.1f} dB softer, so that nothing clips)" if gain else ""
-    print(f"{args.input} -> {args.output}{softer}")
+    say(f"{args.input} -> {args.output}{softer}")
 
 
 def draw(args: argparse.Namespace, clock: Clock | None, duration: float) -> None:
@@ -160,9 +159,9 @@ def draw(args: argparse.Namespace, clock: Clock | None, duration: float) -> None
     if not motions:
         raise faults[0]
     for fault in faults:
-        print(f"note: not drawn: {fault}", file=sys.stderr)
+        say(f"note: not drawn: {fault}", note=True)
     plot_motions(motions, clock, duration, args.plot)
-    print(f"{args.panning} -> {args.plot}")
+    say(f"{args.panning} -> {args.plot}")
 
 
 if __name__ == "__main__":

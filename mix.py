@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from musicvideo.cli import Parser, entry_point
+from musicvideo.cli import Parser, entry_point, say
 from musicvideo.sound.mixing import make_mixes, steps
 from musicvideo.sound.plots import plot_mixes, require_picture
 from musicvideo.sound.table import explain, read_mix
@@ -47,7 +47,7 @@ def main() -> None:
     with tqdm(total=steps(mix), desc=f"mixing {title}", delay=0.1, disable=None) as bar:
         made = make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
     if made:
-        print(f"{args.table} -> {', '.join(mixes.values())}")
+        say(f"{args.table} -> {', '.join(mixes.values())}")
     if args.report:
         plot_mixes(mixes, mix.master, args.report)
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from musicvideo.cli import Parser, entry_point
+from musicvideo.cli import Parser, entry_point, say
 from musicvideo.vision import arguments, generators
 from musicvideo.vision.job import Job, decide, requested
 from musicvideo.vision.labels import search
@@ -37,16 +37,15 @@ def main() -> None:
     p = parser()
     given = arguments.given(p, sys.argv[1:])
     try:
-        settings = requested(given, notice=print)
+        settings = requested(given, notice=say)
         if settings.list_classes is not None:
             return list_classes(settings)
-        job = decide(settings, notice=print, progress=tqdm)
+        job = decide(settings, notice=say, progress=tqdm)
         generator = job.load(progress=tqdm)
         origin = "" if settings.seed is not None else " (from the song's content)"
-        print(
+        say(
             f"seed {job.seed}{origin}, classes: {', '.join(job.class_names)}; drawn by {settings.generator} "
-            f"({generator.runs_on})",
-            flush=True,
+            f"({generator.runs_on})"
         )
         (preview if settings.storyboard else produce)(job, generator)
     except ValueError as error:
@@ -71,11 +70,11 @@ def list_classes(settings: Settings) -> None:
 def produce(job: Job, generator: generators.Generator) -> None:
     """Draw the video."""
     output, how = job.settings.output_file, job.encoding
-    frames = job.draw(generator, notice=print, progress=partial(tqdm, unit="frame", desc=output))
+    frames = job.draw(generator, notice=say, progress=partial(tqdm, unit="frame", desc=output))
     if frames:
-        print(f"{output}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second")
+        say(f"{output}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second")
     else:
-        print(f"{output}: is this video already")
+        say(f"{output}: is this video already")
 
 
 def preview(job: Job, generator: generators.Generator) -> None:
@@ -84,7 +83,7 @@ def preview(job: Job, generator: generators.Generator) -> None:
 
     about = storyboard.approximately
     drawing, film = storyboard.preview(job, generator)
-    print(
+    say(
         f"{job.settings.storyboard}: drawing takes about "
         + ", ".join(f"{about(seconds)} at {resolution}" for resolution, seconds in drawing.items())
         + "".join(f"; the film about {about(seconds)} at {width}x{height}" for (width, height), seconds in film.items())

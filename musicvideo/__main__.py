@@ -16,6 +16,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from musicvideo import cli, errors, files, system
@@ -164,14 +165,14 @@ def run_score(scores: list[str], check: bool) -> None:
         except system.MissingProgram as error:
             raise errors.MediaError(str(error)) from None
         for path in exports.export(score):
-            print(path)
+            cli.say(str(path))
 
 
 def run_song(song: str, output: str) -> None:
     from musicvideo.sound import song as songs
 
     if songs.decode(song, output):
-        print(f"{song} -> {output}")
+        cli.say(f"{song} -> {output}")
 
 
 def run_check(table: str, name: str, intro: float, outro: float, **settings) -> None:
@@ -212,9 +213,9 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
             meanwhile = "which, shorter than the outro, all runs back and forth"
         else:
             meanwhile = "whose end runs back and forth"
-        print(f"{sound} is {longer:.2f} s longer than {video}, {meanwhile} meanwhile")
+        cli.say(f"{sound} is {longer:.2f} s longer than {video}, {meanwhile} meanwhile")
     elif longer <= -0.02:
-        print(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", file=sys.stderr)
+        cli.say(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", note=True)
 
 
 def run_merge(score: str | None, clock: str | None, **options) -> None:
@@ -225,7 +226,7 @@ def run_merge(score: str | None, clock: str | None, **options) -> None:
     longer = film.merge(chapters=chapters(score, read_clock(clock)) if score and clock else (), **options)
     if abs(longer) >= 0.04:
         what = "is cut off at the picture's end" if longer > 0 else "of silence are added"
-        print(f"note: {abs(longer):.2f} s of {options['sound']} {what}", file=sys.stderr)
+        cli.say(f"note: {abs(longer):.2f} s of {options['sound']} {what}", note=True)
 
 
 def run_strip(film: str, output: str) -> None:
@@ -237,7 +238,7 @@ def run_strip(film: str, output: str) -> None:
 def run_weights(resolution: int) -> None:
     from musicvideo.vision.generators import weights
 
-    print(weights.fetch(resolution, notice=lambda line: print(line, file=sys.stderr)))
+    print(weights.fetch(resolution, notice=partial(cli.say, note=True)))
 
 
 def command() -> None:

@@ -112,6 +112,11 @@ class _Stop:
             os._exit(128 + number)
 
 
+def say(message: str, *, note: bool = False) -> None:
+    """Print one line on stdout, or on stderr for a note that nobody asked for; see `one_line`."""
+    print(one_line(message), file=sys.stderr if note else sys.stdout, flush=True)
+
+
 def fail(message: str) -> NoReturn:
     """Print one line and exit 1."""
     print(f"{Path(sys.argv[0]).name}: error: {one_line(message)}", file=sys.stderr)

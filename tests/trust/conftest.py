@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 
 import hypothesis.configuration
+import numpy as np
 import pytest
+
+from musicvideo.vision.generators.cppn.network import CPPN
 
 from .sandbox import TALLIES, Sandbox
 
@@ -21,6 +24,7 @@ def hypothesis_writes_elsewhere(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory) -> Sandbox:
+    CPPN(16).frames(np.zeros((1, CPPN.noise_dim)), np.eye(len(CPPN.labels))[:1])  # compiled outside of the sandbox
     return Sandbox(tmp_path_factory.mktemp("sandbox"))
 
 
