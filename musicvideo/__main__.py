@@ -182,7 +182,7 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
     from musicvideo import probe
     from musicvideo.vision import film
 
-    beats: Sequence[float] = ()
+    beats: Sequence[tuple[float, float]] = ()
     if pulse:
         from musicvideo.vision.onsets import onsets  # takes a second, and few films have a pulse
 
