@@ -150,22 +150,23 @@ def run_words(text: str) -> None:
 
 
 def run_score(scores: list[str], check: bool) -> None:
-    from musicvideo.sound import score as exports
+    from musicvideo.sound.score import export, missing
 
     for score in scores:
-        made = [Path("media", Path(score).stem + suffix) for suffix in (".mid", ".wav")]
         when = files.require_file(score).stat().st_mtime
-        by_hand = all(path.exists() and path.stat().st_mtime > when for path in made)
-        if by_hand and not exports.missing(score):
+        made = [Path("media", Path(score).stem + suffix) for suffix in (".mid", ".wav")]
+        fresh = all(path.exists() and path.stat().st_mtime > when for path in made)
+        absent = missing(score)
+        if fresh and not absent:
             continue
-        if by_hand and not system.PROGRAMS["musescore"].path():  # what else is needed was exported by hand as well
-            continue
-        try:
-            system.ensure(may_install=not check, names=["musescore"])
-        except system.MissingProgram as error:
-            raise errors.MediaError(str(error)) from None
-        for path in exports.export(score):
-            cli.say(str(path))
+        if not fresh:  # else it may have been exported by hand, where there is no MuseScore
+            try:
+                system.ensure(may_install=not check, names=["musescore"])
+            except system.MissingProgram as error:
+                raise errors.MediaError(str(error)) from None
+        for path in export(score):
+            if not fresh or path in absent:
+                cli.say(str(path))
 
 
 def run_song(song: str, output: str) -> None:

@@ -263,6 +263,14 @@ def test_what_another_process_has_finished_stays_when_a_command_fails(built):
     assert (built / "media" / "Tiny.mp4").read_text() == "new\n"
 
 
+def test_an_export_that_was_deleted_is_made_again(built):
+    part = built / "media" / "parts" / "Tiny" / "Bells.wav"
+    part.unlink()
+    before = times(built)
+    make(built, "build", *TINY)
+    assert {name for name, when in times(built).items() if before.get(name) != when} == {"media/parts/Tiny/Bells.wav"}
+
+
 def test_someone_elses_song(tmp_path):
     """Any path: spaces, quotes, dollar signs, letters beyond ASCII. MuseScore is not asked for."""
     folder = checkout(tmp_path / "project")
@@ -297,7 +305,7 @@ def test_someone_elses_song(tmp_path):
 
     # Embedded weights that changed are drawn with, though nothing else has changed.
     weights = folder / "musicvideo" / "assets" / "pocket" / "model.safetensors"
-    with files.atomic(weights) as partial:                       # not in place: what was loaded is mapped from it
+    with files.atomic(weights) as partial:  # not in place: what was loaded is mapped from it
         safetensors.numpy.save_file(safetensors.numpy.load_file(weights), partial, metadata={"note": "other bytes"})
     make(folder, "gan", *variables)
     assert times(folder)["media/My-Song_1.mp4"] > before["media/My-Song_1.mp4"]
