@@ -282,7 +282,7 @@ def decide(settings: Settings, *, notice: Notice = _silent, progress: Callable[.
         MediaError: a song, vectors or weights that cannot be used; an output that may not be replaced.
     """
     song = settings.song
-    if song is None:
+    if not song:
         raise ValueError("--song is missing: which song shall be seen?")
     labels = generators.labels(settings.generator)
     _require_outputs(settings, song)
