@@ -281,6 +281,7 @@ def work_of(name: str, folder: Path) -> tuple[Sequence[object], list[str]]:
             "10",
             "--seed",
             "1",
+            "--replace",
             "--output_file",
             "out.mp4",
         ), ["out.mp4"]
