@@ -39,8 +39,8 @@ SOUND_CODECS = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """Filters that give the picture a character; {blur} is a radius that grows with the picture."""
+class Grade:
+    """Filters that give the picture a character: a colour grade, and grain. {blur} grows with the picture."""
 
     colour: tuple[str, ...] = ()  # before the last mirroring, so symmetric whatever they do
     grain: tuple[str, ...] = ()  # after it, for film grain is not mirrored
@@ -53,9 +53,9 @@ BLOOM = (
     "[sharp][glow]blend=all_mode=screen:all_opacity=0.7,format=yuv420p",
 )
 LOOKS = {
-    "none": Look(),
+    "none": Grade(),
     # Faded blacks, warm lights, cool shadows.
-    "vintage": Look(
+    "vintage": Grade(
         (
             "curves=r='0/0.05 0.5/0.54 1/0.98':g='0/0.03 0.5/0.5 1/0.94':b='0/0.11 0.5/0.46 1/0.82'",
             "eq=saturation=0.85",
@@ -64,12 +64,12 @@ LOOKS = {
         ("noise=c0s=9:c0f=t+u",),
     ),
     # Black and white, deep shadows, coarse grain.
-    "noir": Look(
+    "noir": Grade(
         ("eq=saturation=0", "curves=all='0/0 0.2/0.12 0.55/0.68 1/1'", "vignette=PI/5.5"),
         ("noise=c0s=14:c0f=t+u",),
     ),
     # Soft light and colours that come apart at the edges.
-    "dream": Look((*BLOOM, "chromashift=cbh={shift}:crh=-{shift}", "eq=saturation=1.12")),
+    "dream": Grade((*BLOOM, "chromashift=cbh={shift}:crh=-{shift}", "eq=saturation=1.12")),
 }
 
 
@@ -251,7 +251,7 @@ def filter_graph(
     outro: float,
     titled: bool,
     mirror: str,
-    look: Look,
+    look: Grade,
     beats: Sequence[tuple[float, float]],
 ) -> str:
     """FFmpeg's filter graph, a filter a line.
