@@ -17,6 +17,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
+# `make test` exports its variables; what the tests run starts from a shell without them.
+for variable in (
+    "MAKEFLAGS MFLAGS MAKELEVEL TITLE SYSTEM_DEPS MIX_TABLE DRAW_FLAGS SONG GENERATOR RESOLUTION FPS SEED CLASSES "
+    "WEIGHTS OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER TORCH_INDEX"
+).split():
+    os.environ.pop(variable, None)
+
 import numpy as np
 import pytest
 

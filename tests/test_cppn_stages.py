@@ -59,7 +59,7 @@ def test_compiled_stages_are_kept_and_damaged_ones_are_not_used(tmp_path):
 
     CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])  # compiles, unless this was done before
     caches.seal(stages._cache)  # another worker may have compiled at the same time
-    shutil.copytree(caches.folder("cppn"), tmp_path / "musicvideo" / "cppn")
+    shutil.copytree(stages._cache.parent, tmp_path / "musicvideo" / "cppn")
     picture, misses = drawn()
     assert misses == "0"
     code = max(tmp_path.rglob("*.nbc"), key=lambda file: file.stat().st_size)
