@@ -12,8 +12,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from math import ceil
 from os import PathLike
+from pathlib import Path
 
 import mido
 
@@ -152,7 +154,8 @@ def read_clock(path: str | PathLike) -> Clock:
     if require_file(path).stat().st_size > limits.MIDI_BYTES:
         raise MediaError(f"{path}: is larger than {limits.MIDI_BYTES >> 20} MiB, which the MIDI file of no score is")
     try:
-        midi = mido.MidiFile(path, clip=True)
+        # From memory: a chunk that states 4 GB would have as much reserved when read from a file.
+        midi = mido.MidiFile(file=BytesIO(Path(path).read_bytes()), clip=True)
     except (OSError, EOFError, ValueError, LookupError, mido.KeySignatureError) as error:
         reason = str(error) or "it ends too early"
         raise MediaError(f"{path}: not a MIDI file that can be read ({reason}); export it again") from None
