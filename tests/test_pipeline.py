@@ -212,6 +212,14 @@ def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
     assert rebuilt("gan", "SEED=8") == {"media/Tiny.mp4"}
 
 
+def test_an_export_that_was_deleted_is_made_again(built):
+    part = built / "media" / "parts" / "Tiny" / "Bells.wav"
+    part.unlink()
+    before = times(built)
+    make(built, "build", *TINY)
+    assert {name for name, when in times(built).items() if before.get(name) != when} == {"media/parts/Tiny/Bells.wav"}
+
+
 def test_a_film_at_a_glance(built):
     make(built, "strip", *TINY)
     page = Image.open(built / "media" / "Tiny-strip.jpg")
@@ -261,14 +269,6 @@ def test_what_another_process_has_finished_stays_when_a_command_fails(built):
     fails.chmod(0o755)
     make(built, "gan", *TINY, "GENERATOR=cppn", "SEED=4", f"PY={fails}", code=2)
     assert (built / "media" / "Tiny.mp4").read_text() == "new\n"
-
-
-def test_an_export_that_was_deleted_is_made_again(built):
-    part = built / "media" / "parts" / "Tiny" / "Bells.wav"
-    part.unlink()
-    before = times(built)
-    make(built, "build", *TINY)
-    assert {name for name, when in times(built).items() if before.get(name) != when} == {"media/parts/Tiny/Bells.wav"}
 
 
 def test_someone_elses_song(tmp_path):
