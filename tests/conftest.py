@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +33,7 @@ import pytest
 from musicvideo import cli, ffmpeg, probe, programs
 
 ROOT = Path(__file__).parent.parent
+HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
 # Files whose tests render, export, train or install, and single tests, that `make test-fast` leaves out.
@@ -68,6 +72,36 @@ def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code
     assert len(lines) == 1, result.stderr
     for word in words:
         assert word in lines[0]
+
+
+def eventually(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
+    """Wait until a condition holds; a process that ends before it does is a failure.
+
+    The limit only keeps a test that waits for nothing from waiting for ever.
+    """
+    end = time.monotonic() + HANGS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        if process and process.poll() is not None:
+            pytest.fail(f"ended too early, with {process.returncode}: {process.communicate()}")
+        time.sleep(0.02)
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[None]:
+    """A file system of so many bytes at a folder; skips where none may be mounted. What is there moves into it."""
+    kept = place.with_name(f"{place.name}.before")
+    if place.exists():
+        place.rename(kept)
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("may not mount here")
+    try:
+        if kept.exists():
+            shutil.copytree(kept, place, dirs_exist_ok=True, symlinks=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 def read_frames(path, pixel_format="gray") -> np.ndarray:

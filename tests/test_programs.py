@@ -4,16 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, assert_one_line_error, command
+from conftest import HANGS, ROOT, assert_one_line_error, command, eventually, small_disk
 from musicvideo import cli, files, programs
 from musicvideo.errors import DiskFull, MediaError
-
-PATIENCE = 60  # seconds until a test gives up waiting; no test measures time
 
 
 def script(folder: Path, name: str, text: str) -> Path:
@@ -22,14 +19,6 @@ def script(folder: Path, name: str, text: str) -> Path:
     path.write_text("#!/bin/sh\n" + text)
     path.chmod(0o755)
     return path
-
-
-def eventually(condition) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def runs(process: int) -> bool:
@@ -131,7 +120,7 @@ def long_run(tmp_path):
 def test_a_signal_ends_programs_and_leaves_nothing_partial(long_run, tmp_path, number):
     process, child = long_run
     process.send_signal(number)
-    assert process.wait(PATIENCE) == 128 + number
+    assert process.wait(HANGS) == 128 + number
     assert process.stderr.read() == "interrupted\n"
     eventually(lambda: not runs(child))
     assert list((tmp_path / "out").iterdir()) == []
@@ -220,28 +209,19 @@ def test_data_reaches_the_disk_before_its_name_does(tmp_path):
     assert all("ENOENT" in call for call in rest)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 3 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("may not mount here")
-    yield place
-    subprocess.run(["umount", place], check=True)
-
-
-def test_a_full_disk_keeps_what_was_there(small_disk, tmp_path):
+def test_a_full_disk_keeps_what_was_there(tmp_path):
     """A film and a sound that do not fit: one line that names the place, and the old film as it was."""
     picture, sound = tmp_path / "picture.mkv", tmp_path / "sound.wav"
     ffmpeg = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i"]
     programs.run([*ffmpeg, "testsrc2=s=320x180:r=30:d=10", "-crf", "1", "-preset", "ultrafast", picture], doing="x")
     programs.run([*ffmpeg, "anoisesrc=r=48000:d=10", sound], doing="x")
-    film = small_disk / "film.mkv"
-    film.write_bytes(b"old")
-    result = command("-m", "musicvideo", "merge", picture, sound, film, "--intro", "0")
-    assert_one_line_error(result, "film.mkv: no space left in", str(small_disk), "run the same command again")
-    assert film.read_bytes() == b"old" and [path.name for path in small_disk.iterdir()] == ["film.mkv"]
+    disk = tmp_path / "disk"
+    film = disk / "film.mkv"
+    with small_disk(disk, 3 << 20):
+        film.write_bytes(b"old")
+        result = command("-m", "musicvideo", "merge", picture, sound, film, "--intro", "0")
+        assert_one_line_error(result, "film.mkv: no space left in", str(disk), "run the same command again")
+        assert film.read_bytes() == b"old" and [path.name for path in disk.iterdir()] == ["film.mkv"]
 
 
 def test_messages_are_one_line_that_no_terminal_obeys():

@@ -8,19 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
 import tiny_score
-from conftest import ROOT
+from conftest import HANGS, ROOT
 
 from .sandbox import said
 
-PATIENCE = 600  # seconds until a test gives up waiting; no test measures time
 TITLE = "Tiny"
 VARIABLES = [
     f"TITLE={TITLE}",
@@ -96,7 +91,7 @@ def start(command: Sequence[object], folder: Path, **more: object) -> subprocess
 def finished(process: subprocess.Popen) -> subprocess.CompletedProcess:
     """Wait for a process, and for whoever holds its output open."""
     try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
+        stdout, stderr = process.communicate(timeout=HANGS)
     except subprocess.TimeoutExpired:
         kill_tree(process)
         raise
@@ -160,16 +155,6 @@ def kill_tree(process: subprocess.Popen) -> None:
     process.communicate()
 
 
-def eventually(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
-    """Wait until a condition holds; a process that ends before it does is a failure."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        if process and process.poll() is not None:
-            pytest.fail(f"ended too early, with {process.returncode}: {process.communicate()}")
-        time.sleep(0.02)
-
-
 # -- What must hold ----------------------------------------------------------------------------------------------
 
 
@@ -201,23 +186,6 @@ def streams(film: Path) -> str:
     )
     assert result.returncode == 0 and result.stdout, result.stderr
     return result.stdout
-
-
-@contextmanager
-def small_disk(place: Path, size: int) -> Iterator[None]:
-    """A file system of so many bytes at a folder; skips where none may be mounted. What is there moves into it."""
-    kept = place.with_name(f"{place.name}.before")
-    if place.exists():
-        place.rename(kept)
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("may not mount here")
-    try:
-        if kept.exists():
-            shutil.copytree(kept, place, dirs_exist_ok=True, symlinks=True)
-        yield
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def remount(place: Path, option: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import ROOT, make_media
+from conftest import ROOT, eventually, make_media, small_disk
 
 from .conftest import CAMPAIGN
 from .hostile import referring
@@ -27,7 +27,6 @@ from .processes import (
     Wrapped,
     assert_one_line,
     descendants,
-    eventually,
     finished,
     kill_tree,
     leftovers,
@@ -37,7 +36,6 @@ from .processes import (
     run,
     runs,
     script,
-    small_disk,
     start,
     streams,
 )  # fmt: skip
