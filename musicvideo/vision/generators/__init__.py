@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from tqdm import tqdm
 
 from musicvideo.vision.generators import biggan, cppn, pocket
-from musicvideo.vision.generators.record import SILENT, Generator, Options, Record
+from musicvideo.vision.generators.record import SILENT, Generator, Handle, Options, Record
 
-__all__ = ["NAMES", "SILENT", "Generator", "Options", "Record", "find", "labels", "load", "weights_checksum"]
+__all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load", "weights_checksum"]
 
 GENERATORS = {
     record.name: record

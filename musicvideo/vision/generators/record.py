@@ -17,6 +17,19 @@ from tqdm import tqdm
 SILENT = partial(tqdm, disable=True)  # makes progress bars that are not shown
 
 
+@dataclass(frozen=True)
+class Handle:
+    """A direction in the noise of a generator that moves one thing in its pictures and nothing else.
+
+    Attributes:
+        direction: (noise_dim,), a unit vector.
+        reach: length of the noise along it that moves the thing as far as looks good, at most.
+    """
+
+    direction: np.ndarray
+    reach: float
+
+
 class Generator(Protocol):
     """A class-conditional picture generator.
 
@@ -24,6 +37,7 @@ class Generator(Protocol):
         labels: class names; the index is the class id.
         noise_dim: length of a noise vector.
         resolution: height and width of a picture, in pixels.
+        handles: directions of its noise that mean something, by name; may be empty.
         runs_on: what computes where and how exactly, in a few words for people.
         computed_by: what decides the bytes of pictures beside the vectors and the settings that the generator was
             loaded with: backend, processor or GPU, threads where they matter, versions of the libraries that compute.
@@ -34,6 +48,9 @@ class Generator(Protocol):
     labels: Sequence[str]
     noise_dim: int
     resolution: int
+
+    @property
+    def handles(self) -> Mapping[str, Handle]: ...
 
     @property
     def runs_on(self) -> str: ...

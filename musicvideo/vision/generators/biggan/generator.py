@@ -12,6 +12,7 @@ from torch import Tensor
 
 from musicvideo.vision.generators import backends, hardware
 from musicvideo.vision.generators.biggan.network import Network
+from musicvideo.vision.generators.record import Handle
 
 STYLES = 16  # pictures whose styles are computed at a time; see `BigGAN.styles`
 
@@ -52,6 +53,10 @@ class BigGAN:
         self.backend = backends.start(network, backends.devices(device), precision)
 
     @property
+    def handles(self) -> Mapping[str, Handle]:
+        return {}  # nobody knows what its directions mean
+
+    @property
     def runs_on(self) -> str:
         return self.backend.name
 
@@ -89,6 +94,7 @@ class Reference:
         model, labels, truncation: as for `BigGAN`.
     """
 
+    handles: Mapping[str, Handle] = {}
     runs_on = "the library's torch on the CPU, float32"
 
     def __init__(self, model: Library, labels: Sequence[str], *, truncation: float = 1.0) -> None:

@@ -38,6 +38,7 @@ import numpy as np
 from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.cppn import stages
 from musicvideo.vision.generators.cppn.looks import LOOKS, Look
+from musicvideo.vision.generators.record import Handle
 
 NOISE_DIM = 128  # units of the noise vector, as many as BigGAN's
 SHARPENING = 2.0  # power of a class weight: 12 pitches sound at once, but one leads
@@ -112,6 +113,20 @@ _MOTION = {
     **{f"wave{j}": 0.024 for j in range(6)},
     **{f"cap{j}": 0.007 for j in range(len(_COLONY))},
 }
+# How far a score may move a factor, in the factor's own units: much further than the noise does by itself.
+_REACH = {
+    "zoom": 0.35,
+    "turn": 0.5,
+    "orbit": 0.5,
+    "gaze_x": 0.35,
+    "gaze_y": 0.35,
+    "phase": 0.5,
+    "whirl": 0.4,
+    "spin": 0.5,
+    "lamp": 1.5,
+    "tint": 1.5,
+    **{f"cap{j}": 0.35 for j in range(len(_COLONY))},
+}
 # The same factors carry what sets classes apart beyond their records: where things lie and how far caps have grown.
 _IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.22, "tint": 0.4, "gaze_x": 0.09, "gaze_y": 0.08, "cap": 0.2}
 
@@ -146,6 +161,11 @@ class CPPN:
         fixed = np.random.default_rng(20)
         directions, _ = np.linalg.qr(fixed.standard_normal((NOISE_DIM, len(_MOTION))))
         self._motion = directions * list(_MOTION.values())
+        self.handles = {
+            name: Handle(direction, _REACH[name] / scale)
+            for (name, scale), direction in zip(_MOTION.items(), directions.T)
+            if name in _REACH
+        }
         reach = [_IDENTITY.get(name.rstrip("0123456789"), 0) for name in _MOTION]
         identity = fixed.standard_normal((FIRST_LOOKS, len(_MOTION)))
         self._waves = fixed.normal(0, 2.3, (6, 2)), fixed.uniform(0, 2 * np.pi, 6)
