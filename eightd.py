@@ -13,8 +13,8 @@ from math import inf
 from tqdm import tqdm
 
 from musicvideo.cli import Parser, entry_point, say
+from musicvideo.clock import Clock, read_clock
 from musicvideo.errors import MediaError
-from musicvideo.sound.clock import Clock, read_clock
 from musicvideo.sound.models import MODELS, load_model
 from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, set_names
 from musicvideo.sound.plots import plot_motions, require_picture

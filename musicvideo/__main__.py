@@ -220,7 +220,7 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
 
 
 def run_merge(score: str | None, clock: str | None, **options) -> None:
-    from musicvideo.sound.clock import read_clock
+    from musicvideo.clock import read_clock
     from musicvideo.sound.score import chapters
     from musicvideo.vision import film
 

@@ -6,8 +6,8 @@ import mido
 import pytest
 
 from musicvideo import limits
+from musicvideo.clock import Clock, read_clock
 from musicvideo.errors import MediaError
-from musicvideo.sound.clock import Clock, read_clock
 
 TPQ = 480
 

@@ -19,13 +19,14 @@ import eightd
 import mix
 from conftest import ROOT, assert_one_line_error, command
 from musicvideo import files, programs
+from musicvideo.documents import find_fault
 from musicvideo.errors import MediaError
 from musicvideo.sound import effects, mixing
-from musicvideo.sound.documents import find_fault
 from musicvideo.sound.effects import sum_files
 from musicvideo.sound.mastering import master_file, measure
 from musicvideo.sound.mixing import RATE, prepare
-from musicvideo.sound.table import Bus, Master, Panning, Part, Reverb, Tremolo, explain, read_mix, schema
+from musicvideo.sound.table import Bus, Master, Mix, Panning, Part, Reverb, Tremolo, explain, read_mix
+from musicvideo.tables import schema
 
 HEAD = "[master]\ntail = 1.0\nfade = 0.2\n[reverbs.hall]\nreverberance = 60\npredelay = 20\n"
 
@@ -628,4 +629,4 @@ def test_every_setting_is_defined_once_and_explained():
             "a": {"file": "x", **{each.name: each.default for each in fields(Part) if isinstance(each.default, float)}}
         }
     }
-    assert find_fault(document, schema()) is None  # defaults are within their ranges
+    assert find_fault(document, schema(Mix)) is None  # defaults are within their ranges

@@ -19,9 +19,9 @@ import soundfile
 import tiny_score
 from conftest import small_disk
 from musicvideo import probe, programs
+from musicvideo.clock import read_clock
 from musicvideo.errors import MediaError
 from musicvideo.sound import score
-from musicvideo.sound.clock import read_clock
 from musicvideo.system import find_program
 
 BAR = "<Measure><voice>" + 4 * tiny_score.chord("quarter", 60) + "</voice></Measure>"

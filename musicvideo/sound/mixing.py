@@ -24,9 +24,9 @@ from math import ceil, cos, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from musicvideo.clock import read_clock
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic, lock, sha256
-from musicvideo.sound.clock import read_clock
 from musicvideo.sound.effects import apply_effect, apply_filters, sum_files
 from musicvideo.sound.mastering import master_file
 from musicvideo.sound.models import load_model

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from musicvideo import limits
+from musicvideo.clock import Clock
+from musicvideo.documents import find_fault, load_schema, nearest, read_text, shortened
 from musicvideo.errors import MediaError
-from musicvideo.sound.clock import Clock
-from musicvideo.sound.documents import find_fault, load_schema, nearest, read_text, shortened
 
 CONTROL_RATE = 4000  # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
 SMOOTHING = 0.010  # seconds over which a jump from one position to another is spread

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
+from musicvideo.clock import Clock
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic
-from musicvideo.sound.clock import Clock
 from musicvideo.sound.mastering import ABSOLUTE_GATE, loudness_curves
 from musicvideo.sound.panning import Motion, Position
 from musicvideo.sound.table import Master

@@ -30,8 +30,9 @@ from xml.etree import ElementTree
 import soundfile
 
 from musicvideo import files, probe, programs
+from musicvideo.clock import Clock, read_clock, read_midi
 from musicvideo.errors import MediaError
-from musicvideo.sound.clock import Clock, read_clock
+from musicvideo.notes import label
 
 # MuseScore 3 by default resamples to 44.1 kHz and normalises every part to full scale, which destroys the balance
 # between them. MuseScore 4 has the same key for the rate, and never normalises. No command line option sets either.
@@ -330,7 +331,12 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
     Raises:
         MediaError: not a score.
     """
-    staves = read(score).root.findall("Score/Staff")
+    return [(clock.seconds(measure), name) for measure, name in _sections(read(score).root, clock)]
+
+
+def _sections(root: ElementTree.Element, clock: Clock) -> list[tuple[int, str]]:
+    """Measure and name of each section; see `chapters`."""
+    staves = root.findall("Score/Staff")
     measures = staves[0].findall("Measure")  # marks and tempos stand in the first staff
     if len(measures) != clock.measures:
         return []
@@ -343,10 +349,24 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
         if tempo is not None and (words := (tempo.text or "").strip(" (")):
             tempos[number] = words
     if marks:
-        names = {number: ": ".join(filter(None, [mark, tempos.get(number)])) for number, mark in marks.items()}
-    else:
-        names = tempos
-    return [(clock.seconds(number), name) for number, name in names.items()]
+        return [(number, ": ".join(filter(None, [mark, tempos.get(number)]))) for number, mark in marks.items()]
+    return list(tempos.items())
+
+
+def _label(document: Document, clock: Clock, path: Path) -> None:
+    """Write names of parts and sections into the MIDI file that MuseScore exported, which has neither.
+
+    MuseScore writes a track for each staff, after one for tempo and metre.
+    """
+    staves = len(document.root.findall("Score/Staff"))
+    first = len(read_midi(path).tracks) - staves
+    if first not in (0, 1):
+        return
+    names = {}
+    for part in reversed(document.parts):
+        names.update({first + staff: part.name for staff, _ in part.tracks})
+    marks = [(round(clock.tick(measure)), name) for measure, name in _sections(document.root, clock)]
+    label(path, names, marks).save(path)
 
 
 # -- Running MuseScore -------------------------------------------------------------------------------------------
@@ -384,11 +404,13 @@ def _export(
     exported = {clock: work / "full.mid"}
     _run(document, version, [(copy, exported[clock])], PATIENCE)
     try:
-        length = read_clock(exported[clock]).duration
+        times = read_clock(exported[clock])
     except MediaError:
         raise MediaError(f"{document.path}: MuseScore finds no music in it") from None
+    length = times.duration
     if length > LONGEST:
         raise MediaError(f"{document.path}: plays for {length:.0f} s; at most {LONGEST} s can be exported")
+    _label(document, times, exported[clock])
 
     tasks = []
     if full in wanted:

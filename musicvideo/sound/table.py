@@ -1,63 +1,25 @@
 """Mix tables: their settings, and reading a table.
 
 The dataclasses below are the one definition of a mix table: each field's type, default, range and meaning stand here,
-and nowhere else. `schema` makes the JSON Schema from them that a table is checked against, and `explain` the text that
-`mix.py --help` prints. To add a setting, add a field, and use it in `musicvideo.sound.mixing`.
+and nowhere else (see `musicvideo.tables`). To add a setting, add a field, and use it in `musicvideo.sound.mixing`.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache
-from math import isfinite
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from musicvideo import limits
+from musicvideo import tables
+from musicvideo.documents import nearest
 from musicvideo.errors import MediaError
-from musicvideo.sound.documents import find_fault, nearest, read_text
 from musicvideo.sound.models import MODELS
 from musicvideo.sound.panning import read_panning
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from musicvideo.tables import setting
 
 PROFILES = {"youtube": -14.0, "spotify": -14.0, "apple": -16.0, "broadcast": -23.0, "none": None}  # LUFS
 _PROFILE_LIST = ", ".join(f"{name} {lufs or 'as it comes'}" for name, lufs in PROFILES.items())
-NAME = "^[A-Za-z0-9_-]+$"  # of a part or a reverb
-
-
-def setting(
-    meaning: str,
-    default: Any = MISSING,
-    *,
-    factory: Any = MISSING,
-    shown: str | None = None,
-    apart: float | None = None,
-    **rules: Any,
-) -> Any:
-    """A field of a table that a person may set.
-
-    Args:
-        meaning: unit and meaning, for messages and help.
-        default: where it is not given; without one it must be given.
-        factory: makes the default.
-        shown: how the help names a default that is None.
-        apart: least distance of its value from 0.
-        rules: JSON Schema keywords for its value, such as `minimum`.
-    """
-    if apart is not None:
-        rules["not"] = {"exclusiveMinimum": -apart, "exclusiveMaximum": apart}
-    metadata = {"meaning": meaning, "shown": shown, "rules": rules}
-    if factory is not MISSING:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 def level(meaning: str = "dB") -> Any:
@@ -193,92 +155,17 @@ class Mix:
         return any(part.set is not None for part in self.parts.values())
 
 
-def _settings(table: Any) -> list[tuple[str, Any, Any]]:
-    """Name, type without None, and field of each setting of a table."""
-    hints = typing.get_type_hints(table)
-    found = []
-    for each in fields(table):
-        hint = hints[each.name]
-        if typing.get_origin(hint) in (typing.Union, types.UnionType):
-            hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
-        if each.metadata:
-            found.append((each.name, hint, each))
-    return found
-
-
-def is_table(hint: Any) -> bool:
-    """Whether a type is one of the tables above."""
-    return is_dataclass(hint)
-
-
-@cache
-def schema(table: Any = Mix) -> dict:
-    """The JSON Schema of a table."""
-    settings = _settings(table)
-    made: dict[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            name: {"description": each.metadata["meaning"], **_type_schema(hint), **each.metadata["rules"]}
-            for name, hint, each in settings
-        },
-        "required": [name for name, _, each in settings if each.default is MISSING and each.default_factory is MISSING],
-    }
-    if hasattr(table, "ALTERNATIVES"):
-        made["not"] = {"required": list(table.ALTERNATIVES)}
-    return made
-
-
-def _type_schema(hint: Any) -> dict:
-    if is_table(hint):
-        return schema(hint)
-    if typing.get_origin(hint) is None:
-        return {"type": {float: "number", str: "string"}[hint]}
-    inner = _type_schema(typing.get_args(hint)[-1])
-    if issubclass(typing.get_origin(hint), Mapping):
-        return {"type": "object", "propertyNames": {"pattern": NAME}, "additionalProperties": inner}
-    return {"type": "array", "items": inner}
-
-
-def _build(hint: Any, document: Any) -> Any:
-    """A checked document as a table of the type."""
-    if is_table(hint):
-        return hint(**{name: _build(kind, document[name]) for name, kind, _ in _settings(hint) if name in document})
-    if typing.get_origin(hint) is not None and issubclass(typing.get_origin(hint), Mapping):
-        return {name: _build(typing.get_args(hint)[1], value) for name, value in document.items()}
-    return document
-
-
 def explain() -> str:
     """Every setting of a mix table, with its meaning, range and default."""
-    places = {
-        "[parts.NAME]": Part,
-        "[panning]": Panning,
-        "[reverbs.NAME]": Reverb,
-        "[buses.dry] [buses.wet]": Bus,
-        "[master]": Master,
-    }
-    lines = []
-    for place, table in places.items():
-        lines += ["", f"{place}: {str(table.__doc__).splitlines()[0]}"]
-        for name, _, each in _settings(table):
-            rules = each.metadata["rules"]
-            within = f", {rules['minimum']}..{rules['maximum']}" if {"minimum", "maximum"} <= set(rules) else ""
-            choices = f": {', '.join(rules['enum'])}" if "enum" in rules and table is not Master else ""
-            default = (
-                "needed"
-                if each.default is MISSING
-                else each.metadata["shown"]
-                or (
-                    "none"
-                    if each.default is None
-                    else f"{each.default:g}"
-                    if isinstance(each.default, float)
-                    else each.default
-                )
-            )
-            lines.append(f"  {name:13}{each.metadata['meaning']}{choices}{within} [{default}]")
-    return "\n".join(lines[1:])
+    return tables.explain(
+        {
+            "[parts.NAME]": Part,
+            "[panning]": Panning,
+            "[reverbs.NAME]": Reverb,
+            "[buses.dry] [buses.wet]": Bus,
+            "[master]": Master,
+        }
+    )
 
 
 def read_mix(path: str | os.PathLike, title: str) -> Mix:
@@ -291,22 +178,12 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
         MediaError: not TOML, an unknown key (with the nearest known one), a value out of range, a part, reverb,
             panning score or set of it that is named but not there. Sounds and clock are not looked at yet.
     """
-    text = read_text(path, limits.TABLE_BYTES)
-    if max(map(len, text.splitlines()), default=0) > limits.TABLE_LINE:
-        raise MediaError(f"{path}: has a line of more than {limits.TABLE_LINE} characters; break it up")
-    try:
-        document = tomllib.loads(text, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise MediaError(f"{path}: not TOML ({error})") from None
-    fault = find_fault(document, schema())
-    if fault:
-        place = ".".join(map(str, fault.path))
-        raise MediaError(f"{path}: {f'[{place}]: ' if place else ''}{fault.message}")
+    document = tables.read(path, Mix)
     for part in document["parts"].values():
         part["file"] = part["file"].replace("{title}", title)
     if "panning" in document:
         document["panning"] = {key: name.replace("{title}", title) for key, name in document["panning"].items()}
-    mix = replace(_build(Mix, document), table=os.fspath(path))
+    mix = replace(tables.build(Mix, document), table=os.fspath(path))
     _check_names(mix)
     return mix
 
@@ -331,10 +208,3 @@ def _check_names(mix: Mix) -> None:
                 raise MediaError(
                     f"{mix.table}: [buses.{bus_name}]: unknown part '{name}', {nearest(name, list(mix.parts))}"
                 )
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not isfinite(value):
-        raise ValueError(f"{text} is no level and no time")
-    return value

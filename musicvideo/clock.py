@@ -151,6 +151,15 @@ def read_clock(path: str | PathLike) -> Clock:
     Raises:
         MediaError: missing, broken, with a time base that has no measures, or beyond `musicvideo.limits`.
     """
+    return tempo_map(read_midi(path), path)
+
+
+def read_midi(path: str | PathLike) -> mido.MidiFile:
+    """A MIDI file (type 0 or 1).
+
+    Raises:
+        MediaError: missing, broken, with a time base that has no measures, or larger than `musicvideo.limits` has it.
+    """
     if require_file(path).stat().st_size > limits.MIDI_BYTES:
         raise MediaError(f"{path}: is larger than {limits.MIDI_BYTES >> 20} MiB, which the MIDI file of no score is")
     try:
@@ -161,6 +170,11 @@ def read_clock(path: str | PathLike) -> Clock:
         raise MediaError(f"{path}: not a MIDI file that can be read ({reason}); export it again") from None
     if midi.type == 2 or midi.ticks_per_beat <= 0:
         raise MediaError(f"{path}: its time base has no measures and beats; export it as MIDI type 0 or 1")
+    return midi
+
+
+def tempo_map(midi: mido.MidiFile, path: str | PathLike) -> Clock:
+    """The clock of a MIDI file that was read from `path`; errors as `read_clock`."""
     tempos, signatures, end = [], [], 0
     for track in midi.tracks:
         tick = 0

@@ -17,7 +17,7 @@ import jsonschema
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parent / "assets"
 LONGEST_VALUE = 40  # characters of a value that a message repeats
 MOST_ERRORS = 50  # among which the most telling one is chosen
 
