@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from musicvideo import programs
-from musicvideo.vision.features import MAPPINGS, SAMPLE_RATE
+from musicvideo.vision.features import ANALYSES, SAMPLE_RATE
 from musicvideo.vision.generators import kernels, load
 from musicvideo.vision.generators.backends.kernel_backend import KernelBackend
 from musicvideo.vision.generators.backends.openvino_backend import OpenVINOBackend
@@ -134,7 +134,7 @@ def draft_quality(ours: BigGAN, rough: BigGAN) -> dict:
     chords = 220 * 2 ** (np.array([0, 4, 7]) / 12)[:, None] * np.where(time_axis < PASSAGE / 2, 1, 1.335)
     song = (0.2 * beat * np.sin(2 * np.pi * chords * time_axis).sum(axis=0)).astype(np.float32)
     path = trajectory(
-        MAPPINGS["classic"](song), random_classes(np.random.default_rng(0), PITCHES, len(ours.labels)),
+        ANALYSES["classic"](song), random_classes(np.random.default_rng(0), PITCHES, len(ours.labels)),
         noise_dim=ours.noise_dim, num_classes=PITCHES, rng=np.random.default_rng(1),
     )  # fmt: skip
     drawn, seconds = {}, {}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import librosa
 import numpy as np
 
-from musicvideo.vision.features import MAPPINGS, SAMPLE_RATE, Features
+from musicvideo.vision.features import ANALYSES, SAMPLE_RATE, Features
 from musicvideo.vision.latents import PITCHES, class_walk, noise_walk, strongest_first
 
 HOP = 512  # samples
@@ -81,11 +81,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4, help="length of the song (default %(default)s)")
     minutes = parser.parse_args().minutes
     song = np.random.default_rng(0).normal(scale=0.1, size=int(minutes * 60 * SAMPLE_RATE)).astype(np.float32)
-    for analyse in MAPPINGS.values():
+    for analyse in ANALYSES.values():
         analyse(song[: 10 * SAMPLE_RATE])  # compiles what librosa compiles
     print(f"| | {minutes:g} min of song | an hour |\n|---|---|---|")
     print(f"| features as published, the whole song at once | {seconds(published_features, song):.1f} s | |")
-    for name, analyse in MAPPINGS.items():
+    for name, analyse in ANALYSES.items():
         print(f"| features, {name} | {seconds(analyse, song):.1f} s | |")
     part = seconds(published_walks, random_features(10), runs=1)
     print(f"| latents as published (10 s measured, in proportion) | {part * 6 * minutes:.0f} s | {part * 360:.0f} s |")

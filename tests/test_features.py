@@ -16,7 +16,7 @@ from musicvideo import caches, decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
 from musicvideo.vision.features import (
-    MAPPINGS,
+    ANALYSES,
     SAMPLE_RATE,
     Song,
     cached_features,
@@ -58,13 +58,13 @@ def test_blocks_change_nothing(samples, monkeypatch):
     assert pieced.mel_power.shape == whole.mel_power.shape and pieced.chroma.shape == whole.chroma.shape
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("mapping", ANALYSES)
 @pytest.mark.parametrize("block", [30, 4])
 def test_a_song_decoded_piece_by_piece_is_the_same(mapping, block, monkeypatch):
     samples = load_song(SONG, 9)
     monkeypatch.setattr(features, "ANALYSIS_BLOCK", block * SAMPLE_RATE)
     monkeypatch.setattr(decoder, "PIECE_FRAMES", 10_007)
-    found, wanted = MAPPINGS[mapping](Song(SONG, 9)), MAPPINGS[mapping](samples)
+    found, wanted = ANALYSES[mapping](Song(SONG, 9)), ANALYSES[mapping](samples)
     for name in ("mel_power", "mel_gradient", "chroma"):
         assert np.array_equal(getattr(found, name), getattr(wanted, name))
         assert getattr(found, name).dtype == np.float32
@@ -310,7 +310,7 @@ def test_features_are_cached_by_content(tmp_path, monkeypatch):
     first = cached_features(song, cache=cache)
     (tmp_path / "copy.wav").write_bytes((tmp_path / "song.wav").read_bytes())
     with monkeypatch.context() as patch:
-        patch.setitem(MAPPINGS, "classic", None)  # must not be called again
+        patch.setitem(ANALYSES, "classic", None)  # must not be called again
         again = cached_features(Song(tmp_path / "copy.wav"), cache=cache)
     assert np.array_equal(again.chroma, first.chroma) and again.duration == first.duration
     assert cached_features(Song(song.path, 1), cache=cache).duration == 1

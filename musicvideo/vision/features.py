@@ -188,8 +188,8 @@ def pulse_features(song: Samples, frame_length: int = 512) -> Features:
 
 
 ARRAYS = ("mel_power", "mel_gradient", "chroma")  # of `Features`
-# What `--mapping` may be. To add one, write a function of a song and a hop.
-MAPPINGS = {"classic": classic_features, "pulse": pulse_features}
+# Ways to hear a song. Each is a function of a song and a hop.
+ANALYSES = {"classic": classic_features, "pulse": pulse_features}
 
 
 def cached_features(
@@ -202,7 +202,7 @@ def cached_features(
     Args:
         song: decoded only if its features are not cached.
         frame_length: hop in samples, a multiple of 64.
-        mapping: one of `MAPPINGS`.
+        mapping: one of `ANALYSES`.
         cache: folder, made if missing. A file in it that is damaged is written anew; a folder that cannot be written is
             done without.
 
@@ -210,14 +210,14 @@ def cached_features(
         MediaError: the song cannot be decoded.
         ValueError: as the mapping's function, or an unknown mapping.
     """
-    if mapping not in MAPPINGS:
-        raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(MAPPINGS)})")
+    if mapping not in ANALYSES:
+        raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(ANALYSES)})")
     content = f"{files.sha256(files.require_file(song.path))}-{song.duration or 'whole'}"
     file = Path(cache) / f"{mapping}-{frame_length}-v{ANALYSIS_VERSION}-librosa{version('librosa')}-{content}.npz"
     cached = caches.recall(file)
     if features := cached and _unpacked(cached, frame_length):
         return features
-    features = MAPPINGS[mapping](song, frame_length)
+    features = ANALYSES[mapping](song, frame_length)
     packed = io.BytesIO()
     np.savez(packed, duration=features.duration, **{name: getattr(features, name) for name in ARRAYS})
     caches.remember(file, packed.getvalue())

@@ -17,18 +17,22 @@ from tqdm import tqdm
 
 from musicvideo import caches, files
 from musicvideo.errors import MediaError
+from musicvideo.notes import Notes, read_notes
 from musicvideo.vision import generators
 from musicvideo.vision import record as records
+from musicvideo.vision.conduct import Cast, Conduct, cast, read_conduct
 from musicvideo.vision.containers import Encoding, Soundtrack, container, encoding, soundtrack
 from musicvideo.vision.features import SAMPLE_RATE, Features, Song, cached_features
 from musicvideo.vision.labels import resolve
-from musicvideo.vision.latents import Trajectory, random_classes, trajectory
+from musicvideo.vision.latents import Trajectory, random_classes
+from musicvideo.vision.mappings import MAPPINGS
 from musicvideo.vision.render import NO_BAR, draw, render
-from musicvideo.vision.settings import DENOMINATOR, PITCHES, QUALITIES, RULES, WALK, Settings, recorded_in, shown
+from musicvideo.vision.settings import DENOMINATOR, PITCHES, QUALITIES, RULES, Settings, recorded_in, shown
 from musicvideo.vision.work import Work
 
 PREVIOUS = ".previous_vectors.npz"  # in the output folder: what --use_previous_... takes up
 SEED_DIGITS = 8  # of the song's checksum, hexadecimal: the default seed
+QUIET_END = 10.0  # seconds without notes at the end of a song that are worth a notice
 SHORTER = 1.0  # seconds by which vectors may be shorter than the song
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -71,7 +75,7 @@ def _of_earlier_video(given: Mapping[str, Any], notice: Notice) -> dict[str, Any
     if classes and "classes" not in given and len(classes) < given.get("num_classes", 0):
         raise ValueError(f"num_classes: {like} has {len(classes)} classes (name more with --classes)")
     if "list_classes" not in given:
-        for name in ("song", "vectors"):
+        for name in ("song", "vectors", "midi", "conduct"):
             if earlier.get(name) and name not in given:
                 _require_same_file(name, earlier[name], record, like, notice)
         if earlier.get("weights") and "weights" not in given:
@@ -89,6 +93,8 @@ def _without_overridden(earlier: dict[str, Any], given: Mapping[str, Any]) -> di
         earlier["classes"] = None
     elif "num_classes" in asked and earlier.get("classes"):
         earlier["classes"] = earlier["classes"][: given["num_classes"]]
+    if earlier.get("mapping") != given.get("mapping", earlier.get("mapping")):
+        earlier.update(dict.fromkeys(("midi", "midi_offset", "conduct")))
     if another or given.get("resolution", earlier.get("resolution")) != earlier.get("resolution"):
         earlier["weights"] = None  # its checksum is that of other weights
     return earlier
@@ -115,6 +121,9 @@ def _require_effect(settings: Settings, given: Mapping[str, Any], notice: Notice
     for name, rule in RULES.items() if vectors else ():
         if rule.in_vectors and name in given:
             raise ValueError(f"--{name}: the vectors hold it already (leave out --{name} or {vectors})")
+    for name in ("midi", "midi_offset", "conduct"):
+        if given.get(name) is not None and not MAPPINGS[settings.mapping].needs_notes:
+            raise ValueError(f"--{name}: --mapping {settings.mapping} does not follow notes (give --mapping score)")
     if settings.use_previous_vectors and "vectors" in given:
         raise ValueError("--vectors: not with --use_previous_vectors (leave out either)")
     if settings.use_previous_classes and "classes" in given:
@@ -124,6 +133,21 @@ def _require_effect(settings: Settings, given: Mapping[str, Any], notice: Notice
 
 
 # -- What was left open ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a mapping that follows notes knows of a song.
+
+    Attributes:
+        notes: of the song, within its duration.
+        table: who shows what, as far as a person said.
+        cast: who shows what.
+    """
+
+    notes: Notes
+    table: Conduct
+    cast: Cast
 
 
 @dataclass(frozen=True)
@@ -139,6 +163,7 @@ class Job:
         encoding: of the picture.
         sound: of the video.
         saved: the path that was read, as long as the song; None if it is made from the song.
+        score: what a mapping that follows notes knows; None for others.
         record: everything that makes the video, of JSON's types, settings under their names.
     """
 
@@ -150,6 +175,7 @@ class Job:
     encoding: Encoding
     sound: Soundtrack
     saved: Trajectory | None
+    score: Score | None
     record: Mapping[str, Any]
 
     def load(
@@ -177,23 +203,20 @@ class Job:
             cache=caches.folder("features"),
         )
 
-    def path(self, noise_dim: int, features: Features | None = None) -> Trajectory:
-        """The path of the song through the generator: as it was saved, or made from its features.
+    def path(self, generator: generators.Generator) -> Trajectory:
+        """The path of the song through the generator: as it was saved, or made by the mapping.
 
         Raises:
-            MediaError: saved vectors of another length of noise.
+            MediaError: saved vectors of another length of noise, a handle that the generator does not have.
         """
         if self.saved:
-            if self.saved.noise.shape[1] != noise_dim:
+            if self.saved.noise.shape[1] != generator.noise_dim:
                 raise MediaError(
                     f"{self.record['vectors']}: noise vectors of {self.saved.noise.shape[1]} numbers, "
-                    f"{self.settings.generator} takes {noise_dim}"
+                    f"{self.settings.generator} takes {generator.noise_dim}"
                 )
             return self.saved
-        return trajectory(
-            features or self.features(), self.classes, noise_dim=noise_dim, num_classes=len(self.classes),
-            rng=np.random.default_rng([self.seed, 1]), **{name: getattr(self.settings, name) for name in WALK},
-        )  # fmt: skip
+        return MAPPINGS[self.settings.mapping].path(self, generator)
 
     def is_made(self, record: Mapping[str, Any]) -> bool:
         """Whether the output is there with this record.
@@ -229,7 +252,7 @@ class Job:
         """
         asked, work = self.settings, Work(self.settings.output_file)
         try:
-            path = self.path(generator.noise_dim)
+            path = self.path(generator)
             record = {**self.record, "computed_by": computed_by(generator, path)}
             if self.is_made(record):
                 os.utime(asked.output_file)  # for make: it is as new as what it was made from
@@ -293,12 +316,16 @@ def decide(settings: Settings, *, notice: Notice = _silent, progress: Callable[.
     if settings.use_previous_vectors:
         vectors = str(Path(settings.output_file).with_name(PREVIOUS))
     if vectors:
-        saved = _for_song(vectors, _saved(vectors, labels)[0], Song(song, settings.duration))
+        saved = _for_song(vectors, _saved(vectors, labels)[0], _seconds(song, settings.duration))
         classes, grid_rate = list(saved.classes), Fraction(saved.grid_rate).limit_denominator(DENOMINATOR)
         if settings.classes and resolve([str(word) for word in settings.classes], labels) != classes:
             raise ValueError("classes: the vectors have classes of their own; give either, not both")
     else:
         classes, grid_rate = _chosen_classes(settings, labels, seed), Fraction(SAMPLE_RATE, settings.frame_length)
+    score = None
+    if MAPPINGS[settings.mapping].needs_notes and not vectors:
+        score = _score(settings, song, classes, labels, notice)
+        classes = list(score.cast.classes)
     how = encoding(
         settings.output_file,
         fps=settings.fps or grid_rate,
@@ -318,12 +345,16 @@ def decide(settings: Settings, *, notice: Notice = _silent, progress: Callable[.
         "class_names": names,
         "vectors": vectors,
         "vectors_sha256": vectors and files.sha256(vectors),
+        "midi_sha256": settings.midi and files.sha256(settings.midi),
+        "conduct_sha256": settings.conduct and files.sha256(settings.conduct),
         "song_sha256": song_sha256,
         "weights_sha256": weights_sha256,
         "frames": {"fps": str(how.fps), "codec": how.codec, "crf": how.crf, "size": how.size},
         "versions": records.versions(),
     }
-    job = Job(settings, song, seed, tuple(classes), tuple(names), how, sound, saved, json.loads(json.dumps(record)))
+    job = Job(
+        settings, song, seed, tuple(classes), tuple(names), how, sound, saved, score, json.loads(json.dumps(record))
+    )
     _require_same_weights(job)
     if not settings.storyboard:
         job.is_made(record)
@@ -341,9 +372,37 @@ def _require_outputs(settings: Settings, song: str) -> None:
             raise ValueError(f"{name}: {output} is a folder (give the name of a file)")
 
 
-def _for_song(vectors: str, path: Trajectory, song: Song) -> Trajectory:
+def _seconds(song: str, duration: float | None) -> float:
+    """Length of what is decoded of a song; its file may state another one."""
+    return sum(len(piece) for piece in Song(song, duration)) / SAMPLE_RATE
+
+
+def _score(settings: Settings, song: str, classes: Sequence[int], labels: Sequence[str], notice: Notice) -> Score:
+    """The notes of a song, and which part shows what."""
+    if not settings.midi:
+        raise ValueError(
+            f"--mapping {settings.mapping} follows notes: give --midi FILE (`python -m musicvideo notes SONG FILE` "
+            "writes down those that it hears in a song)"
+        )
+    length = _seconds(song, settings.duration)
+    offset = settings.midi_offset or 0.0
+    written = read_notes(settings.midi)
+    notes = written.within(length, offset)
+    if not len(notes.onset):
+        raise MediaError(f"{settings.midi}: no note of it falls into {song} (is --midi_offset {offset:g} right?)")
+    late, early = len(written.onset) - len(notes.onset), length - (notes.onset + notes.length).max()
+    if late and not settings.duration:
+        notice(f"note: {late} of the {len(written.onset)} notes of {settings.midi} lie outside {song}")
+    if early > QUIET_END:
+        notice(f"note: the last note of {settings.midi} ends {early:.0f} s before {song}; the picture rests then")
+    table = read_conduct(settings.conduct) if settings.conduct else Conduct()
+    return Score(
+        notes, table, cast(table, written.within(math.inf, offset), classes, labels, name=settings.conduct or "")
+    )
+
+
+def _for_song(vectors: str, path: Trajectory, duration: float) -> Trajectory:
     """A saved path, as long as the song."""
-    duration = sum(len(piece) for piece in song) / SAMPLE_RATE  # a file may state another one
     if duration > path.duration + SHORTER:
         raise MediaError(
             f"{vectors}: ends after {path.duration:.1f} of {duration:.1f} s "

@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.stats import truncnorm
@@ -33,6 +34,7 @@ ROWS = 4096  # noise vectors written or looked at, at a time
 CHECKED = 2000  # every so many noise vectors count in a path's checksum
 STILL = 1e-7  # class weights closer together than this are taken for equal
 MOST_NUMBERS = 150_000_000  # in the noise or the weights of a saved path: 1.2 GB, an hour at the finest hop
+MOST_CLASSES = 1000  # of a saved path
 LARGEST_NUMBER = 1000  # in either, whatever its sign; generators take about 2
 MOST_TEXT = 1 << 20  # bytes of names and parameters
 
@@ -167,6 +169,17 @@ def class_walk(
     return _smoothed(walk, bin_length(smooth_factor, frame_length))
 
 
+class Vectors(Protocol):
+    """Rows of numbers, in an array or computed whenever they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """The path of one video through latent space, over the time of a song.
@@ -179,7 +192,7 @@ class Trajectory:
         duration: length of the song in seconds.
     """
 
-    noise: np.ndarray | NoiseWalk
+    noise: Vectors
     weights: np.ndarray
     classes: tuple[int, ...]
     grid_rate: float
@@ -238,11 +251,11 @@ class Trajectory:
                 trajectory = cls(
                     noise=noise,
                     weights=_read_array(archive, "class_vectors", "f", MOST_NUMBERS),
-                    classes=tuple(_read_array(archive, "classes", "iu", PITCHES).tolist()),
+                    classes=tuple(_read_array(archive, "classes", "iu", MOST_CLASSES).tolist()),
                     grid_rate=float(_read_array(archive, "grid_rate", "fiu", 1)),
                     duration=float(_read_array(archive, "duration", "fiu", 1)),
                 )
-                labels = _read_array(archive, "labels", "U", PITCHES).tolist()
+                labels = _read_array(archive, "labels", "U", MOST_CLASSES).tolist()
                 params = json.loads(str(_read_array(archive, "params", "U", 1)))
             points, columns = len(noise), len(trajectory.classes)
             if not points or not columns or noise.ndim != 2 or trajectory.weights.shape != (points, columns):

@@ -16,7 +16,8 @@ from typing import Any
 
 from musicvideo.vision import generators
 from musicvideo.vision.codecs import CODECS
-from musicvideo.vision.features import HOP_UNIT, MAPPINGS, SAMPLE_RATE
+from musicvideo.vision.features import HOP_UNIT, SAMPLE_RATE
+from musicvideo.vision.mappings import MAPPINGS
 
 PITCHES = 12
 QUALITIES = {"full": 1, "draft": 3}  # one frame of so many is drawn; those between are faded
@@ -237,8 +238,17 @@ class Settings:
         metavar="WORD", optional=True)
 
     mapping: str = setting(
-        "classic", str, MOTION, "classic: loudness moves, pitches choose; pulse: drums move, harmony chooses",
+        "classic", str, MOTION, "; ".join(f"{name}: {mapping.help}" for name, mapping in MAPPINGS.items()),
         choices=tuple(MAPPINGS), recorded=True, in_vectors=True)
+    midi: str | None = setting(
+        None, str, MOTION, "with mapping score: the MIDI file of the song's notes", metavar="FILE", recorded=True,
+        in_vectors=True)
+    midi_offset: float | None = setting(
+        None, float, MOTION, "the notes begin so much later than in the MIDI file, or earlier if below 0 (default: 0)",
+        metavar="SECONDS", lowest=-LONGEST, highest=LONGEST, recorded=True, in_vectors=True)
+    conduct: str | None = setting(
+        None, str, MOTION, "with mapping score: table of what each part shows and moves, see docs/conducting.md",
+        metavar="TOML", recorded=True, in_vectors=True)
     pitch_sensitivity: float = setting(
         220, float, MOTION, "how fast classes follow pitch, 200..295 useful", metavar="1..299", lowest=1, highest=299,
         recorded=True, in_vectors=True, walk=True)

@@ -60,7 +60,7 @@ def preview(job: Job, generator: Generator) -> tuple[dict[int, float], dict[tupl
     if not page:
         raise ValueError("storyboard: no page to draw")
     features = job.features()
-    path = job.path(generator.noise_dim, features)
+    path = job.path(generator)
     frames = frame_count(path.duration, how.fps)
     drawing = {}
     sizes = RESOLUTIONS if generator.resolution == asked.resolution else ()  # pocket has one of its own
