@@ -27,6 +27,10 @@ CLASSES ?= $(if $(filter Impassive-cppn,$(TITLE)-$(GENERATOR)),dissociation gill
 	bruise iris inkcap ash mycelium moonlight)$(if $(filter Impassive-pocket,$(TITLE)-$(GENERATOR)),mushroom eye \
 	hourglass butterfly moon 'spider web' jellyfish snowflake candle brain skull bell)
 WEIGHTS ?=
+# Where notes are known the picture follows them; BigGAN keeps the published mapping.
+MAPPING ?= $(if $(filter pocket cppn,$(GENERATOR)),score,classic)
+MIDI ?=
+CONDUCT ?= $(firstword $(wildcard scores/$(TITLE).$(GENERATOR).conduct.toml scores/$(TITLE).conduct.toml))
 GAN_FLAGS ?=
 OVERWRITE ?=
 MIX ?=
@@ -59,8 +63,8 @@ endif
 
 # What a person types may hold what make would expand or split and what a shell would run: it goes through the
 # environment, never through make's own lists. Only GAN_FLAGS is for the shell to read.
-typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO \
-	OUTRO LOOK PULSE ENCODER TORCH_INDEX
+typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH \
+	HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER TORCH_INDEX
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
 ifeq ($(MIX),)
@@ -153,6 +157,9 @@ help: ## this list
 	"  SEED         another seed, another film   [$${SEED:-from the song}]" \
 	"  CLASSES      what may appear, names or numbers: CLASSES=\"mushroom 'grand piano'\"   [$${CLASSES:-drawn by SEED}]" \
 	"  WEIGHTS      folder with BigGAN weights   [$${WEIGHTS:-cache, else download}]" \
+	"  MAPPING      score: notes move the picture; classic or pulse: what is heard does   [$$MAPPING]" \
+	"  MIDI         the notes of your SONG, from any program   [from the score; else written down from the song]" \
+	"  CONDUCT      table of what each part shows and moves   [$${CONDUCT:-by the instruments}]" \
 	"  GAN_FLAGS    more for visualize.py, read by the shell: GAN_FLAGS=\"--jitter 0.8 --depth 0.7\"" \
 	"  MIX          mix table   [$$MIX_TABLE]" \
 	"  OVERWRITE    1: start over where an interrupted drawing had other settings" \
@@ -242,25 +249,42 @@ media/$(TITLE).wav:
 	@echo "error: no scores/$(TITLE).mscz; write that score, or give a song with SONG=path" >&2; exit 1
 endif
 
+# -- song -> notes -------------------------------------------------------------------------------------------
+
+FOLLOWS_NOTES := $(filter score,$(MAPPING))
+NOTES := media/$(TITLE)$(if $(MIDI),.given,$(if $(SCORES),,.notes)).mid
+
+# Somebody may have corrected what was heard, so it is written anew only where the song is newer.
+media/%.notes.mid: media/%.wav | $(READY)
+	@$(PY) -m musicvideo notes $< $@
+
+# A path that a person typed may hold anything, so make sees a copy.
+media/$(TITLE).given.mid: FORCE
+	@test -f "$$MIDI" || { echo "error: no such file: MIDI=$$MIDI" >&2; exit 1; }
+	@cmp -s -- "$$MIDI" $@ || { cp -- "$$MIDI" $@.new && mv $@.new $@; }
+
 # -- song -> square video ------------------------------------------------------------------------------------
 
 DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$classes" && \
 	$(PY) visualize.py --song $< $${1+--classes} "$$@" --generator="$$GENERATOR" --resolution="$$RESOLUTION" \
-	$${FPS:+--fps="$$FPS"} $${SEED:+--seed="$$SEED"} $${WEIGHTS:+--weights="$$WEIGHTS"} $(GAN_FLAGS)
+	$${FPS:+--fps="$$FPS"} $${SEED:+--seed="$$SEED"} $${WEIGHTS:+--weights="$$WEIGHTS"} --mapping="$$MAPPING" \
+	$(if $(FOLLOWS_NOTES),--midi=$(NOTES) $${CONDUCT:+--conduct="$$CONDUCT"}) $(GAN_FLAGS)
 
 # What draws remembers its settings, each for itself; `make build` needs none of them.
 media/$(TITLE).gan media/$(TITLE).board: FORCE | $(first)
-	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$DRAW_FLAGS" | { $(remember); }
+	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$MAPPING" "$$CONDUCT" \
+	"$$DRAW_FLAGS" "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" | { $(remember); }
 
 # Embedded weights may change with this repository.
 WEIGHTS_HERE := $(wildcard musicvideo/assets/$(firstword $(GENERATOR))/*.safetensors)
 
-media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS_HERE) | $(READY)
+media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS_HERE) \
+		$(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY)
 	@$(DRAW) --storyboard $@
 
 # It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
-media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan $(WEIGHTS_HERE) | $(READY) checked
+media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked
 	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
 else
 media/$(TITLE).mp4:

@@ -94,7 +94,7 @@ def conducted(
     classes = cast.classes
     loudness = (notes.velocity / 127.0) ** LOUDNESS
     time = _PlayingTime(notes, cast, loudness)
-    strikes = time.at(notes.onset - LEAD)
+    strikes = time.at(notes.onset) - LEAD * GRID_RATE  # a note at the very beginning has begun already
     ends = time.at(notes.onset + notes.length)
     scenes = [cast.scene_at(onset) for onset in notes.onset.tolist()]
 
@@ -192,7 +192,7 @@ def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.
         )  # fmt: skip
     for number in range(len(classes)):
         floor = np.interp(time.grid, *_steps(cast, floors[:, number], time, cast.motion.flight))
-        tracks[number] = floor + (1 - floor) * tracks[number]
+        tracks[number] = floor + (1 - floor) * np.minimum(tracks[number], 1)
     return np.ascontiguousarray(tracks.T)
 
 
@@ -219,13 +219,13 @@ def _strike(
         held, release: seconds after which it falls to 1/e in `release` seconds.
         memory: share of the height that falls to 1/e in so many seconds, whatever the note does.
     """
-    first = int(np.ceil(at))
+    first = max(int(np.ceil(at)), 0)
     share, slow = memory or (0.0, decay)
     span = max(CUT * slow if share else 0.0, min(CUT * decay, held + CUT * release)) + attack
     end = min(len(track), first + int(span * GRID_RATE) + 1)
     if first >= end:
         return
-    before = min(float(track[first]), 1.0)
+    before = min(float(track[min(first + int(attack * GRID_RATE), end - 1)]), 1.0)  # without this note, at its height
     rise_to = np.sqrt(before**2 + (1 - before**2) * min(height, 1.0) ** 2) - before
     since = (np.arange(first, end) - at) / GRID_RATE
     rise = np.minimum(since / attack, 1.0)
