@@ -7,6 +7,7 @@ python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
 python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
 python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
 python -m musicvideo strip Impassive.mkv strip.jpg
+python -m musicvideo sync Impassive.mkv
 """
 
 from __future__ import annotations
@@ -95,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     strip = commands.add_parser("strip", help="frames of a film at even times, on one page")
     strip.add_argument("film")
     strip.add_argument("output", help="a .jpg or .png")
+
+    sync = commands.add_parser("sync", help="measure how the picture of a film and its sound belong together")
+    sync.add_argument("film")
+    sync.add_argument("--plot", metavar="PNG", help="a picture to draw it into")
 
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
@@ -234,6 +239,15 @@ def run_strip(film: str, output: str) -> None:
     from musicvideo.vision import strip
 
     strip.strip(film, output)
+
+
+def run_sync(film: str, plot: str | None) -> None:
+    from musicvideo.vision import sync
+
+    found = sync.sync(film)
+    cli.say(f"{film}: {found.line()}")
+    if plot:
+        sync.plot(found, plot, title=Path(film).name)
 
 
 def run_weights(resolution: int) -> None:
