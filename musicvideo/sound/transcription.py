@@ -35,21 +35,25 @@ KEPT = 142  # frames of a window that are used; windows follow each other by as 
 KEYS = 88
 LOWEST = 21  # MIDI pitch of the first key
 
-ONSET_THRESHOLD = 0.45  # of a peak that is a note; best F1 of 0.4, 0.45, 0.5 and 0.55 with what is dropped below
+ONSET_THRESHOLD = 0.4  # of a peak that is a note; the best of 0.35, 0.4, 0.45 and 0.5 (benchmarks/README.md)
 SOUNDING_THRESHOLD = 0.3  # basic-pitch's own
 PATIENCE = 11  # frames below it after which a note has ended; basic-pitch's own
 LEVEL_SAMPLES = MARGIN * HOP  # that the level of a note is measured in, from its onset
 LEVEL_FFT = 8192  # samples, the rest of which are zeros
-# Overtones of loud notes look like soft notes of their own.
 SOFTEST = -24.0  # decibels of a note, against the loudest one within `NEIGHBOURHOOD` seconds
 NEIGHBOURHOOD = 2.0
+# A note is taken for a partial of another where that one begins within `TOGETHER` seconds, so many semitones lower, and
+# is louder by `LOUDER` decibels at least.
+PARTIALS = (12, 19, 24, 28)  # the second to the fifth
+TOGETHER = 0.04
+LOUDER = 3.0
 SILENCE = -80.0  # decibels below full scale; the network scales each window, and finds notes in noise below hearing
 LOUDEST = 98  # percentile of levels that has the velocity 127
 
 TEMPO_WINDOW = 8.0  # seconds of the autocorrelation that gives the tempo; librosa's own
 TEMPO_BLOCK = 4096  # points of the onset envelope whose autocorrelations are in memory at a time
 BEATS_A_MEASURE = 4
-SNAP = 0.035  # seconds that a beat is moved at most, onto the notes around it; it is found to 23 ms
+SNAP = 0.035  # seconds that a beat is moved at most, onto the loudest note around it; it is found to 23 ms
 
 TICKS = 1920  # a beat of a MIDI file: 0.3 ms at 120 beats a minute
 TEMPO = 0.5  # seconds a beat, where a song has no beats
@@ -84,10 +88,11 @@ def transcribe(song: str | os.PathLike) -> Notes:
     onset, length, pitch, level = heard.notes()
     envelope, samples = onset_envelope(song)
     duration = samples / SAMPLE_RATE
-    kept = (level > SILENCE) & (level >= _loudest_around(onset, level) + SOFTEST) & (onset < duration)
+    kept = (level > SILENCE) & (onset < duration)
+    kept &= (level >= _loudest_around(onset, level) + SOFTEST) & ~_partials(onset, pitch, level)
     onset, length, pitch, level = onset[kept], length[kept], pitch[kept], level[kept]
     loudest = np.percentile(level, LOUDEST) if len(level) else 0.0
-    beats, downbeats = _beats(envelope, onset)
+    beats, downbeats = _beats(envelope, onset, level)
     return Notes(
         onset=onset,
         length=np.minimum(length, duration - onset),
@@ -188,12 +193,23 @@ def _loudest_around(onset: np.ndarray, level: np.ndarray) -> np.ndarray:
     return np.array([level[begin:end].max() for begin, end in zip(begins, ends)])
 
 
-def _beats(envelope: np.ndarray, onset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _partials(onset: np.ndarray, pitch: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Which notes are partials of others, by `PARTIALS`."""
+    begins = np.searchsorted(onset, onset - TOGETHER, "left")
+    ends = np.searchsorted(onset, onset + TOGETHER, "right")
+    found = np.zeros(len(onset), bool)
+    for note, (begin, end) in enumerate(zip(begins, ends)):
+        lower = np.isin(pitch[note] - pitch[begin:end], PARTIALS)
+        found[note] = (level[begin:end][lower] >= level[note] + LOUDER).any()
+    return found
+
+
+def _beats(envelope: np.ndarray, onset: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of the beats of a song, and of those that are downbeats.
 
     Args:
         envelope: its `onset_envelope`.
-        onset: (N,) seconds of its notes, ascending.
+        onset, level: (N,) seconds of its notes, ascending, and decibels.
     """
     if not len(onset) or not envelope.any():
         return np.zeros(0), np.zeros(0)
@@ -210,7 +226,8 @@ def _beats(envelope: np.ndarray, onset: np.ndarray) -> tuple[np.ndarray, np.ndar
     strength = [envelope[found[phase::BEATS_A_MEASURE]].mean() for phase in range(min(BEATS_A_MEASURE, len(found)))]
     begins, ends = (np.searchsorted(onset, beats + reach) for reach in (-SNAP, SNAP))
     for beat in np.flatnonzero(ends > begins):
-        beats[beat] = onset[begins[beat] : ends[beat]].mean()
+        around = slice(begins[beat], ends[beat])
+        beats[beat] = onset[around][np.argmax(level[around])]
     return beats, beats[np.argmax(strength) :: BEATS_A_MEASURE] if len(beats) else beats
 
 
