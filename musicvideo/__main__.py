@@ -3,10 +3,12 @@
 python -m musicvideo doctor
 python -m musicvideo score scores/Impassive.mscz
 python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
+python -m musicvideo notes song.mp3 song.notes.mid
 python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
 python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
 python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
 python -m musicvideo strip Impassive.mkv strip.jpg
+python -m musicvideo sync Impassive.mkv
 """
 
 from __future__ import annotations
@@ -53,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     song.add_argument("song", help="any audio file")
     song.add_argument("output", help="a .wav file")
 
+    notes = commands.add_parser("notes", help="write down the notes that are heard in a song, as a MIDI file")
+    notes.add_argument("song", help="any audio file")
+    notes.add_argument("output", help="a .mid file")
+
     video = commands.add_parser("video", help="square video -> finished picture")
     video.add_argument("video", help="a square video")
     video.add_argument("sound", help="the mix it will be merged with")
@@ -95,6 +101,10 @@ def parser() -> argparse.ArgumentParser:
     strip = commands.add_parser("strip", help="frames of a film at even times, on one page")
     strip.add_argument("film")
     strip.add_argument("output", help="a .jpg or .png")
+
+    sync = commands.add_parser("sync", help="measure how the picture of a film and its sound belong together")
+    sync.add_argument("film")
+    sync.add_argument("--plot", metavar="PNG", help="a picture to draw it into")
 
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
@@ -176,6 +186,17 @@ def run_song(song: str, output: str) -> None:
         cli.say(f"{song} -> {output}")
 
 
+def run_notes(song: str, output: str) -> None:
+    from musicvideo.notes import write_midi
+    from musicvideo.vision.transcription import transcribe
+
+    if Path(output).suffix.lower() not in (".mid", ".midi"):
+        raise errors.MediaError(f"{output}: notes are written as MIDI; give a name that ends in .mid")
+    found = transcribe(song)
+    write_midi(found, output)
+    cli.say(f"{song} -> {output}: {len(found.onset)} notes (open it in MuseScore to correct it)")
+
+
 def run_check(table: str, name: str, intro: float, outro: float, **settings) -> None:
     from musicvideo.sound.table import read_mix
     from musicvideo.vision import film
@@ -234,6 +255,15 @@ def run_strip(film: str, output: str) -> None:
     from musicvideo.vision import strip
 
     strip.strip(film, output)
+
+
+def run_sync(film: str, plot: str | None) -> None:
+    from musicvideo.vision import sync
+
+    found = sync.sync(film)
+    cli.say(f"{film}: {found.line()}")
+    if plot:
+        sync.plot(found, plot, title=Path(film).name)
 
 
 def run_weights(resolution: int) -> None:

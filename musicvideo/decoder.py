@@ -1,4 +1,4 @@
-"""Decode a song with FFmpeg, piece by piece, and find out whether it was whole."""
+"""Decode songs and pictures with FFmpeg, piece by piece, and find out whether they were whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import select
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import IO
 
 from musicvideo import probe
@@ -66,10 +67,7 @@ def decode(
                 done += frames
                 if frames:
                     yield piece[: frames * frame_bytes]
-            try:
-                process.wait(timeout=STALL)
-            except subprocess.TimeoutExpired:
-                raise MediaError(f"decoding {song}: ffmpeg hangs: it has not ended for {STALL} s") from None
+            _wait(process, song)
         failed = process.returncode != 0
         complaints.seek(0)
         complaint = last_line(complaints.read()[-4096:])
@@ -78,6 +76,40 @@ def decode(
     probe.require_whole(song, found, done / rate, duration, failed=failed)
     if failed and strict:
         raise MediaError(f"{song}: damaged or cut off at {done / rate:.1f} s: {complaint} (give a whole file)")
+
+
+def decode_pictures(film: str | os.PathLike, *, size: int, fps: Fraction) -> Iterator[bytes]:
+    """Decode the picture of a film, scaled to a square; memory does not grow with its length.
+
+    Args:
+        film: any video file with a picture.
+        size: pixels of a side.
+        fps: frames a second; frame n is what the film shows at n / fps seconds from its start.
+
+    Yields:
+        One frame at a time: RGB, 8 bit, size * size * 3 bytes.
+
+    Raises:
+        MediaError: no picture can be decoded, it is damaged, or FFmpeg hangs.
+    """
+    command = [
+        "ffmpeg", "-v", "error", "-nostdin", "-xerror", *SAFE_INPUT, "-i", source(film), "-map", "0:V:0",
+        "-vf", f"fps={fps}:start_time=0,scale={size}:{size}:flags=area", "-pix_fmt", "rgb24", "-f", "rawvideo", "-",
+    ]  # fmt: skip
+    done, frame = 0, size * size * 3
+    with tempfile.TemporaryFile() as complaints:
+        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
+            pipe = piped(process.stdout)
+            while len(picture := _read(pipe, frame, film)) == frame:
+                done += 1
+                yield picture
+            _wait(process, film)
+        complaints.seek(0)
+        complaint = last_line(complaints.read()[-4096:])
+    if not done:
+        raise MediaError(f"{film}: its picture cannot be decoded: {complaint}")
+    if process.returncode:
+        raise MediaError(f"{film}: damaged or cut off at {float(done / fps):.1f} s: {complaint} (give a whole file)")
 
 
 def require_sound(song: str | os.PathLike, found: probe.Media) -> tuple[int, int]:
@@ -98,6 +130,13 @@ def _skip_header(pipe: IO[bytes], song: str | os.PathLike) -> None:
         if chunk.startswith(b"data"):
             return
         _read(pipe, int.from_bytes(chunk[4:], "little"), song)
+
+
+def _wait(process: subprocess.Popen, path: str | os.PathLike) -> None:
+    try:
+        process.wait(timeout=STALL)
+    except subprocess.TimeoutExpired:
+        raise MediaError(f"decoding {path}: ffmpeg hangs: it has not ended for {STALL} s") from None
 
 
 def _read(pipe: IO[bytes], size: int, song: str | os.PathLike) -> bytes:

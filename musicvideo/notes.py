@@ -1,4 +1,7 @@
-"""The notes of a song, whatever they were read from: a score, a MIDI file of any program, or a transcription."""
+"""The notes of a song, whatever they come from: a score, a MIDI file of any program, or a transcription.
+
+Source: Standard MIDI Files 1.0 (MIDI Association, RP-001).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from os import PathLike
 import mido
 import numpy as np
 
-from musicvideo import limits
+from musicvideo import files, limits
 from musicvideo.clock import Clock, read_midi, tempo_map
 from musicvideo.errors import MediaError
 
+TICKS = 1920  # a beat of a MIDI file that is written: 0.3 ms at 120 beats a minute
+TEMPO = 0.5  # seconds a beat, where a song has no beats
+BEATS_A_MEASURE = 4  # where nobody knows better
 DRUMS = 9  # MIDI channel of percussion, from 0
 FAMILY = 8  # General MIDI programs in a family
 FAMILIES = (
@@ -97,7 +103,7 @@ def read_notes(path: str | PathLike) -> Notes:
     found: list[tuple[int, int, int, int, int]] = []  # onset and end in ticks, pitch, velocity, part
     marks: dict[int, str] = {}
     for number, track in enumerate(midi.tracks):
-        name = next((m.name.strip() for m in track if m.type == "track_name" and m.name.strip()), "")
+        name = next((_text(m.name) for m in track if m.type == "track_name" and m.name.strip()), "")
         channels = {m.channel for m in track if m.type == "note_on"}
         programs: dict[int, int] = {}
         sounding: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
@@ -107,7 +113,7 @@ def read_notes(path: str | PathLike) -> Notes:
             if message.type == "program_change":
                 programs[message.channel] = message.program
             elif message.type in ("marker", "cue_marker") and message.text.strip():
-                marks.setdefault(tick, message.text.strip())
+                marks.setdefault(tick, _text(message.text))
             elif message.type in ("note_on", "note_off"):
                 key = message.channel, message.note
                 if message.type == "note_on" and message.velocity:
@@ -151,8 +157,8 @@ def label(path: str | PathLike, names: dict[int, str], marks: list[tuple[int, st
     """
     midi = read_midi(path)
     for number, name in names.items():
-        midi.tracks[number].insert(0, mido.MetaMessage("track_name", name=_latin(name)))
-    timed = [(tick, mido.MetaMessage("marker", text=_latin(name))) for tick, name in marks]
+        midi.tracks[number].insert(0, mido.MetaMessage("track_name", name=_packed(name)))
+    timed = [(tick, mido.MetaMessage("marker", text=_packed(name))) for tick, name in marks]
     first, tick = midi.tracks[0], 0
     for message in first:
         tick += message.time
@@ -166,9 +172,102 @@ def label(path: str | PathLike, names: dict[int, str], marks: list[tuple[int, st
     return midi
 
 
-def _latin(text: str) -> str:
-    """Text as mido writes it into MIDI files: Latin-1."""
-    return text.encode("latin-1", "replace").decode("latin-1")
+def write_midi(notes: Notes, path: str | PathLike) -> None:
+    """Write notes as a MIDI file of type 1, each beat a quarter note.
+
+    The tempo changes from beat to beat, so that beats lie on the grid and every time is right to less than 1 ms. Time
+    before the first downbeat is divided into beats, of which those that do not fill a measure are a pickup.
+
+    Args:
+        notes: whose beats, if any, are strictly increasing and at most 3.8 s apart; whose downbeats are beats.
+        path: a .mid file.
+
+    Raises:
+        MediaError: as `files.atomic`.
+    """
+    grid = _grid(notes)
+
+    def ticks(seconds: np.ndarray) -> np.ndarray:
+        return np.round(np.interp(seconds, grid / 1e6, np.arange(len(grid)) * TICKS)).astype(int)
+
+    end = int(ticks(np.array([notes.duration]))[0])
+    tempos = np.diff(grid)
+    changes = np.flatnonzero(np.diff(tempos, prepend=0))
+    head = [(int(beat) * TICKS, mido.MetaMessage("set_tempo", tempo=int(tempos[beat]))) for beat in changes]
+    head += [
+        (beat * TICKS, mido.MetaMessage("time_signature", numerator=numerator, denominator=4))
+        for beat, numerator in _measures(grid, notes)
+    ]
+    head += [(int(ticks(np.array(when))), mido.MetaMessage("marker", text=name)) for when, name in notes.marks]
+    midi = mido.MidiFile(type=1, ticks_per_beat=TICKS, charset="utf-8")
+    midi.tracks.append(_track(head, end))
+    melodic = [channel for channel in range(16) if channel != DRUMS]
+    begins, ends = ticks(notes.onset), ticks(notes.onset + notes.length)
+    for index, part in enumerate(notes.parts):
+        channel = DRUMS if part.drums else melodic[sum(not other.drums for other in notes.parts[:index]) % len(melodic)]
+        events: list[tuple[int, mido.Message]] = [
+            (0, mido.MetaMessage("track_name", name=part.name)),
+            (0, mido.Message("program_change", channel=channel, program=part.program)),
+        ]
+        for note in np.flatnonzero(notes.part == index):
+            pitch, velocity = int(notes.pitch[note]), int(notes.velocity[note])
+            begin, stop = int(begins[note]), max(int(begins[note]) + 1, int(ends[note]))
+            events += [
+                (begin, mido.Message("note_on", channel=channel, note=pitch, velocity=velocity)),
+                (stop, mido.Message("note_off", channel=channel, note=pitch)),
+            ]
+        midi.tracks.append(_track(events, end))
+    with files.atomic(path) as partial:
+        midi.save(partial)
+
+
+def _grid(notes: Notes) -> np.ndarray:
+    """Microseconds of quarter notes, from the start of a song to beyond its end; the beats are among them."""
+    beats = notes.beats if len(notes.beats) > 1 else np.array([0.0, TEMPO])
+    before = max(1, round(beats[0] / (beats[1] - beats[0]))) if beats[0] else 0
+    last = max(notes.duration, (notes.onset + notes.length).max(initial=0))
+    interval = beats[-1] - beats[-2]
+    after = beats[-1] + interval * np.arange(1, max(0, int((last - beats[-1]) / interval)) + 2)
+    grid = np.concatenate([np.linspace(0, beats[0], before, endpoint=False), beats, after])
+    return np.round(grid * 1e6).astype(int)
+
+
+def _measures(grid: np.ndarray, notes: Notes) -> list[tuple[int, int]]:
+    """Where the number of beats in a measure changes: (beat of the grid, beats in a measure from there on)."""
+    downbeats = np.searchsorted(grid, np.round(notes.downbeats * 1e6))
+    if not len(downbeats):
+        return []
+    lengths = np.diff(downbeats)
+    usual = int(lengths[0]) if len(lengths) else BEATS_A_MEASURE
+    pickup = int(downbeats[0]) % usual
+    found = [(0, pickup), (pickup, usual)] if pickup else [(0, usual)]
+    for beat, length in zip(downbeats, lengths):
+        if length != found[-1][1]:
+            found.append((int(beat), int(length)))
+    return found
+
+
+def _track(events: list[tuple[int, mido.Message]], end: int) -> mido.MidiTrack:
+    """Messages at ticks as a track, which lasts to a tick at least; of one tick, notes end before others begin."""
+    track, now = mido.MidiTrack(), 0
+    for tick, message in sorted(events, key=lambda event: (event[0], event[1].type != "note_off")):
+        track.append(message.copy(time=tick - now))
+        now = tick
+    track.append(mido.MetaMessage("end_of_track", time=max(0, end - now)))
+    return track
+
+
+def _packed(text: str) -> str:
+    """Text whose bytes, as mido writes them, are UTF-8."""
+    return text.encode().decode("latin-1")
+
+
+def _text(packed: str) -> str:
+    """Text as a MIDI file holds it, which states no encoding: UTF-8 where it is that, else Latin-1."""
+    try:
+        return packed.encode("latin-1").decode().strip()
+    except UnicodeError:
+        return packed.strip()
 
 
 def _program(midi: mido.MidiFile, channel: int) -> int:

@@ -41,7 +41,7 @@ GOLDEN = Path(__file__).parent / "data" / "golden"
 SLOW = {
     "test_faults", "test_fuzz", "test_long", "test_training", "test_pocket_quality",
     "test_biggan", "test_eightd", "test_film", "test_mixing", "test_package", "test_pipeline", "test_pocket",
-    "test_pocket_training", "test_render", "test_score", "test_visualize",
+    "test_pocket_training", "test_render", "test_score", "test_sync", "test_transcription", "test_visualize",
     "test_a_song_decoded_piece_by_piece_is_the_same", "test_an_hour_takes_at_most_five_seconds",
     "test_any_title_and_length", "test_four_minutes_are_analysed_in_time", "test_motion_is_smooth_and_never_stuck",
     "test_three_hours_stay_finite",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_notes import midi_file
 
 from musicvideo import clock
 from musicvideo.errors import MediaError
@@ -10,7 +11,6 @@ from musicvideo.vision.conduct import Conduct, cast, read_conduct, require_handl
 from musicvideo.vision.conducting import GRID_RATE, conducted
 from musicvideo.vision.generators import Handle
 from musicvideo.vision.latents import Trajectory
-from test_notes import midi_file
 
 FPS = 30
 LABELS = ("ash", "bone", "coal", "dust", "ember", "fog", "glass", "husk")
@@ -113,7 +113,7 @@ def test_loud_notes_show_more(notes):
 
 def test_numbers_stay_within_what_generators_take(notes):
     _, path = path_of(notes, depth=0.5)
-    assert 0 <= path.weights.min() and path.weights.max() <= 0.5
+    assert path.weights.min() >= 0 and path.weights.max() <= 0.5
     drift = np.abs(path.noise[:] @ np.eye(8)[:, 5:]).max()  # units that no handle moves
     assert 0.3 < drift <= 1.2
     assert np.abs(path.noise[:][:, :5]).max() <= 1.2 + 3.0

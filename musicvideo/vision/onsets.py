@@ -22,15 +22,29 @@ def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
         (seconds, strength) in order; strength 0..1, where 1 is the strength that one onset in twenty exceeds.
     """
 
-    def flux(piece: np.ndarray) -> np.ndarray:
-        power = librosa.feature.melspectrogram(y=piece, sr=SAMPLE_RATE, hop_length=HOP)
-        decibels = librosa.power_to_db(power, amin=POWER_FLOOR, top_db=None)
-        return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=HOP)
-
-    envelope, _ = in_blocks(flux, Song(song), HOP)
+    envelope, _ = onset_envelope(song)
     frames = librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE, hop_length=HOP)
     if not len(frames):
         return []
     strengths = envelope[frames] / np.percentile(envelope[frames], 95)
     times = librosa.frames_to_time(frames, sr=SAMPLE_RATE, hop_length=HOP)
     return [(float(time), float(min(strength, 1))) for time, strength in zip(times, strengths)]
+
+
+def onset_envelope(song: str | os.PathLike, hop: int = HOP) -> tuple[np.ndarray, int]:
+    """Spectral flux of a song of any length.
+
+    Args:
+        song: any audio file.
+        hop: samples from point to point at `SAMPLE_RATE`.
+
+    Returns:
+        (1 + n // hop,) float32, never negative; and n, the samples of the song.
+    """
+
+    def flux(piece: np.ndarray) -> np.ndarray:
+        power = librosa.feature.melspectrogram(y=piece, sr=SAMPLE_RATE, hop_length=hop)
+        decibels = librosa.power_to_db(power, amin=POWER_FLOOR, top_db=None)
+        return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=hop)
+
+    return in_blocks(flux, Song(song), hop)
