@@ -10,9 +10,7 @@ docs/panning.md explains panning scores: every effect with a picture, and an exa
 import argparse
 from math import inf
 
-from tqdm import tqdm
-
-from musicvideo.cli import Parser, entry_point, say
+from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.clock import Clock, read_clock
 from musicvideo.errors import MediaError
 from musicvideo.sound.models import MODELS, load_model
@@ -139,7 +137,7 @@ def move(args: argparse.Namespace, clock: Clock | None) -> None:
     model = load_model("hrtf" if args.sofa else args.model, args.sofa)
     if args.plot:
         draw(args, clock, duration)  # first, so that a fault shows before minutes of rendering
-    with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
+    with progress_bar(total=frames, unit="sample", unit_scale=True, desc=args.output, delay=0.1) as bar:
         gain = render_file(
             args.input, args.output, motion, model, width=args.width, subtype=args.subtype, progress=bar.update
         )

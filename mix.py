@@ -9,11 +9,10 @@ Mixes that are there stay as they are where nothing that they are made of has ch
 
 import argparse
 import re
+import time
 from pathlib import Path
 
-from tqdm import tqdm
-
-from musicvideo.cli import Parser, entry_point, say
+from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.sound.mixing import make_mixes, steps
 from musicvideo.sound.plots import plot_mixes, require_picture
 from musicvideo.sound.table import explain, read_mix
@@ -44,10 +43,11 @@ def main() -> None:
     mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
     if args.report:
         require_picture(args.report)
-    with tqdm(total=steps(mix), desc=f"mixing {title}", delay=0.1, disable=None) as bar:
+    begin = time.monotonic()
+    with progress_bar(total=steps(mix), desc=f"mixing {title}", delay=0.1) as bar:
         made = make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
     if made:
-        say(f"{args.table} -> {', '.join(mixes.values())}")
+        say(f"{args.table} -> {', '.join(mixes.values())}, mixed in {time.monotonic() - begin:.1f} s")
     if args.report:
         plot_mixes(mixes, mix.master, args.report)
 

@@ -17,6 +17,7 @@ import argparse
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -206,8 +207,6 @@ def run_check(table: str, name: str, intro: float, outro: float, **settings) -> 
 
 
 def run_video(video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, **options) -> None:
-    from tqdm import tqdm
-
     from musicvideo import probe
     from musicvideo.vision import film
 
@@ -220,13 +219,18 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
         beats = onsets(song)
 
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
-    with tqdm(desc=output, bar_format=scale, delay=0.1, disable=None) as bar:
+    begin = time.monotonic()
+    with cli.progress_bar(desc=output, bar_format=scale, delay=0.1) as bar:
 
         def progress(done: float, length: float) -> None:
             bar.total = round(length)
             bar.update(round(done) - bar.n)
 
         longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
+    cli.say(
+        f"{output}: {options['width']}x{options['height']}, {options['codec']}, "
+        f"made in {time.monotonic() - begin:.1f} s"
+    )
 
     if longer >= 0.02:
         if not outro:

@@ -14,13 +14,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from musicvideo import __version__, programs
 from musicvideo.errors import MediaError
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 5  # seconds after a signal from which another one ends the process at once
+LOG_INTERVAL = 10  # seconds between lines of progress in a log
 LONGEST_MESSAGE = 1000  # characters; a stranger's file may be quoted in it
 REMEDIES = {
     errno.ENOSPC: " (free some space and run the same command again)",
@@ -115,6 +119,29 @@ class _Stop:
 def say(message: str, *, note: bool = False) -> None:
     """Print one line on stdout, or on stderr for a note that nobody asked for; see `one_line`."""
     print(one_line(message), file=sys.stderr if note else sys.stdout, flush=True)
+
+
+def progress_bar(**options: Any) -> tqdm:
+    """A progress bar on stderr. In a log, which is no terminal, it is a line every `LOG_INTERVAL` seconds.
+
+    Args:
+        options: as of `tqdm.tqdm`.
+    """
+    from tqdm import tqdm  # here, since `setup` runs before any package is installed
+
+    if sys.stderr.isatty():
+        return tqdm(**options)
+
+    class Lines(tqdm):
+        @staticmethod
+        def status_printer(file: Any) -> Callable[[str], None]:
+            def print_status(status: str) -> None:
+                if status:  # tqdm clears a bar by an empty one
+                    print(status, file=file, flush=True)
+
+            return print_status
+
+    return Lines(**{"leave": False, "mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL, **options})
 
 
 def fail(message: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """The finished picture: size, symmetry, timing; and the film it becomes."""
 
 import json
+import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -9,13 +10,14 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image, ImageFilter
 
 from conftest import command, make_media, read_frames
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import film
 from musicvideo.vision.onsets import onsets
-from musicvideo.vision.title import load_font
+from musicvideo.vision.title import MARGIN, load_font, title_card
 
 SMALL = dict(width=320, height=180, preset="ultrafast")
 
@@ -261,6 +263,56 @@ def test_title_comes_and_goes(square, sound, tmp_path):
     assert difference[60] > 2
 
 
+LONG = "The long and winding history of a title that nobody could remember"
+
+
+def letters_of(card, level=100):
+    """Which pixels of a title card are letters, at least as light as `level`: bool (height, width)."""
+    return np.asarray(card)[..., :3].max(axis=2) > level
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (360, 360), (960, 320)])
+@pytest.mark.parametrize("title", ["Impassive", LONG, LONG.replace(" ", "_"), LONG * 4])
+def test_titles_stay_within_margins(title, size):
+    rows, columns = np.nonzero(letters_of(title_card(title, "", *size)))
+    for found, length in ((columns, size[0]), (rows, size[1])):
+        assert found.min() >= MARGIN * length - 4 and found.max() <= (1 - MARGIN) * length + 4
+        assert found.min() + found.max() == pytest.approx(length, abs=0.06 * min(size) + 2)
+
+
+def test_long_titles_break_into_balanced_lines():
+    letters = letters_of(title_card(LONG, "", 1280, 720))
+    inked = np.concatenate([[False], letters.any(axis=1), [False]])
+    edges = np.flatnonzero(np.diff(inked.astype(int)))
+    lines = [letters[start:stop] for start, stop in edges.reshape(-1, 2)]
+    lines = [np.ptp(np.nonzero(line)[1]) for line in lines if len(line) > 15]  # not the dots of letters
+    assert len(lines) > 2 and min(lines) > 0.5 * max(lines)
+    one = letters_of(title_card("Impassive", "", 1280, 720)).any(axis=1)
+    assert np.ptp(np.flatnonzero(one)) < 720 / 9
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+@pytest.mark.parametrize("title", ["Impassive", LONG])
+def test_titles_are_readable_over_any_picture(title, shade):
+    """Letters contrast with what is beside them by at least 3:1, which WCAG 2 demands of large text."""
+    picture = np.full((64, 64, 3), shade, np.uint8)
+    card = title_card(title, "", 640, 360, picture)
+    letters = Image.fromarray(letters_of(card, 235))
+    # A few pixels away, so that the smooth edges of the letters are in neither.
+    near, far = (np.asarray(letters.convert("L").filter(ImageFilter.MaxFilter(width))) > 0 for width in (5, 11))
+    shown = Image.alpha_composite(Image.new("RGBA", card.size, (shade,) * 3), card).convert("L")
+    light = (np.asarray(shown) / 255) ** 2.2
+    letter, beside = light[np.asarray(letters)], light[far & ~near]
+    assert (letter.mean() + 0.05) / (np.percentile(beside, 95) + 0.05) > 3
+
+
+def test_titles_take_the_hue_of_the_picture():
+    for hue, strongest in (((20, 40, 200), 2), ((200, 30, 40), 0)):
+        card = np.asarray(title_card("Impassive", "", 320, 180, np.full((8, 8, 3), hue, np.uint8)))
+        letters = card[letters_of(card, 235)][:, :3].mean(axis=0)
+        assert letters.argmax() == strongest and letters.min() > 200
+
+
 def test_fonts_by_family_style_and_kind():
     families = subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True).stdout.splitlines()
     family = next(name for line in families for name in line.split(",") if "-" not in name)
@@ -503,6 +555,7 @@ def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path,
         "64",
     )
     assert result.returncode == 0, result.stderr
+    assert re.search(r"^\S+film.mkv: 64x64, h264, made in \d+\.\d s$", result.stdout, re.MULTILINE)
     assert (
         "4.50 s longer than" in result.stdout
         and "which, shorter than the outro, all runs back and forth" in result.stdout
@@ -599,6 +652,28 @@ def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):
     with pytest.raises(MediaError, match=words):
         film.finish(square, sound, tmp_path / "film.mkv", **settings)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, side, words",
+    [
+        (["--mirror", "twice"], 64, "MIRROR=twice: unknown"),
+        (["--mirror", "pair", "--width", "180", "--height", "320"], 64, "leaves it no room"),
+        (["--width", "322", "--height", "180"], 64, "WIDTH must be a multiple of 4"),
+        (["--width", "320", "--height", "181"], 64, "HEIGHT of 2"),
+        ([], 65, "65x65; give a square of an even number of pixels"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_old_film_stays(options, side, words, sound, tmp_path):
+    video = make_media(
+        tmp_path / "square.mkv", "-f", "lavfi", "-i", f"testsrc2=s=64x64:r=30:d=1,format=yuv444p,scale={side}:{side}"
+    )
+    output = tmp_path / "film.mkv"
+    output.write_bytes(b"old")
+    result = command("-m", "musicvideo", "video", video, sound, output, *options)
+    assert result.returncode == 1 and words in result.stderr and result.stderr.count("\n") == 1
+    assert output.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "square.mkv"]
 
 
 def test_titles_that_show_nothing_or_are_no_text(square, sound, tmp_path):

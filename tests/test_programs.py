@@ -1,6 +1,7 @@
 """Running programs and writing files: what stays when something ends too early."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -227,3 +228,13 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
 def test_messages_are_one_line_that_no_terminal_obeys():
     assert cli.one_line("a\nb\x1b[31m \x00 \u009b é") == r"a b\x1b[31m \x00 \x9b é"
     assert len(cli.one_line("x" * 100_000)) == cli.LONGEST_MESSAGE
+
+
+def test_progress_in_a_log_is_whole_lines(capfd, monkeypatch):
+    monkeypatch.setattr(cli, "LOG_INTERVAL", 0)
+    with cli.progress_bar(total=3, desc="film.mkv", miniters=1) as bar:
+        for _ in range(3):
+            bar.update(1)
+    lines = capfd.readouterr().err.split("\n")
+    assert [re.search(r"\d/3", line).group() for line in lines if "film.mkv" in line] == ["0/3", "1/3", "2/3", "3/3"]
+    assert all(line.isprintable() for line in lines[:-1])
