@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from musicvideo.cli import Parser, entry_point, say
 from musicvideo.sound.mixing import make_mixes, steps
-from musicvideo.sound.plots import plot_mixes, require_picture
 from musicvideo.sound.table import explain, read_mix
 
 
@@ -43,6 +42,8 @@ def main() -> None:
     mix = read_mix(args.table, title)
     mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
     if args.report:
+        from musicvideo.sound.plots import plot_mixes, require_picture  # here, since matplotlib takes long to load
+
         require_picture(args.report)
     with tqdm(total=steps(mix), desc=f"mixing {title}", delay=0.1, disable=None) as bar:
         made = make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
