@@ -40,7 +40,7 @@ def main() -> None:
         settings = requested(given, notice=say)
         if settings.list_classes is not None:
             return list_classes(settings)
-        job = decide(settings, notice=say, progress=tqdm)
+        job = decide(settings, given=given, notice=say, progress=tqdm)
         generator = job.load(progress=tqdm)
         origin = "" if settings.seed is not None else " (from the song's content)"
         say(

@@ -389,11 +389,15 @@ def test_like_says_that_the_song_has_changed(door, tmp_path):
     assert_one_line_error(result, "song.wav: has changed since a.mp4 was made of it")
 
 
-def test_like_says_that_the_weights_have_changed(door, monkeypatch):
+@pytest.mark.parametrize("folder", [[], ["--weights", "."]], ids=["cached", "folder"])
+def test_like_refuses_changed_weights_unless_they_are_given(door, monkeypatch, folder):
+    """Given weights are used as they are, in the folder of the earlier video as well as in another one."""
     monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "1")
-    door("--output_file", "a.mp4")
+    door("--output_file", "a.mp4", *folder)
     monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "2")
-    assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
+    refused = door("--like", "a.mp4", "--output_file", "b.mp4")
+    assert refused.returncode == 1
+    assert "other weights than those a.mp4 was made with (give --weights" in refused.stderr
     assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
