@@ -46,10 +46,10 @@ def setting(
 
     Args:
         meaning: unit and meaning, for messages and help.
-        default: where it is not given; without one it must be given.
+        default: used if it is not given; a field without one is required.
         factory: makes the default.
         shown: how the help names a default that is None.
-        apart: least distance of its value from 0.
+        apart: smallest allowed distance of its value from 0.
         rules: JSON Schema keywords for its value, such as `minimum`.
     """
     if apart is not None:
@@ -112,7 +112,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Panning:
-    """Where the sets of the parts are written."""
+    """The panning score and its clock."""
 
     score: str = setting("panning score (JSON), see docs/panning.md", minLength=1)
     clock: str | None = setting(
@@ -150,7 +150,7 @@ class Buses:
 
 @dataclass(frozen=True)
 class Master:
-    """What a finished mix must be."""
+    """Loudness, peak level and end of a finished mix."""
 
     ALTERNATIVES: ClassVar = ("profile", "loudness")
 
@@ -289,7 +289,7 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
 
     Raises:
         MediaError: not TOML, an unknown key (with the nearest known one), a value out of range, a part, reverb,
-            panning score or set of it that is named but not there. Sounds and clock are not looked at yet.
+            panning score or set that is named but does not exist. Sounds and clock are not checked yet.
     """
     text = read_text(path, limits.TABLE_BYTES)
     if max(map(len, text.splitlines()), default=0) > limits.TABLE_LINE:
@@ -312,7 +312,7 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
 
 
 def _check_names(mix: Mix) -> None:
-    """Raise MediaError where a table names a part, reverb or set that is not there."""
+    """Raise MediaError if a table names a part, reverb or set that does not exist."""
     sets: Mapping[str, object] | None = None
     for name, part in mix.parts.items():
         here = f"{mix.table}: [parts.{name}]"

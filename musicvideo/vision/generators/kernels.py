@@ -14,7 +14,7 @@ A 3x3 convolution takes 9 multiplications a pixel and pair of channels. Winograd
 and channels at once those multiplications are 36 products of matrices.
 
 The affine, the ReLU, the upsampling, the bias and the skip path around a convolution are computed as a kernel reads and
-writes its pictures, so none of them passes through memory by itself.
+writes its pictures, so none of them takes a pass over memory of its own.
 
 All arrays are float32. Pictures are (H, W, C): the channels of a pixel lie side by side.
 """
@@ -41,7 +41,7 @@ TILE = 4  # pixels a side of a tile's output
 PATCH = TILE + 2  # pixels a side of its input
 PLACES = PATCH**2  # numbers of a transformed tile
 
-# The transforms follow from the points that polynomials are multiplied by; these keep numbers of like size.
+# The transforms evaluate polynomials at these points, chosen to keep intermediate numbers of similar size.
 NEAR, FAR = 0.5**0.5, 2**0.5
 POINTS = (0, NEAR, -NEAR, FAR, -FAR)  # and infinity
 
@@ -267,7 +267,7 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
     (x, scale, offset, kernels, y, work,
      begin, end, height, width, channels, out_channels, group, upsampled) = code.arguments  # fmt: skip
     across = builder.udiv(width, number(TILE))
-    # Up to whole blocks: what the last one holds beyond the tiles is multiplied, too, and left alone.
+    # Up to whole blocks: rows of the last block beyond the tiles are multiplied too, and ignored.
     count = builder.and_(code.sum(code.times(group, across), code.rows - 1), number(-code.rows))
     padded = code.times(code.sum(width, 2), channels)
     x_row = code.times(builder.lshr(width, upsampled), channels)
@@ -561,7 +561,7 @@ class Kernels:
 
 
 def _require(condition: bool, problem: str) -> None:
-    """Raise TypeError, which is a fault of this program and no user's mistake."""
+    """Raise TypeError: a fault of this program, not a user's mistake."""
     if not condition:
         raise TypeError(problem)
 
