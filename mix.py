@@ -1,6 +1,6 @@
 """Mix the parts of a piece: media/TITLE-Dry.wav, and media/TITLE-Wet.wav with 8D panning and reverb.
 
-Mixes that are there stay as they are where nothing that they are made of has changed.
+Existing mixes are not written again if their inputs have not changed.
 
     python mix.py scores/Impassive.mix.toml
     python mix.py scores/song.mix.toml --title MySong

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def list_classes(settings: Settings) -> None:
-    """Print the generator's classes; whose they are goes to stderr, so that the list can be piped."""
+    """Print the generator's classes; their number and generator go to stderr, so that the list can be piped."""
     labels = generators.labels(settings.generator)
     found = search(labels, settings.list_classes)
     if not found:
@@ -79,7 +79,7 @@ def produce(job: Job, generator: generators.Generator) -> None:
 
 def preview(job: Job, generator: generators.Generator) -> None:
     """Draw the storyboard."""
-    from musicvideo.vision import storyboard  # here, since it waits for matplotlib
+    from musicvideo.vision import storyboard  # here, since matplotlib takes long to load
 
     about = storyboard.approximately
     drawing, film = storyboard.preview(job, generator)

@@ -1,4 +1,4 @@
-"""Running programs and writing files: what stays when something ends too early."""
+"""Running programs and writing files: which files remain when something ends too early."""
 
 import os
 import signal

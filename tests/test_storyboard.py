@@ -1,4 +1,4 @@
-"""The storyboard: one page with what will be seen, and no video."""
+"""The storyboard: one page that previews a video, and no video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""visualize.py as a person runs it: every published option, the same video again, mistakes in one line."""
+"""visualize.py, run as by a user: every published option, repeated videos, mistakes in one line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ FIVE_SECONDS = ("--fps", "30", "--duration", "5")
 
 
 def visualize_here(*words) -> subprocess.CompletedProcess:
-    """Run visualize.py within this process, on these words and no others."""
+    """Run visualize.py within this process, with exactly these arguments."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code = 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -87,7 +87,7 @@ def use_stub(patch, generator=Stub) -> None:
 
 @pytest.fixture
 def door(monkeypatch, tmp_path):
-    """A function that runs visualize.py here and now, on a generator that costs nothing.
+    """A function that runs visualize.py in this process, with a generator that takes no time.
 
     Returns its exit code and what it printed.
     """
@@ -110,7 +110,7 @@ def drawn_once(tmp_path_factory):
 
 @pytest.fixture
 def drawn(door, drawn_once, tmp_path):
-    """`door`, in a folder of one's own that holds a.mp4 and f.npz already."""
+    """`door`, in a new folder that holds a.mp4 and f.npz already."""
     shutil.copytree(drawn_once, tmp_path, dirs_exist_ok=True)
     return door
 
@@ -264,7 +264,7 @@ def test_a_video_that_is_there_is_not_made_again(drawn, tmp_path):
     again = drawn("--output_file", "a.mp4")
     second = (tmp_path / "a.mp4").stat()
     assert "is this video already" in again.stdout
-    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns  # make takes it for new
+    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns  # so that make counts it as new
 
 
 def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatch):
@@ -402,7 +402,7 @@ def test_like_refuses_changed_weights_unless_they_are_given(door, monkeypatch, f
 
 
 def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path):
-    model, weights = BigGAN(configuration(128)), tmp_path / "weights"  # it draws nothing to be looked at
+    model, weights = BigGAN(configuration(128)), tmp_path / "weights"  # its pictures are not examined
     save(model, weights)
     first = visualize_here(
         "--song",
@@ -654,7 +654,7 @@ def test_other_versions_are_told_and_other_arithmetic_is_refused(door, interrupt
 
 
 def damage(note: Path, content: bytes | None) -> None:
-    """Put something in the place of an interrupted render's settings: nothing, or a folder for None."""
+    """Replace an interrupted render's settings by other content, or by a folder for None."""
     note.unlink()
     if content is None:
         (note / "folder").mkdir(parents=True)
@@ -685,7 +685,7 @@ def interrupted_once(tmp_path_factory):
 
 @pytest.mark.parametrize("content", [b"", b'{"seed": 7', b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
 def test_settings_beside_segments_that_cannot_be_read(door, interrupted_once, tmp_path, content):
-    """A run with the same settings goes on; another one says what to do, and does it with --overwrite."""
+    """A run with the same settings resumes; another one names the remedy, --overwrite, which works."""
     shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     work = Work("output.mp4")
     assert len(work.segments()) == 1
@@ -709,7 +709,7 @@ def test_vectors_are_not_written_onto_themselves(drawn):
     assert files.sha256("f.npz") == before
 
 
-# -- Files of strangers -------------------------------------------------------------------------------------
+# -- Untrusted files ------------------------------------------------------------------------------------------
 
 
 def forged(folder: Path, **changes) -> Path:
@@ -775,7 +775,7 @@ ODD = [
 
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.recorded])
 def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_path, monkeypatch):
-    """None of them is a traceback. The generator refuses to draw, so that values that are right end as early."""
+    """None of them gives a traceback. The generator refuses to draw, so that valid values end early as well."""
 
     class Refuses(Stub):
         def frames(self, noise, classes):
