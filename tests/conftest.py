@@ -48,7 +48,7 @@ SLOW = {
     "test_three_hours_stay_finite",
     "test_compiled_stages_are_kept_and_damaged_ones_are_not_used", "test_without_a_place_for_a_cache_all_goes_on",
     "test_a_compiled_network_is_kept_and_a_damaged_one_is_compiled_again",
-    "test_other_networks_are_other_files_and_the_newest_four_stay",
+    "test_other_networks_are_other_files_and_the_newest_stay",
     "test_ctrl_c_while_drawing_ends_the_process_in_good_order",
 }  # fmt: skip
 

@@ -259,15 +259,16 @@ def test_a_whole_file_that_is_no_network_is_compiled_again(tiny, cache, compilat
 
 
 @needs_openvino
-def test_other_networks_are_other_files_and_the_newest_four_stay(tiny_model, cache, compilations, monkeypatch):
-    for count, truncation in enumerate((0.2, 0.4, 0.6, 0.8, 1.0), 1):
+def test_other_networks_are_other_files_and_the_newest_stay(tiny_model, cache, compilations, monkeypatch):
+    monkeypatch.setattr(openvino_backend, "MOST_COMPILED", 2)  # to compile fewer here
+    for count, truncation in enumerate((0.2, 0.6, 1.0), 1):
         OpenVINOBackend(Network(copy.deepcopy(tiny_model), truncation))
-        assert len(list(cache.iterdir())) == min(count, openvino_backend.MOST_COMPILED)
+        assert len(list(cache.iterdir())) == min(count, 2)
     OpenVINOBackend(Network(copy.deepcopy(tiny_model), 1.0))
-    assert compilations == [5]
+    assert compilations == [3]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     OpenVINOBackend(Network(copy.deepcopy(tiny_model), 1.0))
-    assert compilations == [6]
+    assert compilations == [4]
 
 
 @needs_openvino
