@@ -163,14 +163,14 @@ def claim(path: str | os.PathLike, process: int) -> int | None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         owner = re.match(r"(\d{1,9}) (.*)", file.read())
-        if owner and int(owner[1]) != process and owner[2] == _beginning(int(owner[1])):
+        if owner and int(owner[1]) != process and owner[2] == _start_time(int(owner[1])):
             return int(owner[1])
         file.truncate(0)
-        file.write(f"{process} {_beginning(process)}\n")
+        file.write(f"{process} {_start_time(process)}\n")
     return None
 
 
-def _beginning(process: int) -> str | None:
+def _start_time(process: int) -> str | None:
     """Start time of a process, in any notation, since process numbers are reused; None if it has ended."""
     if not _runs(process):
         return None

@@ -45,7 +45,7 @@ def program(name: str) -> str:
 
 
 @cache
-def _leash() -> list[str]:
+def _killed_with_parent() -> list[str]:
     """Command prefix with which the kernel kills a program when its parent ends (util-linux; Linux only)."""
     setpriv = shutil.which("setpriv")
     command = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
@@ -71,7 +71,7 @@ def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[su
     begin = time.monotonic()
     # In a session of its own: Ctrl-C in the terminal reaches only this process, which ends its programs.
     process = subprocess.Popen(
-        [*_leash(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
+        [*_killed_with_parent(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
     )
     _running.add(process)
     try:

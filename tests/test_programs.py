@@ -126,7 +126,7 @@ def test_a_signal_ends_programs_and_leaves_nothing_partial(long_run, tmp_path, n
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.skipif(not programs._leash(), reason="no setpriv here")
+@pytest.mark.skipif(not programs._killed_with_parent(), reason="no setpriv here")
 def test_programs_die_with_a_killed_process(long_run):
     process, child = long_run
     process.kill()

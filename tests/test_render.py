@@ -628,7 +628,7 @@ def test_names_in_no_encoding(song, tmp_path):
     folder.mkdir()
     original = folder / os.fsdecode(b"\xfe.wav")
     original.write_bytes(Path(song).read_bytes())
-    run = partial(command, env={**os.environ, "PYTHONIOENCODING": "utf-8", "XDG_CACHE_HOME": str(tmp_path)})
+    run = partial(command, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     drawn = run(
         "visualize.py",
         "--song",

@@ -60,7 +60,7 @@ def program(tmp_path, monkeypatch):
 
 def musescore(job: list, folder: Path) -> None:
     """Run MuseScore itself on a job file, as a person would."""
-    surroundings = score._surroundings(folder / "surroundings", (3,))
+    surroundings = score._environment(folder / "surroundings", (3,))
     (folder / "job.json").write_text(json.dumps(job))
     command = ["musescore", "-f", "-c", surroundings["XDG_CONFIG_HOME"], "-j", folder / "job.json"]
     programs.run(command, doing="exporting", env=surroundings)

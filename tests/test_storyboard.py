@@ -127,7 +127,7 @@ def preview(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_door_draws_a_page_and_no_video(preview):
+def test_the_command_draws_a_page_and_no_video(preview):
     printed = preview()
     assert all(f" at {resolution}" in printed for resolution in (128, 256, 512))
     assert "; the film about " in printed and " at 128x72" in printed

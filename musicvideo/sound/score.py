@@ -117,7 +117,7 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
     *_, full, clock = everything = places(document, folder)
     kept = [place for place in everything if _whole(place) and _newer(place, document.path)]
     wanted = [place for place in everything if place not in kept]
-    with _workplace(document) as work:
+    with _work_folder(document) as work:
         try:
             version = _usable_version(document, work / "version")
         except MediaError as error:
@@ -353,7 +353,7 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
 
 
 @contextmanager
-def _workplace(document: Document) -> Iterator[Path]:
+def _work_folder(document: Document) -> Iterator[Path]:
     """A temporary folder for a context; if its disk is full, the error names that disk."""
     try:
         with tempfile.TemporaryDirectory(prefix="musescore-") as work:
@@ -426,7 +426,7 @@ def _usable_version(document: Document, folder: Path) -> tuple[int, ...]:
     """
     program = programs.program("musescore")
     doing = "asking MuseScore for its version"
-    printed = programs.run(["musescore", "--version"], doing=doing, env=_surroundings(folder), limit=60)
+    printed = programs.run(["musescore", "--version"], doing=doing, env=_environment(folder), limit=60)
     # Among lines that an AppImage prints about libraries: "MuseScore3 3.2.3", "MuseScore4 4.4.4".
     found = re.search(rb"MuseScore\w*(?: Studio)? (\d+(?:\.\d+)+)", printed)
     if not found:
@@ -498,7 +498,7 @@ def _run(document: Document, version: tuple[int, ...], tasks: Sequence[tuple[Pat
         limit: seconds that it may take for each.
     """
     work, name = tasks[0][1].parent, tasks[0][1].name
-    surroundings = _surroundings(work / f"run-{name}", version)
+    surroundings = _environment(work / f"run-{name}", version)
     job = work / f"{name}.json"
     job.write_text(json.dumps([{"in": str(score), "out": str(output)} for score, output in tasks]))
     command = ["musescore", "-j", str(job)]
@@ -524,7 +524,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d{1,6}", version.split("-")[0])))
 
 
-def _surroundings(folder: Path, version: Sequence[int] = (0,)) -> dict[str, str]:
+def _environment(folder: Path, version: Sequence[int] = (0,)) -> dict[str, str]:
     """Environment variables for a run of MuseScore that put all files that it leaves behind into `folder`."""
     settings = folder / "config" / "MuseScore" / f"MuseScore{version[0]}.ini"
     settings.parent.mkdir(parents=True)

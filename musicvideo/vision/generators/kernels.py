@@ -461,7 +461,7 @@ class Kernels:
                 _is_float(skip) and skip.shape == shape and skip.stride() == (shape[1] * stride, stride, 1),
                 f"skip: must be the first channels of a float32 picture {shape}, not {_described(skip)}",
             )
-        _apart(y, work, (x, matrix, scale, offset, bias, skip, factor))
+        _require_no_overlap(y, work, (x, matrix, scale, offset, bias, skip, factor))
         addresses = [
             None if array is None else array.data_ptr()
             for array in (x, scale, offset, matrix, bias, skip, factor, y, work)
@@ -523,7 +523,7 @@ class Kernels:
             group > 0 and _vector("work", work) >= self._work(group, width, channels),
             f"work: {work.numel()} numbers are too few",
         )
-        _apart(y, work, (x, scale, offset, matrix))
+        _require_no_overlap(y, work, (x, scale, offset, matrix))
         whole = y.data_ptr() - top * TILE * width * out_channels * y.itemsize
         self._winograd(
             x.data_ptr(), scale.data_ptr(), offset.data_ptr(), matrix.data_ptr(), whole, work.data_ptr(),
@@ -596,7 +596,7 @@ def _vector(name: str, array: Tensor, count: int | None = None) -> int:
     return array.numel()
 
 
-def _apart(y: Tensor, work: Tensor, inputs: Sequence[Tensor | None]) -> None:
+def _require_no_overlap(y: Tensor, work: Tensor, inputs: Sequence[Tensor | None]) -> None:
     """TypeError if what is written shares memory with anything else: the kernels are compiled for that."""
     written = y.untyped_storage().data_ptr(), work.untyped_storage().data_ptr()
     others = {array.untyped_storage().data_ptr() for array in inputs if array is not None}
