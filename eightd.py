@@ -15,7 +15,6 @@ from musicvideo.clock import Clock, read_clock
 from musicvideo.errors import MediaError
 from musicvideo.sound.models import MODELS, load_model
 from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, set_names
-from musicvideo.sound.plots import plot_motions, require_picture
 from musicvideo.sound.soundfiles import is_silent, open_sound
 from musicvideo.sound.spatial import render_file
 
@@ -147,6 +146,8 @@ def move(args: argparse.Namespace, clock: Clock | None) -> None:
 
 def draw(args: argparse.Namespace, clock: Clock | None, duration: float) -> None:
     """Plot every set that has no fault; name the faults of the others."""
+    from musicvideo.sound.plots import plot_motions, require_picture  # here, since matplotlib takes long to load
+
     require_picture(args.plot)
     motions, faults = {}, []
     for name in set_names(args.panning):

@@ -1,6 +1,6 @@
 """Mix the parts of a piece: media/TITLE-Dry.wav, and media/TITLE-Wet.wav with 8D panning and reverb.
 
-Mixes that are there stay as they are where nothing that they are made of has changed.
+Existing mixes are not written again if their inputs have not changed.
 
     python mix.py scores/Impassive.mix.toml
     python mix.py scores/song.mix.toml --title MySong
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.sound.mixing import make_mixes, steps
-from musicvideo.sound.plots import plot_mixes, require_picture
 from musicvideo.sound.table import explain, read_mix
 
 
@@ -42,6 +41,8 @@ def main() -> None:
     mix = read_mix(args.table, title)
     mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
     if args.report:
+        from musicvideo.sound.plots import plot_mixes, require_picture  # here, since matplotlib takes long to load
+
         require_picture(args.report)
     begin = time.monotonic()
     with progress_bar(total=steps(mix), desc=f"mixing {title}", delay=0.1) as bar:

@@ -39,7 +39,7 @@ def main() -> None:
         settings = requested(given, notice=say)
         if settings.list_classes is not None:
             return list_classes(settings)
-        job = decide(settings, notice=say, progress=progress_bar)
+        job = decide(settings, given=given, notice=say, progress=progress_bar)
         generator = job.load(progress=progress_bar)
         origin = "" if settings.seed is not None else " (from the song's content)"
         say(
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def list_classes(settings: Settings) -> None:
-    """Print the generator's classes; whose they are goes to stderr, so that the list can be piped."""
+    """Print the generator's classes; their number and generator go to stderr, so that the list can be piped."""
     labels = generators.labels(settings.generator)
     found = search(labels, settings.list_classes)
     if not found:
@@ -82,7 +82,7 @@ def produce(job: Job, generator: generators.Generator) -> None:
 
 def preview(job: Job, generator: generators.Generator) -> None:
     """Draw the storyboard."""
-    from musicvideo.vision import storyboard  # here, since it waits for matplotlib
+    from musicvideo.vision import storyboard  # here, since matplotlib takes long to load
 
     about = storyboard.approximately
     drawing, film = storyboard.preview(job, generator)

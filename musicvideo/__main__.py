@@ -24,8 +24,8 @@ from pathlib import Path
 
 from musicvideo import cli, errors, files, system
 
-# Everything else is imported where it is used: `setup` runs before any package is installed, and a make that has
-# nothing to do should say so at once.
+# Everything else is imported where it is used: `setup` runs before any package is installed, and a make with nothing
+# to do should end soon.
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("output", help="the picture, .mkv or .mp4")
     video.add_argument("--song", help="what the video was drawn from, for its beats")
 
-    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right")
+    check = commands.add_parser("check", help="check a mix table and settings of `video`")
     check.add_argument("table", help="mix table")
     check.add_argument("name", help="of the piece, for {title} in the table")
     for command in (video, check):

@@ -1,4 +1,4 @@
-"""The embedded generator: the same picture for the same vectors, and a picture worth looking at."""
+"""The embedded generator: the same picture for the same vectors, and pictures with contrast, colour and motion."""
 
 import numba
 import numpy as np
@@ -163,7 +163,7 @@ def test_motion_is_smooth_and_never_stuck(generator, seed, seconds):
     assert steps.max() <= 6
     assert steps.min() >= 0.2
     assert 1 <= steps.mean() <= 3
-    # and nothing pops: no step stands out from its neighbours
+    # and no step stands out from its neighbours
     assert np.abs(np.diff(steps)).max() < 1.5
 
 

@@ -61,7 +61,7 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_p
 
 @pytest.mark.parametrize("pulse", [0, 1])
 def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse):
-    """The one that comes with moviepy is years newer than the oldest that is supported."""
+    """Moviepy's FFmpeg is years newer than the oldest supported version."""
     monkeypatch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
     film.finish(
         square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL
@@ -511,7 +511,7 @@ def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
 
 
 def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
-    """Headers tell of four seconds that are not there."""
+    """The headers state four seconds that do not exist."""
     none = make_media(
         tmp_path / "none.mp4", "-ss", "9", "-i", square, "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", "copy"
     )
@@ -528,7 +528,7 @@ def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
 
 
 def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path, sound):
-    """It is said, and a video of a second that gets brighter goes 1 s up, 1 s down, 1 s up ..."""
+    """The note says so, and a video of one second that gets brighter plays 1 s up, 1 s down, 1 s up ..."""
     video = make_media(
         tmp_path / "ramp.mp4",
         "-f",
@@ -597,7 +597,7 @@ def test_chapters_behind_the_end_are_left_out(square, sound, tmp_path):
 
 
 def test_unequal_lengths_are_said(square, tmp_path, write_wav):
-    """The picture follows the sound's length, and both stages tell by how much it differed."""
+    """The picture gets the sound's length, and both stages state the difference."""
     longer, shorter = write_wav("longer.wav", np.zeros(7 * 48000)), write_wav("shorter.wav", np.zeros(3 * 48000))
     assert film.finish(square, longer, tmp_path / "a.mkv", intro=0, **SMALL) == pytest.approx(3)
     assert film.finish(square, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-1)
@@ -646,7 +646,7 @@ def test_encoder_by_name(square, sound, tmp_path):
     ],
 )
 def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):
-    """Known without any video, and refused with one."""
+    """`check` refuses them without a video, and `finish` with one."""
     with pytest.raises(MediaError, match=words):
         film.check(**settings)
     with pytest.raises(MediaError, match=words):
@@ -710,7 +710,7 @@ def test_a_frame_rate_that_cannot_be(sound, tmp_path):
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="has the hardware")
 def test_an_encoder_without_its_hardware():
-    """FFmpeg may know it all the same."""
+    """FFmpeg may list the encoder although the hardware is missing."""
     with pytest.raises(MediaError, match="h264_nvenc does not work on this machine.*choose another"):
         film.check(codec="h264_nvenc")
     film.check(codec="hevc", title="x", look="noir", pulse=1, width=3840, height=2160)

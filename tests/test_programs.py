@@ -1,4 +1,4 @@
-"""Running programs and writing files: what stays when something ends too early."""
+"""Running programs and writing files: which files remain when something ends too early."""
 
 import os
 import re
@@ -127,7 +127,7 @@ def test_a_signal_ends_programs_and_leaves_nothing_partial(long_run, tmp_path, n
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.skipif(not programs._leash(), reason="no setpriv here")
+@pytest.mark.skipif(not programs._killed_with_parent(), reason="no setpriv here")
 def test_programs_die_with_a_killed_process(long_run):
     process, child = long_run
     process.kill()

@@ -1,4 +1,4 @@
-"""The storyboard: one page with what will be seen, and no video."""
+"""The storyboard: one page that previews a video, and no video."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def preview(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_door_draws_a_page_and_no_video(preview):
+def test_the_command_draws_a_page_and_no_video(preview):
     printed = preview()
     assert all(f" at {resolution}" in printed for resolution in (128, 256, 512))
     assert "; the film about " in printed and " at 128x72" in printed

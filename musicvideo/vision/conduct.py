@@ -43,7 +43,7 @@ class PartTable:
         "what chooses among them: register, pitch (of twelve), or part for one at a time", "register",
         enum=["register", "pitch", "part"],
     )  # fmt: skip
-    attack: float = setting("seconds in which a note reaches its height", 0.06, minimum=0.01, maximum=0.08)
+    attack: float = setting("seconds in which a note reaches its height", 0.06, minimum=0.01, maximum=0.1)
     decay: float | None = setting(
         "seconds in which a held note falls to 1/e", None, shown="as the instrument rings", minimum=0.05, maximum=60
     )

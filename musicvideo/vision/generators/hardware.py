@@ -1,4 +1,4 @@
-"""What computes in this machine, in words that are recorded with a video."""
+"""Processor and library versions of this machine, as they are recorded with a video."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llvmlite import binding
 
 @functools.cache
 def processor() -> str:
-    """The model name of this machine's processor, as far as the system tells."""
+    """The model name of this machine's processor, if the system states it."""
     with suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         if found:
@@ -35,7 +35,7 @@ def cores() -> int:
 
 
 def cpu() -> dict[str, str]:
-    """The processor, and the widest vector instructions that code is compiled for on it: other ones round otherwise."""
+    """The processor, and the widest vector instructions that compiled code uses on it: others round differently."""
     features = binding.get_host_cpu_features()
     widest = next((name for name in ("avx512f", "avx2", "avx", "neon") if features.get(name)), "scalar")
     return {"processor": processor(), "instructions": widest}
