@@ -31,19 +31,22 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, fields
+from dataclasses import fields
+from typing import NamedTuple
 
 import numpy as np
 
 from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.cppn import stages
-from musicvideo.vision.generators.cppn.looks import LOOKS, Look
+from musicvideo.vision.generators.cppn.looks import COMPOSITIONS, EMBLEMS, LOOKS, MOST_CAPS, Look
 from musicvideo.vision.generators.record import Handle
 
+_PLACE = ("eye_x", "eye_y", "horizon", "depth", "bare")  # numbers of a composition
 NOISE_DIM = 128  # units of the noise vector, as many as BigGAN's
-SHARPENING = 2.0  # power of a class weight: 12 pitches sound at once, but one leads
+SHARPENING = 3.5  # power of a class weight: 12 pitches sound at once, but one leads
 BACKSTOP = 1e-6  # weight of the first class in every mixture: silence has a picture too
 FINENESS = 256  # pixels a side at least, while drawing
+FAR = 0.4  # how far the ground moves with the gaze: the caps are nearer
 LAMP = 2.1  # where the lamp hangs at zero noise: radians from the right, so upper left
 PLANES = 22  # that a picture needs while it is drawn
 FIRST_LOOKS = 48  # whose identities are drawn before all else that is random; see `CPPN`
@@ -78,20 +81,6 @@ def _linear(lab: np.ndarray) -> list[float]:
     return (_LMS_TO_RGB @ (_LAB_TO_LMS @ lab) ** 3).tolist()
 
 
-# The colony: centre and radius of each cap, from the ground up. Large ones stand near the edges, where a
-# mirror makes them whole.
-_COLONY = (
-    (-0.80, -0.62, 0.56),
-    (0.84, 0.66, 0.50),
-    (-0.66, 0.86, 0.34),
-    (0.86, -0.74, 0.34),
-    (0.52, 0.96, 0.25),
-    (-0.36, -0.80, 0.26),
-    (0.62, 0.34, 0.19),
-    (-0.92, -0.14, 0.17),
-    (-0.14, -0.98, 0.14),
-    (0.60, -0.92, 0.15),
-)
 _SPORES = 28
 
 # What the noise moves, and how far at one standard deviation; each is a fixed direction in the space of
@@ -103,6 +92,9 @@ _MOTION = {
     "gaze_x": 0.009,
     "gaze_y": 0.009,
     "phase": 0.014,
+    "dive": 0.014,
+    "bloom": 0.006,
+    "emblem": 0.02,
     "whirl": 0.006,
     "spin": 0.010,
     "lamp": 0.07,
@@ -111,24 +103,27 @@ _MOTION = {
     "drift_y": 0.014,
     **{f"pigment{j}": 0.07 for j in range(3)},
     **{f"wave{j}": 0.024 for j in range(6)},
-    **{f"cap{j}": 0.007 for j in range(len(_COLONY))},
+    **{f"cap{j}": 0.007 for j in range(MOST_CAPS)},
 }
 # How far a score may move a factor, in the factor's own units: much further than the noise does by itself.
 _REACH = {
-    "zoom": 0.35,
-    "turn": 0.5,
-    "orbit": 0.5,
-    "gaze_x": 0.35,
-    "gaze_y": 0.35,
-    "phase": 0.5,
-    "whirl": 0.4,
-    "spin": 0.5,
+    "zoom": 0.5,
+    "turn": 1.2,
+    "orbit": 1.2,
+    "gaze_x": 1.0,
+    "gaze_y": 1.0,
+    "phase": 1.0,
+    "dive": float(stages.PERIOD),
+    "bloom": 0.6,
+    "emblem": 1.0,
+    "whirl": 1.5,
+    "spin": 1.5,
     "lamp": 1.5,
     "tint": 1.5,
-    **{f"cap{j}": 0.35 for j in range(len(_COLONY))},
+    **{f"cap{j}": 0.6 for j in range(MOST_CAPS)},
 }
 # The same factors carry what sets classes apart beyond their records: where things lie and how far caps have grown.
-_IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.22, "tint": 0.4, "gaze_x": 0.09, "gaze_y": 0.08, "cap": 0.2}
+_IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.06, "tint": 0.4, "gaze_x": 0.02, "gaze_y": 0.02, "cap": 0.1}
 
 
 class CPPN:
@@ -174,8 +169,16 @@ class CPPN:
         self._identity = np.concatenate([identity, more]) * reach
 
         self._palettes = np.array([[_oklab(c) for c in look.palette.split()] for look in LOOKS.values()])
-        self._fields = [field.name for field in fields(Look)][1:]
-        self._records = np.array([astuple(look)[1:] for look in LOOKS.values()])
+        self._fields = [field.name for field in fields(Look) if field.type == "float"] + list(_PLACE)
+        places = [COMPOSITIONS[look.place] for look in LOOKS.values()]
+        self._records = np.array(
+            [
+                [getattr(look, name) for name in self._fields[: -len(_PLACE)]] + [*place.eye, place.horizon, place.depth, place.bare]
+                for look, place in zip(LOOKS.values(), places)
+            ]
+        )
+        self._caps = np.array([(*place.caps, *[(0, 0, 0)] * (MOST_CAPS - len(place.caps))) for place in places])
+        self._emblems = np.array([_rim(EMBLEMS[look.emblem]) for look in LOOKS.values()])
 
         # A thread a picture, not threads within one: those would wait for each other.
         self._threads = ThreadPoolExecutor(hardware.cores())
@@ -218,8 +221,8 @@ class CPPN:
         stages.keep()
         return pictures
 
-    def _mix(self, weights: np.ndarray) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-        """Blended record, palette (6, 3) in OKLab, and identity factors of the class weights."""
+    def _mix(self, weights: np.ndarray) -> _Mixture:
+        """What lies between the looks of the class weights."""
         shares = weights.copy()
         shares[0] += BACKSTOP
         shares = (shares / shares.max()) ** SHARPENING
@@ -231,12 +234,18 @@ class CPPN:
         palette[:, 0] = np.clip(light.mean() + (light - light.mean()) * contrast, 0.04, 1)
         wanted = shares @ np.hypot(self._palettes[..., 1], self._palettes[..., 2])
         palette[:, 1:] *= np.minimum(wanted / (chroma + 1e-6), 3)[:, None]
-        return dict(zip(self._fields, (shares @ self._records).tolist())), palette, shares @ self._identity
+        # A cap that a look lacks has a radius of 0 there, and no say in where it stands.
+        say = shares[:, None] * np.abs(self._caps[..., 2])
+        centres = np.einsum("kc,kcd->cd", say, self._caps[..., :2]) / np.maximum(say.sum(0), 1e-9)[:, None]
+        caps = np.column_stack([centres, shares @ self._caps[..., 2]])
+        numbers = dict(zip(self._fields, (shares @ self._records).tolist()))
+        return _Mixture(numbers, palette, caps, shares @ self._emblems, shares @ self._identity)
 
     def _draw(self, noise: np.ndarray, weights: np.ndarray, picture: np.ndarray) -> None:
         """Draw one picture into uint8 (resolution, resolution, 3)."""
-        look, palette, identity = self._mix(weights)
-        move = dict(zip(_MOTION, (noise @ self._motion + identity).tolist()))
+        mixture = self._mix(weights)
+        look, palette = mixture.numbers, mixture.palette
+        move = dict(zip(_MOTION, (noise @ self._motion + mixture.identity).tolist()))
         scene = self._scene(look, move)
         planes = self._planes()
         x, y, cap_x, cap_y, lobe, layer, shadow, opened, u, e_x, e_y, first, second, third, depth = planes[:15]
@@ -244,7 +253,8 @@ class CPPN:
 
         stages.plane(scene, self._axis, self._bends(look, move), x, y)
         stages.colony(
-            scene, self._axis, self._centres(look, move), x, y, cap_x, cap_y, lobe, layer, shadow, opened
+            scene, self._axis, self._centres(mixture.caps, move), self._rims(mixture, move),
+            x, y, cap_x, cap_y, lobe, layer, shadow, opened,
         )  # fmt: skip
         stages.nest(scene, x, y, cap_x, cap_y, lobe, layer, u, e_x, e_y, first, second, third, depth)
         stages.relief(
@@ -277,11 +287,13 @@ class CPPN:
         told = {
             **look,
             "cosine": zoom * math.cos(move["turn"]), "sine": zoom * math.sin(move["turn"]), "pixel": self._pixel,
-            "gaze_x": move["gaze_x"], "gaze_y": move["gaze_y"],
+            "eye_x": look["eye_x"] + FAR * move["gaze_x"], "eye_y": look["eye_y"] + FAR * move["gaze_y"],
+            "wide": min(1 - look["horizon"], 1) ** 2, "tall": min(1 + look["horizon"], 1) ** 2, "dive": move["dive"],
             "lamp_x": lamp[0], "lamp_y": lamp[1], "lamp_z": lamp[2],
             "half_x": half[0], "half_y": half[1], "half_z": half[2],
             "twist": look["twist"] + move["whirl"], "spin": move["spin"], "phase": move["phase"], "tint": move["tint"],
             **{f"pigment_{number}": number + move[f"pigment{number}"] for number in range(3)},
+            "curl": look["curl"] + 0.5 * move["bloom"],
             "dome": math.tanh(2.5 * look["dome"]),
         }  # fmt: skip
         return stages.Scene(**{name: np.float32(told[name]) for name in stages.Scene._fields})
@@ -295,16 +307,31 @@ class CPPN:
         moved = phases + [move[f"wave{number}"] for number in range(len(phases))]
         return np.stack([across, up, moved, -amount * up, amount * across]).astype(np.float32)
 
-    def _centres(self, look: dict[str, float], move: dict[str, float]) -> np.ndarray:
-        """Where caps stand and how large they are, as `stages.colony` takes them: float32 (caps, 4)."""
+    def _centres(self, caps: np.ndarray, move: dict[str, float]) -> np.ndarray:
+        """Where caps stand and how large they are, as `stages.colony` takes them: float32 (caps, 4).
+
+        Args:
+            caps: (caps, 3), as in a `Composition`.
+        """
         gaze = complex(move["gaze_x"], move["gaze_y"])
-        turn = complex(math.cos(move["orbit"]), math.sin(move["orbit"])) * (0.45 + 0.6 * look["spread"])
+        turn = complex(math.cos(move["orbit"]), math.sin(move["orbit"]))
         rows = []
-        for number, (x, y, radius) in enumerate(_COLONY):
+        for number, (x, y, radius) in enumerate(caps.tolist()):
+            radius *= math.exp(move["bloom"] + move[f"cap{number}"])
             centre = complex(x, y) * turn + (0.6 + 0.2 * number) * gaze  # parallax: what is in front moves further
-            radius *= 0.9 * look["colony"] * math.exp(move[f"cap{number}"])
-            rows.append((centre.real, centre.imag, radius, radius / max(1.4 * self._pixel, 0.005)))
+            # A cap that has left the picture comes back on the other side: the eye can travel for ever.
+            around = 2 + 2.2 * abs(radius)
+            x, y = ((part + around) % (2 * around) - around for part in (centre.real, centre.imag))
+            rows.append((x, y, radius, abs(radius) / max(1.4 * self._pixel, 0.005)))
         return np.array(rows, np.float32)
+
+    def _rims(self, mixture: _Mixture, move: dict[str, float]) -> np.ndarray:
+        """How far each cap's rim is from a circle, as `stages.colony` takes it: float32 (caps, 9)."""
+        rims = np.zeros((MOST_CAPS, len(mixture.emblem)), np.float32)
+        rims[0] = mixture.emblem * (1 + move["emblem"])
+        rims[:, 2] -= 0.12 * mixture.numbers["petals"]
+        rims[:, 5] += 0.1 * mixture.numbers["scallop"]
+        return rims
 
     def _spore_light(self, move: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
         """Round glows of many sizes, each the product of a column and a row: twice float32 (spores, n)."""
@@ -314,6 +341,34 @@ class CPPN:
         column = np.exp(-(((self._axis - along) / size) ** 2))
         row = np.exp(-(((self._axis - across) / size) ** 2)) * 0.6 / (1 + 12 * size)
         return column.astype(np.float32), row.astype(np.float32)
+
+
+class _Mixture(NamedTuple):
+    """What class weights blend.
+
+    Attributes:
+        numbers: fields of `Look` and of its `Composition`.
+        palette: (6, 3) in OKLab.
+        caps: (caps, 3), as in a `Composition`.
+        emblem: (9,) series of the first cap's rim, as `_rim` gives it.
+        identity: factors that are added to those of the noise.
+    """
+
+    numbers: dict[str, float]
+    palette: np.ndarray
+    caps: np.ndarray
+    emblem: np.ndarray
+    identity: np.ndarray
+
+
+def _rim(radii: Sequence[float]) -> np.ndarray:
+    """Chebyshev series of 1 / radius - 1 over the cosine of the angle from upwards.
+
+    Args:
+        radii: at equal angles from the top to the bottom: at the points of Chebyshev and Lobatto.
+    """
+    angles = np.linspace(0, np.pi, len(radii))
+    return np.linalg.solve(np.cos(np.outer(angles, np.arange(len(radii)))), 1 / np.array(radii) - 1)
 
 
 def _steps(palette: np.ndarray) -> tuple[tuple[np.float32, ...], ...]:
