@@ -43,7 +43,7 @@ from musicvideo.vision.generators.record import Handle
 
 _PLACE = ("eye_x", "eye_y", "horizon", "depth", "bare")  # numbers of a composition
 NOISE_DIM = 128  # units of the noise vector, as many as BigGAN's
-SHARPENING = 3.5  # power of a class weight: 12 pitches sound at once, but one leads
+SHARPENING = 3.0  # power of a class weight: 12 pitches sound at once, but one leads
 BACKSTOP = 1e-6  # weight of the first class in every mixture: silence has a picture too
 FINENESS = 256  # pixels a side at least, while drawing
 FAR = 0.4  # how far the ground moves with the gaze: the caps are nearer
@@ -107,14 +107,14 @@ _MOTION = {
 }
 # How far a score may move a factor, in the factor's own units: much further than the noise does by itself.
 _REACH = {
-    "zoom": 0.5,
+    "zoom": 0.6,
     "turn": 1.2,
     "orbit": 1.2,
     "gaze_x": 1.0,
     "gaze_y": 1.0,
     "phase": 1.0,
-    "dive": float(stages.PERIOD),
-    "bloom": 0.6,
+    "dive": stages.PERIOD / 2,  # where it meets its other end
+    "bloom": 0.5,
     "emblem": 1.0,
     "whirl": 1.5,
     "spin": 1.5,
@@ -251,9 +251,10 @@ class CPPN:
         x, y, cap_x, cap_y, lobe, layer, shadow, opened, u, e_x, e_y, first, second, third, depth = planes[:15]
         slope_x, slope_y, across, border, bump, tone, accent = planes[15:]
 
-        stages.plane(scene, self._axis, self._bends(look, move), x, y)
+        bends = self._bends(look, move)
+        stages.plane(scene, self._axis, bends, x, y)
         stages.colony(
-            scene, self._axis, self._centres(mixture.caps, move), self._rims(mixture, move),
+            scene, self._axis, self._centres(mixture.caps, bends, move), self._rims(mixture, move),
             x, y, cap_x, cap_y, lobe, layer, shadow, opened,
         )  # fmt: skip
         stages.nest(scene, x, y, cap_x, cap_y, lobe, layer, u, e_x, e_y, first, second, third, depth)
@@ -307,11 +308,12 @@ class CPPN:
         moved = phases + [move[f"wave{number}"] for number in range(len(phases))]
         return np.stack([across, up, moved, -amount * up, amount * across]).astype(np.float32)
 
-    def _centres(self, caps: np.ndarray, move: dict[str, float]) -> np.ndarray:
+    def _centres(self, caps: np.ndarray, bends: np.ndarray, move: dict[str, float]) -> np.ndarray:
         """Where caps stand and how large they are, as `stages.colony` takes them: float32 (caps, 4).
 
         Args:
             caps: (caps, 3), as in a `Composition`.
+            bends: as `_bends` gives them; what stands in the film's middle stays there.
         """
         gaze = complex(move["gaze_x"], move["gaze_y"])
         turn = complex(math.cos(move["orbit"]), math.sin(move["orbit"]))
@@ -322,6 +324,8 @@ class CPPN:
             # A cap that has left the picture comes back on the other side: the eye can travel for ever.
             around = 2 + 2.2 * abs(radius)
             x, y = ((part + around) % (2 * around) - around for part in (centre.real, centre.imag))
+            waves = np.sin(bends[0] * x + bends[1] * y + bends[2])
+            x, y = x + bends[3] @ waves, y + bends[4] @ waves
             rows.append((x, y, radius, abs(radius) / max(1.4 * self._pixel, 0.005)))
         return np.array(rows, np.float32)
 

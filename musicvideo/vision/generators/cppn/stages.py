@@ -437,6 +437,9 @@ def light(
             shadow = max(shadow, shadows[j])
             tone = tones[j] + F32(0.66) * lit - (F32(0.42) + F32(0.1) * dome) * shadow
             tone -= (F32(0.12) if ground else F32(0.07)) * dome * clip(us[j] + F32(0.3), F32(-1.5), F32(1.5))
+            there = ONE - scene.bare if ground else ZERO
+            # The ground is darker and harder than the caps, so that they stand out from it.
+            tone = F32(1.35) * tone - F32(0.2) - F32(0.08) * there if ground else tone
             foot2 = foot * foot
             foot4 = foot2 * foot2
             accent = accents[j] + F32(0.8) * scene.glow * foot4 * foot4 * foot2 * (F32(0.4) if ground else ONE)
@@ -446,7 +449,6 @@ def light(
             step = F32(3) * tone
             ramp0, ramp1, ramp2 = min(step, ONE), clip(step - ONE, ZERO, ONE), clip(step - TWO, ZERO, ONE)
             # The ground has its own body; its shade shares the hue and less of the lightness.
-            there = ONE - scene.bare if ground else ZERO
             ground_light = (F32(0.25) * ramp0 + F32(0.75) * ramp1 - F32(0.7) * ramp2) * there
             ground_hue = (F32(0.75) * ramp0 + F32(0.25) * ramp1 - F32(0.7) * ramp2) * there
             ok_l = deep_l + shade_l * ramp0 + body_l * ramp1 + light_l * ramp2 + ground_l * ground_light
