@@ -98,14 +98,15 @@ _MOTION = {
     "whirl": 0.006,
     "spin": 0.010,
     "lamp": 0.07,
-    "tint": 0.10,
+    "tint": 0.02,
     "drift_x": 0.014,
     "drift_y": 0.014,
     **{f"pigment{j}": 0.07 for j in range(3)},
     **{f"wave{j}": 0.024 for j in range(6)},
     **{f"cap{j}": 0.007 for j in range(MOST_CAPS)},
 }
-# How far a score may move a factor, in the factor's own units: much further than the noise does by itself.
+# How far a score may move a factor, in the factor's own units: as far as every look is still worth looking at, which is
+# much further than the noise moves it by itself.
 _REACH = {
     "zoom": 0.6,
     "turn": 1.2,
@@ -117,13 +118,13 @@ _REACH = {
     "bloom": 0.5,
     "emblem": 1.0,
     "whirl": 1.5,
-    "spin": 1.5,
+    "spin": 1.0,
     "lamp": 1.5,
-    "tint": 1.5,
+    "tint": 0.9,
     **{f"cap{j}": 0.6 for j in range(MOST_CAPS)},
 }
 # The same factors carry what sets classes apart beyond their records: where things lie and how far caps have grown.
-_IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.06, "tint": 0.4, "gaze_x": 0.02, "gaze_y": 0.02, "cap": 0.1}
+_IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.06, "tint": 0.05, "gaze_x": 0.02, "gaze_y": 0.02, "cap": 0.1}
 
 
 class CPPN:
@@ -173,7 +174,8 @@ class CPPN:
         places = [COMPOSITIONS[look.place] for look in LOOKS.values()]
         self._records = np.array(
             [
-                [getattr(look, name) for name in self._fields[: -len(_PLACE)]] + [*place.eye, place.horizon, place.depth, place.bare]
+                [getattr(look, name) for name in self._fields[: -len(_PLACE)]]
+                + [*place.eye, place.horizon, place.depth, place.bare]
                 for look, place in zip(LOOKS.values(), places)
             ]
         )
@@ -192,6 +194,7 @@ class CPPN:
         self.computed_by = {
             "backend": self.runs_on,
             **hardware.cpu(),
+            "instructions": stages.instructions(),
             **hardware.versions("numba", "llvmlite", "numpy"),
         }
 
@@ -244,8 +247,9 @@ class CPPN:
     def _draw(self, noise: np.ndarray, weights: np.ndarray, picture: np.ndarray) -> None:
         """Draw one picture into uint8 (resolution, resolution, 3)."""
         mixture = self._mix(weights)
-        look, palette = mixture.numbers, mixture.palette
+        look = mixture.numbers
         move = dict(zip(_MOTION, (noise @ self._motion + mixture.identity).tolist()))
+        palette = _turned(mixture.palette, move["tint"])
         scene = self._scene(look, move)
         planes = self._planes()
         x, y, cap_x, cap_y, lobe, layer, shadow, opened, u, e_x, e_y, first, second, third, depth = planes[:15]
@@ -292,7 +296,7 @@ class CPPN:
             "wide": min(1 - look["horizon"], 1) ** 2, "tall": min(1 + look["horizon"], 1) ** 2, "dive": move["dive"],
             "lamp_x": lamp[0], "lamp_y": lamp[1], "lamp_z": lamp[2],
             "half_x": half[0], "half_y": half[1], "half_z": half[2],
-            "twist": look["twist"] + move["whirl"], "spin": move["spin"], "phase": move["phase"], "tint": move["tint"],
+            "twist": look["twist"] + move["whirl"], "spin": move["spin"], "phase": move["phase"],
             **{f"pigment_{number}": number + move[f"pigment{number}"] for number in range(3)},
             "curl": look["curl"] + 0.5 * move["bloom"],
             "dome": math.tanh(2.5 * look["dome"]),
@@ -373,6 +377,12 @@ def _rim(radii: Sequence[float]) -> np.ndarray:
     """
     angles = np.linspace(0, np.pi, len(radii))
     return np.linalg.solve(np.cos(np.outer(angles, np.arange(len(radii)))), 1 / np.array(radii) - 1)
+
+
+def _turned(palette: np.ndarray, angle: float) -> np.ndarray:
+    """A palette (6, 3) in OKLab with its hues turned by an angle in radians."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return palette @ np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
 
 
 def _steps(palette: np.ndarray) -> tuple[tuple[np.float32, ...], ...]:

@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
 from musicvideo import caches
+from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.cppn import arithmetic
 from musicvideo.vision.generators.cppn.arithmetic import (
     F32,
@@ -40,7 +42,7 @@ from musicvideo.vision.generators.cppn.arithmetic import (
     sine_of_turns,
 )  # fmt: skip
 
-PERIOD = 7  # shells, after which everything that goes with the number of a shell begins again
+PERIOD = 8  # shells, after which everything that goes with the number of a shell begins again
 PI = F32(math.pi)
 LARGE = F32(1e9)
 ROUND = F32(2 * math.pi / PERIOD)  # radians a shell: how shells turn against each other
@@ -74,7 +76,6 @@ class Scene(NamedTuple):
     twist: np.float32  # radians of v a unit of u
     spin: np.float32  # radians that are added to v
     phase: np.float32  # shells that are added to depth
-    tint: np.float32  # phase of the tone's slow wave
     pigment_0: np.float32  # phases of the three sine neurons
     pigment_1: np.float32
     pigment_2: np.float32
@@ -167,13 +168,16 @@ def colony(scene, axis, centres, rims, X, Y, CAP_X, CAP_Y, LOBE, LAYER, SHADOW, 
             last = min(n, int((centre_x + reach - left + ONE) / scene.pixel) + 1)
             if low > centre_y + reach or high < centre_y - reach or last <= first:
                 continue
-            _cover(scene, centre_x, centre_y, ONE / radius, sharpness, rims[k], F32(k + 1), hole, x[first:last], y[first:last],
+            _cover(scene, centre_x, centre_y, ONE / radius, sharpness, rims[k], F32(k + 1), hole,
+                   x[first:last], y[first:last],
                    cap_x[first:last], cap_y[first:last], lobe[first:last], layer[first:last], shadow[first:last],
                    opened[first:last])  # fmt: skip
 
 
 @stage
-def _cover(scene, centre_x, centre_y, scale, sharpness, rim, number, hole, x, y, cap_x, cap_y, lobe, layer, shadow, opened):
+def _cover(
+    scene, centre_x, centre_y, scale, sharpness, rim, number, hole, x, y, cap_x, cap_y, lobe, layer, shadow, opened
+):
     """Put one cap over a part of a row."""
     r0, r1, r2, r3, r4, r5, r6, r7, r8 = rim[0], rim[1], rim[2], rim[3], rim[4], rim[5], rim[6], rim[7], rim[8]
     for j in range(x.size):
@@ -191,7 +195,7 @@ def _cover(scene, centre_x, centre_y, scale, sharpness, rim, number, hole, x, y,
         b2 = r2 + double * b3 - b4
         b1 = r1 + double * b2 - b3
         nearer = (r0 + e1y * b1 - b2) * min(F32(6) * size, ONE)  # the top is round
-        beyond = size * inverse * (ONE + nearer) - ONE  # radii from the rim
+        beyond = size * inverse - ONE / (ONE + nearer)  # radii from the rim
         lee = ONE + F32(0.9) * (e1x * scene.lamp_x + e1y * scene.lamp_y)  # shadows are long away from the lamp
         shade = clip(ONE - F32(2.2) * lee * beyond, ZERO, ONE)
         shade = ZERO if hole else shade
@@ -345,7 +349,7 @@ def relief(
             ring = sine(F32(10) * PI * (depth[j] + F32(0.12) * third)) * scene.rings
             ring *= clip(F32(1.3) - F32(10) * steep, ZERO, ONE)
             bump[j] = F32(0.3) * folds + F32(0.1) * (wart + vein) + F32(0.012) * ring + F32(0.035) * first
-            slow = sine(TWO * ROUND * (depth[j] - share + F32(0.9) * layer[j]) + scene.tint)
+            slow = sine(TWO * ROUND * (depth[j] - share + F32(0.9) * layer[j]))
             tone[j] = (
                 F32(0.02) + F32(0.28) * folds + F32(0.25) * wart + F32(0.3) * vein + F32(0.07) * ring
                 + F32(0.13) * scene.marble * third + F32(0.05) * slow + F32(0.025) * layer[j]
@@ -526,6 +530,12 @@ def to_bytes(PLANE, finer, dither, picture, channel):
 numba.config.CACHE_DIR = _usual
 _sealed = [0]  # functions compiled by this process whose code is recorded
 STAGES = (plane, colony, nest, relief, light, soften, to_bytes)
+
+
+def instructions() -> str:
+    """The widest vector instructions that the stages are compiled to."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return hardware.widest([feature[1:] for feature in features.split(",") if feature.startswith("+")])
 
 
 def keep() -> None:
