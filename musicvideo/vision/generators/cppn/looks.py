@@ -1,6 +1,7 @@
 """The classes of the pattern network, as data: a `Look` for each name.
 
-To add a class, append a look: its name's place is the class id. A look takes its composition from `COMPOSITIONS`.
+To add a class, append a look to `LOOKS`: its name's place is the class id. Its composition and its emblem are names
+from `COMPOSITIONS` and `EMBLEMS`; several looks may share one.
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ COMPOSITIONS = {
     "plain": Composition(eye=(1, 0.18), horizon=0.92, depth=2.6, bare=1),
 }
 
-# Silhouettes into which the first cap of a composition grows: its radii from the top, down either side, to the bottom.
+# Silhouettes into which the first cap of a composition grows: its radii every 22.5 degrees from the top, down either
+# side, to the bottom.
 EMBLEMS = {
     "round": (1, 1, 1, 1, 1, 1, 1, 1, 1),
     "mushroom": (0.82, 0.88, 1, 1.12, 1.05, 0.52, 0.4, 0.56, 0.62),
@@ -209,10 +211,10 @@ LOOKS = {
         caps=0.7, twist=0.5, ribs=0.8, dome=-0.9, scallop=0.5, petals=0.3),
     "gills": Look("0c0616 5a2448 d8845e fff0d0 ff5a7a 342058", "underside",
         caps=0.6, gills=1, dome=-0.8, marble=0.15, glow=0.8, gloss=0.4),
-    "mycelium": Look("02050c 0e3038 50b89a f6ffe0 c8ff90 0c343e", "swarm",
-        caps=0.6, veins=1.2, warp=0.35, glow=0.7, dome=0.3, spores=0.4, gloss=0.6, marble=0.1),
+    "mycelium": Look("02050c 0a3440 3cc8a8 f6ffe0 30f0b0 0a3a4c", "swarm",
+        caps=0.9, veins=1.2, warp=0.35, glow=0.8, dome=0.8, spores=0.4, gloss=0.6, marble=0.2, ribs=0.4),
     "lichen": Look("08141c 23584a a3c878 faf6c4 f2a82e 3a6a80", "grove",
-        caps=1.6, scallop=0.9, petals=0.4, warp=0.45, dome=0.8, marble=0.6),
+        caps=1.6, scallop=0.9, petals=0.4, warp=0.45, dome=0.8, marble=0.6, ribs=0.5, gloss=0.5),
     "spores": Look("0b0620 40185a c05a80 ffdcc0 ffb35a 3a2f86", "burst",
         caps=0.6, spots=0.6, spores=1.2, glow=0.8, warp=0.5, gloss=0.5),
     "morel": Look("120a10 5e3d1c c6963e fbe8a8 8fae54 44582c", "idol", emblem="hourglass",
@@ -294,8 +296,8 @@ LOOKS = {
         caps=1.3, scallop=0.6, gills=1, ribs=0.3, petals=0.7, dome=0.5, gloss=0.05, rings=0.3),
     "peacock": Look("04101e 084a6a 1cb092 ecf69a 5a3ae0 1c4aa4", "fan",
         caps=1.7, gills=0.7, scallop=0.3, gloss=0.6, glow=0.9, warp=0.2),
-    "bruise": Look("0a0418 4a1a6a b04a90 ffe890 4ac878 2a2a6a", "planet",
-        caps=1.7, warp=0.45, marble=1, dome=0.9, gloss=0.6, veins=0.5, rings=0.4, ribs=0.5, glow=0.8),
+    "bruise": Look("0a0418 4a1266 c04488 ffe078 d8c038 2a2a7a", "planet",
+        caps=1.4, warp=0.45, marble=0.5, dome=0.9, gloss=0.6, veins=0.7, rings=0.4, ribs=0.8, glow=0.8),
     "veins": Look("14040e 5a1024 cc5650 ffdccc 7a3a9a 5a2a5e", "delta",
         caps=0.6, veins=1.2, warp=0.4, gloss=0.5, dome=0.7, marble=0.4),
     "iris": Look("04101a 0e4a6a 68acac fcf0c8 e0a030 1c6474", "gaze", emblem="eye",

@@ -2,18 +2,22 @@
 
 A compositional pattern-producing network (Stanley, 2007) computes a picture from the coordinates of its pixels by
 composing smooth functions. This one composes eight stages (`musicvideo.vision.generators.cppn.stages`). A class is a
-`Look`, a small record of what the stages are told. Class weights blend records, so every mixture of classes is drawn by
-the same network.
+`Look`, a small record of what the stages are told, with a `Composition`, which says where things lie. Class weights
+blend both, so every mixture of classes is a place between them, drawn by the same network.
 
 1. *Plane.* Pixels are points of [-1, 1]², y upwards. A few plane waves bend the plane; the noise moves them.
-2. *Colony.* Caps stand in front of each other on a hollow ground, each with a lobed rim and a soft
-   shadow. A pixel belongs to the front-most cap over it, and from here on counts from that cap's centre.
-3. *Nest.* u + iv = log z is the conformal map of a cap: curves of constant u are rings around its centre,
-   curves of constant v radiate from it, as gills do, and no pattern is stretched by it. v is kept as the
-   complex number exp(iv): exp(ikv) is a power of it, with neither a seam nor an arc tangent.
+2. *Colony.* The caps of the composition stand in front of each other on the ground, each with a lobed rim and a soft
+   shadow; holes lead back to the ground. A rim is a Chebyshev series of the angle from upwards, which makes the first
+   cap the silhouette of a thing. A pixel belongs to the front-most cap over it, and from here on counts from that cap's
+   centre; on the ground, from the composition's eye.
+3. *Nest.* u + iv = log z is the conformal map of a cap: curves of constant u are rings around its centre, or copies of
+   its silhouette, curves of constant v radiate from it, as gills do, and no pattern is stretched by it. v is kept as
+   the complex number exp(iv): exp(ikv) is a power of it, with neither a seam nor an arc tangent. On the ground, rings
+   are squeezed into layers that get denser towards a horizon.
 4. *Pigment.* Three sine neurons on those coordinates: slow marbled areas, and where veins run.
 5. *Shells.* u, scalloped by powers of exp(iv), is cut into shells that overlap like the shelves of a
-   bracket fungus: seen from above (a dome) or into (a bowl).
+   bracket fungus: seen from above (a dome) or into (a bowl). A number that is added to the depth of the ground lets
+   the eye fall through its shells; after `stages.PERIOD` of them everything begins again.
 6. *Relief.* Folds, warts, veins and growth rings are heights that are added to the shells.
 7. *Light.* The slope of that surface, measured in widths of its shell so that small caps are as round as large ones,
    meets a lamp that the noise moves.
@@ -41,7 +45,6 @@ from musicvideo.vision.generators.cppn import stages
 from musicvideo.vision.generators.cppn.looks import COMPOSITIONS, EMBLEMS, LOOKS, MOST_CAPS, Look
 from musicvideo.vision.generators.record import Handle
 
-_PLACE = ("eye_x", "eye_y", "horizon", "depth", "bare")  # numbers of a composition
 NOISE_DIM = 128  # units of the noise vector, as many as BigGAN's
 SHARPENING = 3.0  # power of a class weight: 12 pitches sound at once, but one leads
 BACKSTOP = 1e-6  # weight of the first class in every mixture: silence has a picture too
@@ -50,6 +53,7 @@ FAR = 0.4  # how far the ground moves with the gaze: the caps are nearer
 LAMP = 2.1  # where the lamp hangs at zero noise: radians from the right, so upper left
 PLANES = 22  # that a picture needs while it is drawn
 FIRST_LOOKS = 48  # whose identities are drawn before all else that is random; see `CPPN`
+_PLACE = ("eye_x", "eye_y", "horizon", "depth", "bare")  # numbers of a composition
 
 _RGB_TO_LMS = np.array(
     [
@@ -123,7 +127,7 @@ _REACH = {
     "tint": 0.9,
     **{f"cap{j}": 0.6 for j in range(MOST_CAPS)},
 }
-# The same factors carry what sets classes apart beyond their records: where things lie and how far caps have grown.
+# The same factors carry what sets classes apart beyond their records: waves, pigment, and a little of everything else.
 _IDENTITY = {"pigment": 0.5, "wave": 0.1, "orbit": 0.06, "tint": 0.05, "gaze_x": 0.02, "gaze_y": 0.02, "cap": 0.1}
 
 

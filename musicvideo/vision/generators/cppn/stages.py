@@ -54,7 +54,8 @@ FAINT = F32(1e-5)  # light that is left out
 class Scene(NamedTuple):
     """Every number that a picture is drawn from, but for those of waves, caps, palette and spores.
 
-    From `Look`: caps, rise, sway, petals, scallop, marble, ribs, gills, spots, veins, rings, curl, glow, gloss, spores.
+    From `Composition`: depth, bare. From `Look`: caps, rise, sway, petals, scallop, marble, ribs, gills, spots, veins,
+    rings, glow, gloss, spores. From both `Look` and the noise: twist, curl.
     """
 
     cosine: np.float32  # of the picture's turn, times its zoom
@@ -176,31 +177,37 @@ def colony(scene, axis, centres, rims, X, Y, CAP_X, CAP_Y, LOBE, LAYER, SHADOW, 
 
 @stage
 def _cover(
-    scene, centre_x, centre_y, scale, sharpness, rim, number, hole, x, y, cap_x, cap_y, lobe, layer, shadow, opened
+    scene, centre_x, centre_y, scale, sharpness, series, number, hole, x, y, cap_x, cap_y, lobe, layer, shadow, opened
 ):
     """Put one cap over a part of a row."""
-    r0, r1, r2, r3, r4, r5, r6, r7, r8 = rim[0], rim[1], rim[2], rim[3], rim[4], rim[5], rim[6], rim[7], rim[8]
+    r0, r1, r2, r3, r4 = series[0], series[1], series[2], series[3], series[4]
+    r5, r6, r7, r8 = series[5], series[6], series[7], series[8]
     for j in range(x.size):
         dx, dy = (x[j] - centre_x) * scale, (y[j] - centre_y) * scale
         size = dx * dx + dy * dy + F32(1e-4)
         inverse = inverse_root(size)
         e1x, e1y = dx * inverse, dy * inverse
-        # Clenshaw's recurrence
+        # Clenshaw's recurrence, for the series and its derivative
         double = e1y + e1y
-        b7 = r7 + double * r8
+        b7, d6 = r7 + double * r8, r8 + r8
         b6 = r6 + double * b7 - r8
-        b5 = r5 + double * b6 - b7
-        b4 = r4 + double * b5 - b6
-        b3 = r3 + double * b4 - b5
-        b2 = r2 + double * b3 - b4
-        b1 = r1 + double * b2 - b3
+        b5, d5 = r5 + double * b6 - b7, b7 + b7 + double * d6
+        b4, d4 = r4 + double * b5 - b6, b6 + b6 + double * d5 - d6
+        b3, d3 = r3 + double * b4 - b5, b5 + b5 + double * d4 - d5
+        b2, d2 = r2 + double * b3 - b4, b4 + b4 + double * d3 - d4
+        b1, d1 = r1 + double * b2 - b3, b3 + b3 + double * d2 - d3
+        d0 = b2 + b2 + double * d1 - d2
         nearer = (r0 + e1y * b1 - b2) * min(F32(6) * size, ONE)  # the top is round
-        beyond = size * inverse - ONE / (ONE + nearer)  # radii from the rim
+        rim = ONE / (ONE + nearer)
+        beyond = size * inverse - rim  # radii from the rim
+        # Across the rim it is less far than along the ray.
+        oblique = e1x * (b1 + e1y * d0 - d1) * rim
+        across = abs(beyond) * inverse_root(ONE + oblique * oblique)
         lee = ONE + F32(0.9) * (e1x * scene.lamp_x + e1y * scene.lamp_y)  # shadows are long away from the lamp
         shade = clip(ONE - F32(2.2) * lee * beyond, ZERO, ONE)
         shade = ZERO if hole else shade
         sunk = clip(F32(1.25) + F32(0.8) * beyond, ZERO, ONE)
-        line = clip(abs(beyond) * sharpness - F32(0.75), ZERO, ONE)
+        line = clip(across * sharpness - F32(0.75), ZERO, ONE)
         inside = beyond < ZERO
         x_before, y_before, lobe_before, layer_before = cap_x[j], cap_y[j], lobe[j], layer[j]
         darker, narrower = max(shadow[j], shade * shade), min(opened[j], line)
