@@ -174,7 +174,7 @@ class CPPN:
         self._identity = np.concatenate([identity, more]) * reach
 
         self._palettes = np.array([[_oklab(c) for c in look.palette.split()] for look in LOOKS.values()])
-        self._fields = [field.name for field in fields(Look) if field.type == "float"] + list(_PLACE)
+        self._fields = [field.name for field in fields(Look) if isinstance(field.default, float)] + list(_PLACE)
         places = [COMPOSITIONS[look.place] for look in LOOKS.values()]
         self._records = np.array(
             [
@@ -295,7 +295,8 @@ class CPPN:
         half /= np.linalg.norm(half)
         told = {
             **look,
-            "cosine": zoom * math.cos(move["turn"]), "sine": zoom * math.sin(move["turn"]), "pixel": self._pixel,
+            "cosine": zoom * math.cos(move["turn"]), "sine": zoom * math.sin(move["turn"]),
+            "shift": 1 - zoom, "pixel": self._pixel,
             "eye_x": look["eye_x"] + FAR * move["gaze_x"], "eye_y": look["eye_y"] + FAR * move["gaze_y"],
             "wide": min(1 - look["horizon"], 1) ** 2, "tall": min(1 + look["horizon"], 1) ** 2, "dive": move["dive"],
             "lamp_x": lamp[0], "lamp_y": lamp[1], "lamp_z": lamp[2],
@@ -328,7 +329,7 @@ class CPPN:
         rows = []
         for number, (x, y, radius) in enumerate(caps.tolist()):
             radius *= math.exp(move["bloom"] + move[f"cap{number}"])
-            centre = complex(x, y) * turn + (0.6 + 0.2 * number) * gaze  # parallax: what is in front moves further
+            centre = complex(x, y) * turn + (0.8 + 0.06 * number) * gaze  # parallax: what is in front moves further
             # A cap that has left the picture comes back on the other side: the eye can travel for ever.
             around = 2 + 2.2 * abs(radius)
             x, y = ((part + around) % (2 * around) - around for part in (centre.real, centre.imag))
@@ -340,7 +341,7 @@ class CPPN:
     def _rims(self, mixture: _Mixture, move: dict[str, float]) -> np.ndarray:
         """How far each cap's rim is from a circle, as `stages.colony` takes it: float32 (caps, 9)."""
         rims = np.zeros((MOST_CAPS, len(mixture.emblem)), np.float32)
-        rims[0] = mixture.emblem * (1 + move["emblem"])
+        rims[0] = mixture.emblem * min(max(1 + move["emblem"], 0), 2)  # from a circle to an exaggeration
         rims[:, 2] -= 0.12 * mixture.numbers["petals"]
         rims[:, 5] += 0.1 * mixture.numbers["scallop"]
         return rims

@@ -60,6 +60,7 @@ class Scene(NamedTuple):
 
     cosine: np.float32  # of the picture's turn, times its zoom
     sine: np.float32
+    shift: np.float32  # how far that moves to the right, so that a zoom leads to the film's middle
     pixel: np.float32  # width of a pixel
     eye_x: np.float32  # where the shells of the ground have their centre
     eye_y: np.float32
@@ -119,13 +120,13 @@ def plane(scene, axis, waves, X, Y):
     for i in range(n):
         x, y, up = X[i], Y[i], -axis[i]
         for j in range(n):
-            x[j] = scene.cosine * axis[j] - scene.sine * up
+            x[j] = scene.cosine * axis[j] - scene.sine * up + scene.shift
             y[j] = scene.sine * axis[j] + scene.cosine * up
         for k in range(waves.shape[1]):
             across, upwards, bend_x, bend_y = waves[0, k] * TURNS, waves[1, k] * TURNS, waves[3, k], waves[4, k]
             # The phase of the wave is linear in the column.
             step = scene.cosine * across + scene.sine * upwards
-            start = (scene.cosine * upwards - scene.sine * across) * up + waves[2, k] * TURNS
+            start = (scene.cosine * upwards - scene.sine * across) * up + across * scene.shift + waves[2, k] * TURNS
             for j in range(n):
                 wave = sine_of_turns(step * axis[j] + start)
                 x[j] += bend_x * wave
