@@ -153,6 +153,7 @@ def test_compositions_and_emblems_can_be_drawn():
     for name, look in looks.LOOKS.items():
         assert look.place in looks.COMPOSITIONS and look.emblem in looks.EMBLEMS, name
     assert {look.place for look in looks.LOOKS.values()} == set(looks.COMPOSITIONS)
+    assert {look.emblem for look in looks.LOOKS.values()} == set(looks.EMBLEMS)
 
 
 def between(generator, first, second, shares):
