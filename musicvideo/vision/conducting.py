@@ -19,11 +19,11 @@ from musicvideo.vision.settings import Settings
 
 GRID_RATE = 100  # grid points a second
 LEAD = 1 / 30  # seconds by which a note's rise precedes its sound: the frame that sounds is the frame that moves
-FAINT = 0.08  # a note counts as gone when it has fallen to this share of full strength
+FAINT = 0.12  # a note counts as gone when it has fallen to this share of full strength
 MEMORY = (0.1, 8.0)  # share of a note's strength that stays after it, and the seconds in which that falls to 1/e
 SETTLING = 0.2  # seconds that any note moves the picture, at least
 FLOOR = 0.0  # weight of the classes in play that do not sound
-LEADING = 0.8  # weight of the class that leads a section: the one that its notes raise most
+LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
 LOUDNESS = 1.3  # exponent from velocity to strength
 KICK = (0.05, 0.4)  # seconds in which a note moves its handle, and in which that falls to 1/e
 KICKED = 0.3  # of a handle's reach, by the loudest note, where the table names no handle
