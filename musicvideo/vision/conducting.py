@@ -181,11 +181,13 @@ def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.
     raised = np.zeros((len(cast.scenes), len(classes)))
     np.add.at(raised, (scenes, struck), loudness * np.minimum(notes.length, 1.0))
     floors = np.zeros_like(raised)
-    for number in range(len(cast.scenes)):
+    for number in reversed(range(len(cast.scenes))):
         for role in cast.roles:
             floors[number, [column[index] for index in cast.in_play(role, number)]] = FLOOR
         if raised[number].any():
             floors[number, raised[number].argmax()] = LEADING
+        elif number + 1 < len(floors):  # without notes it looks forward to the next one
+            floors[number] = floors[number + 1]
     tracks = np.ascontiguousarray(weights.T)
     if struck:  # the first picture is the first note's
         tracks[struck[0]] += MEMORY[0] * np.exp(-time.grid / MEMORY[1])
