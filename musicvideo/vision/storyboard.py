@@ -213,7 +213,7 @@ def _waveform(axes: Axes, samples: np.ndarray, duration: float) -> None:
 
 def colours(count: int) -> np.ndarray:
     """RGB colours (count, 3) that are told apart, as far as so many can be."""
-    return hsv_to_rgb([(number / max(count, 1), 0.5 + 0.15 * (number % 2), 1 - 0.2 * (number % 2))
+    return hsv_to_rgb([(number / max(count, 1), 0.42 + 0.13 * (number % 2), 0.92 - 0.2 * (number % 2))
                        for number in range(count)])  # fmt: skip
 
 
@@ -263,7 +263,7 @@ def _roll(axes: Axes, figure: Figure, score: Score, generator: Generator) -> Non
         axes.text(scene.begin, high, f" {shortened(scene.name, 24)}", color=INK, size=8, va="top", parse_math=False)
     for number, role in enumerate(cast.roles[:MOST_NAMES]):
         height = 1 - (number + 0.5) / max(len(cast.roles[:MOST_NAMES]), 3)
-        _name(axes, height + (0.1 if len(cast.roles) <= 3 else 0), role.part.name, tints[number])
+        _name(axes, height + (0.14 if len(cast.roles) <= 3 else 0), role.part.name, tints[number])
         if len(cast.roles) > 3:
             continue
         first = role.classes[:4]
@@ -271,7 +271,7 @@ def _roll(axes: Axes, figure: Figure, score: Score, generator: Generator) -> Non
         weights[np.arange(len(first)), first] = 1
         for place, picture in enumerate(generator.frames(np.zeros((len(first), generator.noise_dim)), weights)):
             left = RIGHT + NAMES_RIGHT + place * (THUMBNAIL + 4)
-            bottom = axes.get_position().y0 + (height - 0.14) * axes.get_position().height - THUMBNAIL / 2 / HEIGHT
+            bottom = axes.get_position().y0 + (height - 0.06) * axes.get_position().height - THUMBNAIL / 2 / HEIGHT
             small = figure.add_axes((left / WIDTH, bottom, THUMBNAIL / WIDTH, THUMBNAIL / HEIGHT))
             small.imshow(picture, interpolation="lanczos")
             small.set_axis_off()
