@@ -146,7 +146,7 @@ def explain(places: Mapping[str, Any]) -> str:
         for name, _, each in _settings(table):
             rules = each.metadata["rules"]
             within = f", {rules['minimum']}..{rules['maximum']}" if {"minimum", "maximum"} <= set(rules) else ""
-            named = "enum" in rules and not set(map(str, rules["enum"])) <= set(each.metadata["meaning"].split())
+            named = "enum" in rules and not all(str(choice) in each.metadata["meaning"] for choice in rules["enum"])
             choices = f": {', '.join(rules['enum'])}" if named else ""
             lines.append(f"  {name:13}{each.metadata['meaning']}{choices}{within} [{_default(each)}]")
     return "\n".join(lines[1:])

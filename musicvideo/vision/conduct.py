@@ -40,7 +40,7 @@ class PartTable:
         "classes it shows, low to high", None, shown="its share of --classes", minItems=1, maxItems=48
     )
     by: str = setting(
-        "what chooses among them: register, pitch (of twelve), or part for one at a time", "register",
+        "what chooses among them: register (low to high), pitch (of twelve) or part (one at a time)", "register",
         enum=["register", "pitch", "part"],
     )  # fmt: skip
     attack: float = setting("seconds in which a note reaches its height", 0.06, minimum=0.01, maximum=0.1)
@@ -48,7 +48,7 @@ class PartTable:
         "seconds in which a held note falls to 1/e", None, shown="as the instrument rings", minimum=0.05, maximum=60
     )
     release: float = setting("seconds in which it falls to 1/e after its end", 0.2, minimum=0.02, maximum=10)
-    strength: float = setting("of its classes, 0..1", 0.75, minimum=0, maximum=1)
+    strength: float = setting("of its classes", 0.75, minimum=0, maximum=1)
     handles: Mapping[str, float] | None = setting(
         "handle -> how far a loud note moves it, -1..1 of its reach", None, shown="one of the generator's",
         propertyNames=ANY_NAME, additionalProperties={"type": "number", "minimum": -1, "maximum": 1},
@@ -64,9 +64,13 @@ class Section:
     mark: str | None = setting("rehearsal mark it begins at, or the beginning of its name", None, minLength=1)
     measure: int | None = setting("measure it begins at, from 1", None, minimum=1)
     classes: Sequence[str] | None = setting(
-        "classes that its parts show", None, shown="two of each part's, in turn", minItems=1, maxItems=48
+        "classes that it shows, low to high: a part with classes of its own shows those among them",
+        None,
+        shown="two of each part's, in turn",
+        minItems=1,
+        maxItems=48,
     )
-    depth: float = setting("of all classes, 0..1", 1.0, minimum=0, maximum=1)
+    depth: float = setting("of all classes", 1.0, minimum=0, maximum=1)
     speed: float = setting("of all movement, 1 is usual", 1.0, minimum=0, maximum=10)
     handles: Mapping[str, float] | None = setting(
         "handle -> where it stands, -1..1 of its reach", None, shown="three that no part moves, by the seed",
@@ -79,7 +83,7 @@ class Motion:
     """What moves everything."""
 
     speed: float = setting("of the drift between notes, 1 is usual", 1.0, minimum=0, maximum=10)
-    downbeat: float = setting("how much more a downbeat moves than another note, 0..1", 0.3, minimum=0, maximum=1)
+    downbeat: float = setting("how much more a downbeat moves than another note", 0.3, minimum=0, maximum=1)
     flight: float = setting("seconds of the way to a section's place", 4.0, minimum=0.2, maximum=60)
 
 
@@ -148,7 +152,7 @@ class Scene:
 
     begin: float
     name: str
-    classes: frozenset[int] | None
+    classes: tuple[int, ...] | None
     table: Section
 
 
@@ -169,7 +173,8 @@ class Cast:
     @property
     def classes(self) -> tuple[int, ...]:
         """Ids of all classes, each once."""
-        return tuple(dict.fromkeys(index for role in self.roles for index in role.classes))
+        owned = [index for role in self.roles for index in role.classes]
+        return tuple(dict.fromkeys(owned + [index for scene in self.scenes for index in scene.classes or ()]))
 
     def scene_at(self, time: float) -> int:
         """Number of the scene that plays at a time in seconds."""
@@ -179,7 +184,8 @@ class Cast:
         """Classes of a part that a scene shows, low to high."""
         wanted = self.scenes[number].classes
         if wanted is not None:
-            return tuple(index for index in role.classes if index in wanted) or role.classes
+            own = role.classes if role.table.classes else ()
+            return tuple(index for index in own if index in wanted) or wanted
         count = len(role.classes)
         if count <= AT_ONCE:
             return role.classes
@@ -264,8 +270,8 @@ def _scenes(table: Conduct, notes: Notes, labels: Sequence[str], name: str) -> t
     return tuple(found)
 
 
-def _ids(words: Sequence[str] | None, labels: Sequence[str]) -> frozenset[int] | None:
-    return frozenset(resolve(list(words), labels)) if words else None
+def _ids(words: Sequence[str] | None, labels: Sequence[str]) -> tuple[int, ...] | None:
+    return tuple(dict.fromkeys(resolve(list(words), labels))) if words else None
 
 
 def _begin(section: Section, notes: Notes, name: str) -> tuple[float, str]:
