@@ -23,6 +23,7 @@ from musicvideo.vision.labels import resolve
 
 SECTION_MEASURES = 16  # of a section, where a score names none
 AT_ONCE = 2  # classes of a part that a section shows, unless the table says otherwise
+MOST_SECTIONS = 1000
 ANY_NAME: Mapping = {}  # schema of a name that is not ours to choose: of a part, a handle
 
 # Seconds in which a note that is held falls to 1/e, by General MIDI family; strings and winds hold. Glockenspiel,
@@ -48,7 +49,7 @@ class PartTable:
         "seconds in which a held note falls to 1/e", None, shown="as the instrument rings", minimum=0.05, maximum=60
     )
     release: float = setting("seconds in which it falls to 1/e after its end", 0.2, minimum=0.02, maximum=10)
-    strength: float = setting("of its classes, 0..1", 1.0, minimum=0, maximum=1)
+    strength: float = setting("of its classes", 1.0, minimum=0, maximum=1)
     handles: Mapping[str, float] | None = setting(
         "handle -> how far a loud note moves it, -1..1 of its reach", None, shown="one of the generator's",
         propertyNames=ANY_NAME, additionalProperties={"type": "number", "minimum": -1, "maximum": 1},
@@ -66,7 +67,7 @@ class Section:
     classes: Sequence[str] | None = setting(
         "classes that its parts show", None, shown="two of each part's, in turn", minItems=1, maxItems=48
     )
-    depth: float = setting("of all classes, 0..1", 1.0, minimum=0, maximum=1)
+    depth: float = setting("of all classes", 1.0, minimum=0, maximum=1)
     speed: float = setting("of all movement, 1 is usual", 1.0, minimum=0, maximum=10)
     handles: Mapping[str, float] | None = setting(
         "handle -> where it stands, -1..1 of its reach", None, shown="three that no part moves, by the seed",
@@ -79,7 +80,7 @@ class Motion:
     """What moves everything."""
 
     speed: float = setting("of the drift between notes, 1 is usual", 1.0, minimum=0, maximum=10)
-    downbeat: float = setting("how much more a downbeat moves than another note, 0..1", 0.3, minimum=0, maximum=1)
+    downbeat: float = setting("how much more a downbeat moves than another note", 0.3, minimum=0, maximum=1)
     flight: float = setting("seconds of the way to a section's place", 4.0, minimum=0.2, maximum=60)
 
 
@@ -88,7 +89,7 @@ class Conduct:
     """A whole conduct table."""
 
     parts: Mapping[str, PartTable] = setting("how each part is seen", factory=dict, propertyNames=ANY_NAME)
-    sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=1000)
+    sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=MOST_SECTIONS)
     motion: Motion = setting("what moves everything", factory=Motion)
 
 
