@@ -243,8 +243,11 @@ checked: | $(READY)
 	@$(PY) -m musicvideo check $(FILM) -- "$(if $(DRAFT),,$$MIX_TABLE)" $(TITLE)
 
 # Which exports are missing or old is for Python to see: a score's parts are files that make does not know.
-media/%.wav media/%.mid: scores/%.mscz FORCE | $(READY) $(first)
+media/%.wav: scores/%.mscz FORCE | $(READY) $(first)
 	@$(PY) -m musicvideo score $(only_say) $<
+
+# The clock is exported with it. A rule for both would make again whatever depends on the second one, each time.
+media/%.mid: media/%.wav ;
 
 ifneq ($(SONG),)
 media/$(TITLE).wav: FORCE | $(READY) $(first)
