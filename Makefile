@@ -7,7 +7,7 @@
 # GNU make 3.81 (macOS) is enough.
 
 # Every command writes to a temporary name and renames, so there is no .DELETE_ON_ERROR: a command that fails because
-# another one is at work must not take that one's output away.
+# another one is running must not delete that one's output.
 SHELL := /bin/sh
 .SUFFIXES:
 .SECONDARY:
@@ -18,11 +18,11 @@ SHELL := /bin/sh
 TITLE ?= Impassive
 SONG ?=
 GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),cppn,biggan)
-# Patterns have any size: this one fills a film of 1920x1080 as it is. BigGAN has 512.
+# cppn draws any size; this one fills a film of 1920x1080 without scaling. BigGAN has 512.
 RESOLUTION ?= $(if $(filter cppn,$(GENERATOR)),820,512)
 FPS ?= 30
 SEED ?= $(if $(filter Impassive,$(TITLE)),7)
-# What the piece is about: the first is seen most, since it belongs to the pitch that sounds most.
+# The subjects of the piece. The first is seen most, since it belongs to the pitch that sounds most.
 CLASSES ?= $(if $(filter Impassive-cppn,$(TITLE)-$(GENERATOR)),dissociation gills 'moth wing' veins mushroom undertow \
 	bruise iris inkcap ash mycelium moonlight)$(if $(filter Impassive-pocket,$(TITLE)-$(GENERATOR)),mushroom eye \
 	hourglass butterfly moon 'spider web' jellyfish snowflake candle brain skull bell)
@@ -61,8 +61,8 @@ ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
 endif
 
-# What a person types may hold what make would expand or split and what a shell would run: it goes through the
-# environment, never through make's own lists. Only GAN_FLAGS is for the shell to read.
+# A typed value may hold text that make would expand or split, or that a shell would run. So values go through the
+# environment, never through make's own lists. Only GAN_FLAGS is read by the shell.
 typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH \
 	HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER TORCH_INDEX
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
@@ -92,7 +92,7 @@ MIXES := media/$(TITLE)-Wet.wav $(if $(BY_HAND),,media/$(TITLE)-Dry.wav)
 
 # -- The Python environment and the programs: set up once, each by the first target that needs it ------------
 
-# An active conda environment is used as it is; `base` is nobody's project environment.
+# An active conda environment is used as it is, except `base`, which is no project's environment.
 ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
   ENV := $(CONDA_PREFIX)
 else
@@ -180,7 +180,7 @@ help: ## this list
 	$(if $(filter .venv,$(ENV)),"  TORCH_INDEX  where set-up takes torch from$(,) instead of PyPI: an index or a folder") \
 	"  FFMPEG FFPROBE SOX MUSESCORE   programs elsewhere than on PATH"
 
-# Sound first: it takes seconds, and what is wrong with a part or a motion shows before the drawing.
+# Sound first: it takes seconds, and a fault in a part or a motion is reported before the drawing.
 demo: checked audio gan build ## the whole film with the embedded generator: runs anywhere
 
 scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
@@ -232,17 +232,17 @@ distclean: clean ## delete the film and the Python environment as well
 
 FORCE:
 
-# Write a setting to a file only if it changed, so that what stands on it is made again then, and only then.
+# Write settings to a file only if they changed, so that only then the targets that depend on it are made again.
 remember = cat > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # -- scores/ or a song -> media/ -----------------------------------------------------------------------------
 
-# What `video` and `audio` would refuse is refused before hours of drawing, and before anything else is made.
+# Settings that `video` and `audio` would refuse are refused before hours of drawing, and before anything else is made.
 first := $(if $(filter gan demo,$(MAKECMDGOALS)),checked)
 checked: | $(READY)
 	@$(PY) -m musicvideo check $(FILM) -- "$(if $(DRAFT),,$$MIX_TABLE)" $(TITLE)
 
-# Which exports are missing or old is for Python to see: a score's parts are files that make does not know.
+# Python finds out which exports are missing or old, since make does not know the parts of a score.
 media/%.wav: scores/%.mscz FORCE | $(READY) $(first)
 	@$(PY) -m musicvideo score $(only_say) $<
 
@@ -281,19 +281,19 @@ DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$cl
 	$${FPS:+--fps="$$FPS"} $${SEED:+--seed="$$SEED"} $${WEIGHTS:+--weights="$$WEIGHTS"} --mapping="$$MAPPING" \
 	$(if $(FOLLOWS_NOTES),--midi=$(NOTES) $${CONDUCT:+--conduct="$$CONDUCT"}) $(GAN_FLAGS)
 
-# What draws remembers its settings, each for itself; `make build` needs none of them.
+# `gan` and `storyboard` each record the settings that they drew with; `make build` needs none of them.
 media/$(TITLE).gan media/$(TITLE).board: FORCE | $(first)
 	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$MAPPING" "$$CONDUCT" \
 	"$$DRAW_FLAGS" "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" | { $(remember); }
 
-# Embedded weights may change with this repository.
+# A new version of the repository may have other embedded weights.
 WEIGHTS_HERE := $(wildcard musicvideo/assets/$(firstword $(GENERATOR))/*.safetensors)
 
 media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS_HERE) \
 		$(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY)
 	@$(DRAW) --storyboard $@
 
-# It may cost hours, so only `gan` and `demo` draw it; `build` and the others take the one that is there.
+# It may take hours, so only `gan` and `demo` draw it; `build` and the others use the existing one.
 ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
 media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked
 	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
@@ -311,7 +311,7 @@ endif
 media/%.mix.toml: media/%.mid media/%.wav FORCE | $(READY)
 	@$(PY) -m musicvideo draft $*
 
-# Which table it is and which parts it names is for mix.py to see, which leaves both mixes alone where nothing changed.
+# mix.py finds out which table and which parts are used, and leaves both mixes as they are if nothing changed.
 media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(if $(BY_HAND),$(wildcard media/$(TITLE).wav),media/$(TITLE).wav \
 	$(SCORES:scores/%.mscz=media/%.mid) $(DRAFT) FORCE)
 
@@ -331,7 +331,7 @@ media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
 media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
 	@$(PY) -m musicvideo video $(FILM) --song media/$(TITLE).wav $< media/$(TITLE)-Wet.wav $@
 
-# The name says what it is: `make Impassive.mp4` makes one for devices that do not take FLAC in Matroska.
+# The suffix chooses the format: `make Impassive.mp4` is for devices that do not play FLAC in Matroska.
 $(TITLE).mkv $(TITLE).mp4: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
 	@test ! media/$(TITLE).wav -nt media/$(TITLE).mp4 || echo "note: media/$(TITLE).mp4 was drawn from an earlier" \
 	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2

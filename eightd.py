@@ -10,14 +10,11 @@ docs/panning.md explains panning scores: every effect with a picture, and an exa
 import argparse
 from math import inf
 
-from tqdm import tqdm
-
-from musicvideo.cli import Parser, entry_point, say
+from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.clock import Clock, read_clock
 from musicvideo.errors import MediaError
 from musicvideo.sound.models import MODELS, load_model
 from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, set_names
-from musicvideo.sound.plots import plot_motions, require_picture
 from musicvideo.sound.soundfiles import is_silent, open_sound
 from musicvideo.sound.spatial import render_file
 
@@ -139,7 +136,7 @@ def move(args: argparse.Namespace, clock: Clock | None) -> None:
     model = load_model("hrtf" if args.sofa else args.model, args.sofa)
     if args.plot:
         draw(args, clock, duration)  # first, so that a fault shows before minutes of rendering
-    with tqdm(total=frames, unit="sample", unit_scale=True, desc=args.output, disable=None) as bar:
+    with progress_bar(total=frames, unit="sample", unit_scale=True, desc=args.output, delay=0.1) as bar:
         gain = render_file(
             args.input, args.output, motion, model, width=args.width, subtype=args.subtype, progress=bar.update
         )
@@ -149,6 +146,8 @@ def move(args: argparse.Namespace, clock: Clock | None) -> None:
 
 def draw(args: argparse.Namespace, clock: Clock | None, duration: float) -> None:
     """Plot every set that has no fault; name the faults of the others."""
+    from musicvideo.sound.plots import plot_motions, require_picture  # here, since matplotlib takes long to load
+
     require_picture(args.plot)
     motions, faults = {}, []
     for name in set_names(args.panning):

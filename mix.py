@@ -1,6 +1,6 @@
 """Mix the parts of a piece: media/TITLE-Dry.wav, and media/TITLE-Wet.wav with 8D panning and reverb.
 
-Mixes that are there stay as they are where nothing that they are made of has changed.
+Existing mixes are not written again if their inputs have not changed.
 
     python mix.py scores/Impassive.mix.toml
     python mix.py scores/song.mix.toml --title MySong
@@ -9,13 +9,11 @@ Mixes that are there stay as they are where nothing that they are made of has ch
 
 import argparse
 import re
+import time
 from pathlib import Path
 
-from tqdm import tqdm
-
-from musicvideo.cli import Parser, entry_point, say
+from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.sound.mixing import make_mixes, steps
-from musicvideo.sound.plots import plot_mixes, require_picture
 from musicvideo.sound.table import explain, read_mix
 
 
@@ -43,11 +41,14 @@ def main() -> None:
     mix = read_mix(args.table, title)
     mixes = {f"{title} {name}": f"media/{title}-{name}.wav" for name in ("Dry", "Wet")}
     if args.report:
+        from musicvideo.sound.plots import plot_mixes, require_picture  # here, since matplotlib takes long to load
+
         require_picture(args.report)
-    with tqdm(total=steps(mix), desc=f"mixing {title}", delay=0.1, disable=None) as bar:
+    begin = time.monotonic()
+    with progress_bar(total=steps(mix), desc=f"mixing {title}", delay=0.1) as bar:
         made = make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
     if made:
-        say(f"{args.table} -> {', '.join(mixes.values())}")
+        say(f"{args.table} -> {', '.join(mixes.values())}, mixed in {time.monotonic() - begin:.1f} s")
     if args.report:
         plot_mixes(mixes, mix.master, args.report)
 

@@ -11,11 +11,10 @@ analysis (43 a second). `make gan` draws 30 frames a second, and `make demo` dra
 
 import argparse
 import sys
+import time
 from functools import partial
 
-from tqdm import tqdm
-
-from musicvideo.cli import Parser, entry_point, say
+from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.vision import arguments, generators
 from musicvideo.vision.job import Job, decide, requested
 from musicvideo.vision.labels import search
@@ -40,8 +39,8 @@ def main() -> None:
         settings = requested(given, notice=say)
         if settings.list_classes is not None:
             return list_classes(settings)
-        job = decide(settings, notice=say, progress=tqdm)
-        generator = job.load(progress=tqdm)
+        job = decide(settings, given=given, notice=say, progress=progress_bar)
+        generator = job.load(progress=progress_bar)
         origin = "" if settings.seed is not None else " (from the song's content)"
         say(
             f"seed {job.seed}{origin}, classes: {', '.join(job.class_names)}; drawn by {settings.generator} "
@@ -53,7 +52,7 @@ def main() -> None:
 
 
 def list_classes(settings: Settings) -> None:
-    """Print the generator's classes; whose they are goes to stderr, so that the list can be piped."""
+    """Print the generator's classes; their number and generator go to stderr, so that the list can be piped."""
     labels = generators.labels(settings.generator)
     found = search(labels, settings.list_classes)
     if not found:
@@ -70,16 +69,20 @@ def list_classes(settings: Settings) -> None:
 def produce(job: Job, generator: generators.Generator) -> None:
     """Draw the video."""
     output, how = job.settings.output_file, job.encoding
-    frames = job.draw(generator, notice=say, progress=partial(tqdm, unit="frame", desc=output))
+    begin = time.monotonic()
+    frames = job.draw(generator, notice=say, progress=partial(progress_bar, unit="frame", desc=output))
     if frames:
-        say(f"{output}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second")
+        say(
+            f"{output}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second, "
+            f"drawn in {time.monotonic() - begin:.1f} s"
+        )
     else:
         say(f"{output}: is this video already")
 
 
 def preview(job: Job, generator: generators.Generator) -> None:
     """Draw the storyboard."""
-    from musicvideo.vision import storyboard  # here, since it waits for matplotlib
+    from musicvideo.vision import storyboard  # here, since matplotlib takes long to load
 
     about = storyboard.approximately
     drawing, film = storyboard.preview(job, generator)

@@ -18,14 +18,15 @@ import argparse
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from musicvideo import cli, errors, files, system
 
-# Everything else is imported where it is used: `setup` runs before any package is installed, and a make that has
-# nothing to do should say so at once.
+# Everything else is imported where it is used: `setup` runs before any package is installed, and a make with nothing
+# to do should end soon.
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("output", help="the picture, .mkv or .mp4")
     video.add_argument("--song", help="what the video was drawn from, for its beats")
 
-    check = commands.add_parser("check", help="whether a mix table and settings of `video` are right")
+    check = commands.add_parser("check", help="check a mix table and settings of `video`")
     check.add_argument("table", help="mix table; empty for the one that is made of a score without one")
     check.add_argument("name", help="of the piece, for {title} in the table")
     for command in (video, check):
@@ -255,8 +256,6 @@ def run_check(table: str, name: str, intro: float, outro: float, **settings) -> 
 
 
 def run_video(video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, **options) -> None:
-    from tqdm import tqdm
-
     from musicvideo import probe
     from musicvideo.vision import film
 
@@ -269,13 +268,18 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
         beats = onsets(song)
 
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
-    with tqdm(desc=output, bar_format=scale, delay=0.1, disable=None) as bar:
+    begin = time.monotonic()
+    with cli.progress_bar(desc=output, bar_format=scale, delay=0.1) as bar:
 
         def progress(done: float, length: float) -> None:
             bar.total = round(length)
             bar.update(round(done) - bar.n)
 
         longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
+    cli.say(
+        f"{output}: {options['width']}x{options['height']}, {options['codec']}, "
+        f"made in {time.monotonic() - begin:.1f} s"
+    )
 
     if longer >= 0.02:
         if not outro:

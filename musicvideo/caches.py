@@ -1,7 +1,7 @@
-"""Caches: where they lie, and files in them whose content is checked whenever it is read.
+"""Cache folders, and cache files whose content is checked on every read.
 
-A cache only saves time. A file that cannot be read, or is not what was written, counts as missing; a place that cannot
-be written is done without.
+A cache only saves time. A file that cannot be read, or that differs from what was written, counts as missing. Where
+nothing can be written, the program works without a cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def folder(kind: str) -> Path:
 
 
 def remember(file: Path, content: bytes) -> None:
-    """Write content and its SHA-256 to a file, as far as the place can be written."""
+    """Write content and its SHA-256 to a file; do nothing where it cannot be written."""
     with suppress(OSError, MediaError), files.atomic(file) as partial, open(partial, "wb") as stream:
         stream.write(hashlib.sha256(content).digest())
         stream.write(content)
@@ -52,7 +52,7 @@ def recall(file: Path) -> bytes | None:
 
 
 def open_sealed(place: Path) -> bool:
-    """Make a folder in which a library keeps files by itself, and empty it unless they are those that `seal` recorded.
+    """Make a folder that a library writes its own files to; empty it if they differ from what `seal` recorded.
 
     Returns:
         Whether the folder can be used.

@@ -14,14 +14,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from musicvideo import __version__, programs
 from musicvideo.errors import MediaError
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 5  # seconds after a signal from which another one ends the process at once
-LONGEST_MESSAGE = 1000  # characters; a stranger's file may be quoted in it
+PATIENCE = 5  # seconds after the first signal; a later signal then ends the process at once
+LOG_INTERVAL = 10  # seconds between lines of progress in a log
+LONGEST_MESSAGE = 1000  # characters; a message may quote an untrusted file
 REMEDIES = {
     errno.ENOSPC: " (free some space and run the same command again)",
     errno.EACCES: " (choose another place or change its permissions)",
@@ -55,23 +59,23 @@ class _Verbose(argparse.Action):
 def entry_point(main: Callable[[], None]) -> None:
     """Run a script's `main` and exit: 0, 1 on failure (one line on stderr), 128 + n on signal n (Ctrl-C: 130).
 
-    A signal kills the programs that run, then unwinds `main`, so that no partial file stays. A `KeyboardInterrupt`
+    A signal kills the running programs, then unwinds `main`, so that no partial file is left. A `KeyboardInterrupt`
     that carries a message has it printed.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not one that a test or an editor puts in its place
-            stream.reconfigure(errors="backslashreplace")  # names of files may be in any encoding, or in none
+        if isinstance(stream, io.TextIOWrapper):  # a test or an editor may have replaced it
+            stream.reconfigure(errors="backslashreplace")  # file names may be bytes of any encoding
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in STOPS}
     programs.kill_all(stopping=False)
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:  # `... | head`: who reads has enough
+    except BrokenPipeError:  # `... | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except (MediaError, OSError, MemoryError, KeyboardInterrupt) as error:
-        # A signal that arrives within a callback of a library shows as the failure of what it interrupted.
+        # A signal that arrives in a callback of a library appears as a failure of the interrupted operation.
         if stop.received is None and not isinstance(error, KeyboardInterrupt):
             fail(_message(error))
         words = error.args if isinstance(error, KeyboardInterrupt) else ()
@@ -93,7 +97,7 @@ def _message(error: Exception) -> str:
 
 
 class _Stop:
-    """A handler of signals that stops this process in good order, and at once where a later one finds it still at it.
+    """Signal handler: the first signal unwinds the process; one more than `PATIENCE` seconds later ends it at once.
 
     Attributes:
         received: number of the first signal.
@@ -113,8 +117,31 @@ class _Stop:
 
 
 def say(message: str, *, note: bool = False) -> None:
-    """Print one line on stdout, or on stderr for a note that nobody asked for; see `one_line`."""
+    """Print one line: on stdout, or a note on stderr; see `one_line`."""
     print(one_line(message), file=sys.stderr if note else sys.stdout, flush=True)
+
+
+def progress_bar(**options: Any) -> tqdm:
+    """A progress bar on stderr. In a log, which is no terminal, it is a line every `LOG_INTERVAL` seconds.
+
+    Args:
+        options: as of `tqdm.tqdm`.
+    """
+    from tqdm import tqdm  # here, since `setup` runs before any package is installed
+
+    if sys.stderr.isatty():
+        return tqdm(**options)
+
+    class Lines(tqdm):
+        @staticmethod
+        def status_printer(file: Any) -> Callable[[str], None]:
+            def print_status(status: str) -> None:
+                if status:  # tqdm clears a bar by an empty one
+                    print(status, file=file, flush=True)
+
+            return print_status
+
+    return Lines(**{"leave": False, "mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL, **options})
 
 
 def fail(message: str) -> NoReturn:
@@ -124,7 +151,7 @@ def fail(message: str) -> NoReturn:
 
 
 def one_line(message: str) -> str:
-    """A message on one line of at most `LONGEST_MESSAGE` characters, without characters that a terminal obeys."""
+    """A message on one line of at most `LONGEST_MESSAGE` characters, with control characters escaped."""
     words = " ".join(message.split())
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
     return shown if len(shown) <= LONGEST_MESSAGE else f"{shown[: LONGEST_MESSAGE - 1]}…"

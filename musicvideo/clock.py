@@ -1,7 +1,7 @@
 """Musical time: measures and beats to seconds, read from a Standard MIDI File.
 
-The score program writes the MIDI file. Its tempo and time signature events make the clock (a tempo map) that everything
-written in measures and beats follows. Arithmetic is exact (fractions) until the last step, so nothing drifts.
+The score program writes the MIDI file. Its tempo and time signature events make the clock (a tempo map), which
+converts measures and beats to seconds. Arithmetic is exact (fractions) until the last step, so nothing drifts.
 
 Source: Standard MIDI Files 1.0 (MIDI Association, RP-001), meta events 0x51 and 0x58.
 """
@@ -90,7 +90,7 @@ class Clock:
         """Tick of a measure (from 1) and beat (from 1; fractions allowed; one past the last beat is the measure's end).
 
         Raises:
-            ValueError: past the end, or outside the measure; says how far one may go.
+            ValueError: past the end, or outside the measure; states the valid range.
         """
         if not 1 <= measure <= self.measures + 1 or (measure == self.measures + 1 and beat != 1):
             raise ValueError(f"there is no measure {measure}, the piece has {self.measures}")

@@ -33,13 +33,13 @@ def decode(
 
     Args:
         song: any audio file, or a video file for its sound.
-        found: what `probe.probe` says of it.
+        found: result of `probe.probe` for it.
         codec: sample format, a key of `SAMPLE_BYTES`.
         sample_rate: Hz; None keeps that of the song.
         channels: None keeps those of the song.
         duration: seconds to decode from the start; None for all.
         strict: refuse any damage. Otherwise damage within `probe.SLACK` of the end is taken for tags or padding. MP3 is
-            never refused for junk between its frames, since many a sound MP3 has tags there.
+            never refused for junk between its frames, since many intact MP3 files have tags there.
 
     Yields:
         Interleaved samples, always whole frames.
@@ -49,12 +49,12 @@ def decode(
     """
     own_rate, own_channels = require_sound(song, found)
     lenient = strict and found.audio_codec == "mp3"
-    # Only where asked for: FFmpeg would mix surround channels to another layout of as many.
+    # Only if requested: FFmpeg would remix surround sound to another layout with as many channels.
     converted = [*(["-ar", str(sample_rate)] if sample_rate else []), *(["-ac", str(channels)] if channels else [])]
     command = [
         "ffmpeg", "-v", "error", "-nostdin", *([] if lenient else probe.strictness(found)), *SAFE_INPUT,
         *([] if duration is None else ["-t", repr(float(duration))]), "-i", source(song), "-map", "0:a:0",
-        # Not as raw samples: of those FFmpeg does not check that their times follow each other.
+        # Not raw samples: FFmpeg does not check that the times of those are continuous.
         *converted, "-c:a", codec, "-f", "wav", "-",
     ]  # fmt: skip
     frame_bytes, rate, done = SAMPLE_BYTES[codec] * (channels or own_channels), sample_rate or own_rate, 0

@@ -1,4 +1,4 @@
-"""Documents that people write (JSON, TOML): read the text, check it against a JSON Schema, say what is wrong."""
+"""Hand-written documents (JSON, TOML): read the text, check it against a JSON Schema, report the fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from musicvideo.files import require_file
 
 ASSETS = Path(__file__).parent / "assets"
 LONGEST_VALUE = 40  # characters of a value that a message repeats
-MOST_ERRORS = 50  # among which the most telling one is chosen
+MOST_ERRORS = 50  # of a schema, among which the most informative one is chosen
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def load_schema(name: str) -> Mapping:
 
 
 def find_fault(document: object, schema: Mapping) -> Fault | None:
-    """The most telling violation of a schema, or None."""
+    """The most informative violation of a schema, or None."""
     errors = list(islice(jsonschema.Draft202012Validator(schema).iter_errors(document), MOST_ERRORS))
-    # A misspelt key or name explains what else seems to be missing.
+    # A misspelt key or name comes first: it is the cause of other faults, such as a missing key.
     for telling in ("additionalProperties", "enum"):
         misspelt = [error for error in errors if error.validator == telling]
         if misspelt:
@@ -64,7 +64,7 @@ def find_fault(document: object, schema: Mapping) -> Fault | None:
 
 
 def _explain(error: Any) -> str:
-    """A `jsonschema.ValidationError`, whose attributes may be unset, in words."""
+    """Describe a `jsonschema.ValidationError`, whose attributes may be unset."""
     if error.validator == "required":
         return f"{error.message.split()[0]} is missing"
     if error.validator == "additionalProperties":
@@ -91,7 +91,7 @@ def _explain(error: Any) -> str:
 
 
 def shortened(value: object, most: int = LONGEST_VALUE) -> str:
-    """A value as a message repeats it: its middle is left out where it is long."""
+    """A value as a message shows it; the middle of a long one is left out."""
     text = str(value)
     return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
@@ -108,6 +108,6 @@ def _meaning(schema: Mapping) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """'did you mean ...?' for a misspelt word, else what there is."""
+    """'did you mean ...?' for a misspelt word, else the words that exist."""
     match = get_close_matches(word[: 4 * LONGEST_VALUE], known, 1)
     return f"did you mean '{match[0]}'?" if match else f"there is: {', '.join(known)}"

@@ -1,8 +1,8 @@
-"""The one exception that people see."""
+"""The exception whose message people see."""
 
 
 class MediaError(Exception):
-    """What is wrong with which input, and what to do about it, in one line."""
+    """States in one line which input is wrong, why, and what to do."""
 
 
 class DiskFull(MediaError):

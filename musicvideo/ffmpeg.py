@@ -1,4 +1,4 @@
-"""FFmpeg's own ways: safe inputs, names of files, progress, versions."""
+"""FFmpeg's conventions: safe inputs, names of files, progress, versions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from musicvideo.programs import run, run_with_progress
 
-# A file that somebody hands in may be a playlist, a concat script or a URL in disguise, and FFmpeg would
-# follow it to other files and hosts. These demuxers read one file and nothing else.
+# An input may be a playlist, a concat script or a URL under another name, and FFmpeg would follow it to other files
+# and hosts. These demuxers read one file and nothing else.
 SAFE_FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 )
@@ -22,7 +22,7 @@ def source(path: str | os.PathLike) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds as FFmpeg takes them, to its own microsecond; it refuses the exponents of Python's small numbers."""
+    """Seconds in FFmpeg's notation, to the microsecond; it refuses exponents, as Python prints small numbers."""
     return f"{value:.6f}"
 
 
@@ -50,12 +50,12 @@ def run_ffmpeg(
 
 
 def ffmpeg_version() -> str:
-    """What this machine's FFmpeg calls itself, such as "5.1.6-0+deb12u1"; nightly builds have a date or a hash."""
+    """Version of this machine's FFmpeg, such as "5.1.6-0+deb12u1"; nightly builds have a date or a hash."""
     words = run(["ffmpeg", "-version"], doing="asking for the version").decode(errors="replace").split()
     return words[2] if len(words) > 2 else "?"
 
 
 def graph_option() -> str:
-    """How this machine's FFmpeg is told a file with a filter graph: the option for it changed with FFmpeg 7."""
+    """Option of this machine's FFmpeg to read a filter graph from a file; it changed with FFmpeg 7."""
     release = re.match(r"n?(\d+)\.", ffmpeg_version())
     return "-filter_complex_script" if release and int(release[1]) < 7 else "-/filter_complex"

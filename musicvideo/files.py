@@ -1,6 +1,6 @@
 """Files: atomic and durable outputs, locks, checksums.
 
-Standard library only where it is imported: set-up runs before any package is installed.
+Imports only the standard library at the top: set-up runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from musicvideo.errors import DiskFull, MediaError
 
 PARTIAL = re.compile(r"\..*\.(\d+)-\d+\.partial(\..*)?")  # name of a file that is being written, with its process id
-LONGEST_STEM = 150  # bytes of an output's name that its temporary file takes over; a name has 255
+LONGEST_STEM = 150  # bytes of an output's name used in the temporary file's name; a name may have 255
 BLOCK = 1 << 20  # bytes read at a time
 SPACE = 1 << 20  # bytes; a file system with less than this left is called full
 
@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 
 def require_file(path: str | os.PathLike) -> Path:
-    """The path, if it is a file with something in it.
+    """The path, if it is a file that is not empty.
 
     Raises:
         MediaError: missing, a folder, empty, or a name that no file can have.
@@ -93,14 +93,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _full(path: Path) -> MediaError:
-    """Says which place is full: that of the output, unless only the one of temporary files is."""
+    """The error of a full disk; names the disk: the output's, or that of temporary files if only that one is full."""
     places = [path.parent, Path(tempfile.gettempdir())]
     place = next((place for place in places if shutil.disk_usage(place).free < SPACE), path.parent)
     return MediaError(f"{path}: no space left in {place} (free some and run the same command again)")
 
 
 def sweep(folder: Path, prefix: str = ".") -> None:
-    """Delete what processes that are gone left behind in a folder: files of `atomic`, by how their names begin."""
+    """Delete temporary files of `atomic` that ended processes left in a folder, by the beginning of their names."""
     with suppress(OSError):  # a folder that may not be read has nothing that may be deleted
         for file in folder.iterdir():
             match = file.name.startswith(prefix) and PARTIAL.fullmatch(file.name)
@@ -154,7 +154,7 @@ def flush(path: str | os.PathLike) -> None:
 
 
 def claim(path: str | os.PathLike, process: int) -> int | None:
-    """Note in a file that a process works on something, unless another process that is alive does.
+    """Record in a file that a process works on something, unless a living process is recorded there already.
 
     Returns:
         The other process, or None.
@@ -163,15 +163,15 @@ def claim(path: str | os.PathLike, process: int) -> int | None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         owner = re.match(r"(\d{1,9}) (.*)", file.read())
-        if owner and int(owner[1]) != process and owner[2] == _beginning(int(owner[1])):
+        if owner and int(owner[1]) != process and owner[2] == _start_time(int(owner[1])):
             return int(owner[1])
         file.truncate(0)
-        file.write(f"{process} {_beginning(process)}\n")
+        file.write(f"{process} {_start_time(process)}\n")
     return None
 
 
-def _beginning(process: int) -> str | None:
-    """When a process began, in any notation, since numbers of processes are used again; None if it is gone."""
+def _start_time(process: int) -> str | None:
+    """Start time of a process, in any notation, since process numbers are reused; None if it has ended."""
     if not _runs(process):
         return None
     try:

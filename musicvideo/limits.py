@@ -1,12 +1,12 @@
-"""What this project takes from files: beyond these limits an input is refused, since it is an error or an attack.
+"""Limits of input files. An input beyond a limit is refused, since it is an error or an attack.
 
-Each is far beyond what music needs, and keeps time and memory in bounds. Limits of a single field stand beside it: in
+Each limit is far beyond what music needs, and bounds time and memory. Limits of a single field stand beside it: in
 `assets/panning.schema.json` for panning scores, in `sound/table.py` for mix tables.
 """
 
 LONGEST = 24 * 3600  # seconds of a sound, a piece or a motion
 SAMPLE_RATES = (4000, 768_000)  # Hz of a sound file
-LARGEST_SAMPLE = 2.0**31  # of a floating-point file, 1 is full scale: some hold 32-bit integers as they are
+LARGEST_SAMPLE = 2.0**31  # of a floating-point file, whose full scale is 1; some hold unscaled 32-bit integers
 MIDI_BYTES = 2 << 20  # of a MIDI file; a symphony has less than one
 MEASURES = 100_000  # of a piece
 DENOMINATOR = 128  # of a time signature; MuseScore goes to 128

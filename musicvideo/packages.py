@@ -32,7 +32,7 @@ def locked() -> dict[str, str]:
     """The entries of requirements.lock, each with its hashes, by package name; a name may have several entries.
 
     Raises:
-        MissingProgram: there is none, for this is not a checkout.
+        MissingProgram: the file is missing, since this is not a checkout.
     """
     if not LOCK.is_file():
         raise MissingProgram(f"{LOCK}: no such file; set-up is for a checkout, an installed package needs none")
@@ -45,15 +45,15 @@ def locked() -> dict[str, str]:
 
 
 def install_packages(environment: Path, torch_index: str = "") -> None:
-    """Make a Python environment of the packages in requirements.lock, and of this checkout; pip shows its progress.
+    """Make a Python environment with the packages of requirements.lock and this checkout; pip shows its progress.
 
-    pip checks every package against the lock's hashes. The exception is torch where it comes from elsewhere than
-    PyPI: builds for one kind of processor or graphics card are other files.
+    pip checks every package against the lock's hashes, except torch from another source than PyPI: builds for one kind
+    of processor or graphics card are different files.
 
     Args:
         environment: folder of a virtual environment; made if it is not there.
-        torch_index: address of an index, or a folder of wheels, to take torch from; else PyPI. Folders that pip itself
-            is told of (PIP_FIND_LINKS) are looked at first.
+        torch_index: address of an index, or a folder of wheels, to install torch from; empty for PyPI. The folders in
+            PIP_FIND_LINKS are searched first.
 
     Raises:
         MissingProgram: pip failed.
@@ -67,7 +67,7 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
     installed, python = environment / INSTALLED, environment / "bin" / "python"
     with one_at_a_time("installing Python packages"):
         if installed.exists() and all(installed.stat().st_mtime > file.stat().st_mtime for file in (LOCK, PROJECT)):
-            return  # another make has done it meanwhile
+            return  # another make has installed them meanwhile
         if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
             _run([sys.executable, "-m", "venv", environment])
         pip: list[str | os.PathLike] = [python, "-m", "pip", "install", "--disable-pip-version-check"]
@@ -81,7 +81,7 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
             file.flush()
             _run([*pip, "--require-hashes", "-r", file.name])
         if place:
-            _run([*pip, *place, torch])  # what this build needs beside: its own CUDA, if any
+            _run([*pip, *place, torch])  # dependencies of this build, such as its own CUDA
         _run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT])
         installed.touch()
 
@@ -92,7 +92,7 @@ def _place(source: str) -> list[str]:
 
 
 def _install(command: Sequence[str | os.PathLike]) -> bool:
-    """Whether pip could install something from the place that the command names, and no other folder."""
+    """Whether pip could install from the source that the command names, without PIP_FIND_LINKS."""
     environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
     return not subprocess.run(command, stdin=subprocess.DEVNULL, env=environment).returncode
 
@@ -108,10 +108,10 @@ def _run(command: Sequence[str | os.PathLike]) -> None:
 
 
 def require_packages() -> None:
-    """Check this Python environment against pyproject.toml, for one that somebody else set up (conda).
+    """Check a Python environment that was set up elsewhere (conda) against pyproject.toml.
 
     Raises:
-        MissingProgram: names what is not there.
+        MissingProgram: packages are missing; names them.
     """
     try:
         if sys.version_info >= (3, 11):

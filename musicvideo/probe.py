@@ -1,4 +1,4 @@
-"""What a media file is, by FFprobe and by its own header, and whether it is whole."""
+"""Properties of a media file, from FFprobe and from its own header, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from musicvideo.ffmpeg import SAFE_INPUT, source
 from musicvideo.files import require_file
 from musicvideo.programs import completed_run, program, run
 
-SLACK = 0.5  # seconds a song may end before its header says, as tags and padding blur it
+SLACK = 0.5  # seconds by which a song may be shorter than its header states, because of tags and padding
 SLACK_OF_A_GUESS = 1.0  # seconds, where the length is not stated but guessed from the bit rate
-GAP = 0.1  # seconds; sound that is missing between two packets
+GAP = 0.1  # seconds of missing sound between two packets that count as damage
 # Formats of WAV files with a fixed number of bytes a second: integers, floats, A-law, mu-law, and any of them extended.
 PCM_FORMATS = (1, 3, 6, 7, 0xFFFE)
 # Writers that cannot know the size put a value this close to one of these.
@@ -31,19 +31,19 @@ MOST_CHUNKS = 1000  # of a WAV or AIFF file before its samples
 
 @dataclass(frozen=True)
 class Media:
-    """What FFprobe says of a file; a missing stream leaves its fields None."""
+    """Properties of a media file; the fields of a missing stream are None."""
 
-    duration: float  # seconds; 0 where the file does not say, as when it was written to a pipe
+    duration: float  # seconds; 0 if the file does not state it, as when it was written to a pipe
     sample_rate: int | None = None  # Hz
     channels: int | None = None
     audio_codec: str | None = None
-    audio_duration: float | None = None  # seconds, where the file says so for its sound
+    audio_duration: float | None = None  # seconds, if the file states them for its sound
     audio_start: float = 0.0  # seconds from the start of the file to its first sound, as in films
-    video_duration: float | None = None  # seconds, where the file says so for its picture
+    video_duration: float | None = None  # seconds, if the file states them for its picture
     width: int | None = None  # pixels
     height: int | None = None  # pixels
     frame_rate: Fraction | None = None
-    open_ended: bool = False  # a WAV or AIFF file that was written to a pipe, and so does not say how long it is
+    open_ended: bool = False  # a WAV or AIFF file without a stated length, since it was written to a pipe
 
 
 def probe(path: str | os.PathLike) -> Media:
@@ -81,7 +81,7 @@ def _nonsense(path: str | os.PathLike) -> MediaError:
 
 
 def _media(described: Mapping, chunk: SoundChunk | None, guessed: bool) -> Media:
-    """What FFprobe's JSON says, with what the header of a WAV or AIFF file says better."""
+    """Properties from FFprobe's JSON, corrected by the header of a WAV or AIFF file."""
     # A cover picture in a song is a "video" stream as well, of one frame.
     streams = [s for s in described.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
     audio: Mapping = next((s for s in streams if s["codec_type"] == "audio"), {})
@@ -92,7 +92,7 @@ def _media(described: Mapping, chunk: SoundChunk | None, guessed: bool) -> Media
         duration = (chunk.there if chunk.stated is None else chunk.stated) / chunk.byte_rate
         audio_duration = None if chunk.stated is None else duration
     elif chunk and chunk.stated is None:
-        # FFmpeg believes the placeholder of the size. Only of uncompressed sound the bytes tell the length.
+        # FFmpeg takes the placeholder for the size. Only for uncompressed sound the bytes give the length.
         rate = int(audio.get("bit_rate", 0)) / 8 if audio.get("codec_name", "").startswith("pcm_") else 0
         duration, audio_duration = chunk.there / rate if rate else 0.0, None
     return Media(
@@ -121,16 +121,16 @@ def _finite(text: str | float) -> float:
 class SoundChunk:
     """The part of a WAV or AIFF file that holds its samples."""
 
-    stated: int | None  # bytes, by the header; None where it was written to a pipe, and holds a placeholder
-    there: int  # bytes, from its begin to the end of the file
+    stated: int | None  # bytes, by the header; None for the placeholder of a file that was written to a pipe
+    there: int  # bytes, from its start to the end of the file
     byte_rate: int  # bytes a second of uncompressed sound in a WAV file; else 0
 
 
 def sound_chunk(path: str | os.PathLike) -> SoundChunk | None:
     """Find the samples of a WAV or AIFF file; None in any other file.
 
-    FFmpeg and libsndfile take a WAV file that was cut off for whole, and FFmpeg takes a placeholder for the size, as a
-    writer to a pipe puts it, for a length of hours.
+    FFmpeg and libsndfile accept a WAV file that was cut off as whole. FFmpeg reads the placeholder for the size, which
+    a writer to a pipe states, as a length of hours.
     """
     with open(path, "rb") as file, suppress(struct.error, OSError):
         form, kind = struct.unpack("<4s4x4s", file.read(12))
@@ -159,7 +159,7 @@ def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
 
 
 def picture_duration(path: str | os.PathLike) -> float:
-    """Seconds for which a video shows a picture, by its frames, whatever its header states; 0 without any."""
+    """Length in seconds of a video's picture, by its frames, not its header; 0 if it has none."""
     printed = run(
         [
             "ffprobe",
@@ -177,7 +177,7 @@ def picture_duration(path: str | os.PathLike) -> float:
         doing=f"reading {path}",
     )
     try:
-        # D: decoded, but not shown, as before the point where a film was cut. An .avi has decoding times only.
+        # D: decoded but not shown, as before the point where a film was cut. An .avi has decoding times only.
         shown = [packet for packet in json.loads(printed)["packets"] if "D" not in packet["flags"]]
         begins = [_finite(packet.get("pts_time", packet.get("dts_time", 0))) for packet in shown]
         ends = [begin + _finite(packet.get("duration_time", 0)) for begin, packet in zip(begins, shown)]
@@ -187,7 +187,7 @@ def picture_duration(path: str | os.PathLike) -> float:
 
 
 def _duration(stream: Mapping) -> float | None:
-    """Seconds of a stream; Matroska has them as a tag, 00:01:02.5."""
+    """Length of a stream in seconds; Matroska stores it as a tag, 00:01:02.5."""
     if "duration" in stream:
         return _finite(stream["duration"])
     tag = stream.get("tags", {}).get("DURATION")
@@ -195,8 +195,8 @@ def _duration(stream: Mapping) -> float | None:
 
 
 def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
-    """Frames a second; of a variable rate, the average as a rate that people use."""
-    # A file that breaks off may state 0/0.
+    """Frames a second; for a variable rate, the average, rounded to a whole number."""
+    # A truncated file may state 0/0.
     base, average = (
         Fraction(n, d) if d else Fraction(0)
         for n, d in (map(int, stream[key].split("/")) for key in ("r_frame_rate", "avg_frame_rate"))
@@ -209,7 +209,7 @@ def _frame_rate(stream: Mapping[str, str]) -> Fraction | None:
 def strictness(found: Media) -> list[str]:
     """FFmpeg's options to stop at the first damage of a file.
 
-    Uncompressed sound shows no damage; its length tells. A file written to a pipe may end anywhere.
+    Decoding finds no damage in uncompressed sound; only its length shows it. A file written to a pipe may end anywhere.
     """
     return [] if (found.audio_codec or "").startswith("pcm_") or found.open_ended else ["-xerror"]
 
@@ -217,11 +217,11 @@ def strictness(found: Media) -> list[str]:
 def require_whole(
     path: str | os.PathLike, found: Media, end: float, duration: float | None = None, *, failed: bool = False
 ) -> None:
-    """Raise MediaError, which says where the damage is, unless a song was decoded to its end.
+    """Raise MediaError with the place of the damage unless a song was decoded to its end.
 
     Args:
         path: the song.
-        found: what `probe` said of it.
+        found: result of `probe` for it.
         end: seconds that were decoded.
         duration: seconds that were asked for; None for all.
         failed: whether FFmpeg stopped because of damage.
@@ -236,7 +236,7 @@ def require_whole(
 
 
 def _first_gap(path: str | os.PathLike, end: float) -> float:
-    """Seconds of sound before the first that is missing between two packets; `end` if none is."""
+    """Time in seconds of the first gap between two packets; `end` if there is none."""
     listed = run(
         [
             "ffprobe",

@@ -1,4 +1,4 @@
-"""Run external programs: one way to start them, to end them, and to say what went wrong.
+"""Run external programs: start them, end them, report their failures.
 
 A program ends with this process: by `kill_all` on a failure or signal, by the kernel on SIGKILL (Linux).
 Every command and its time go to the log, for `--verbose`.
@@ -24,7 +24,7 @@ from typing import IO, Any
 from musicvideo.errors import DiskFull, MediaError
 from musicvideo.system import MissingProgram, find_program
 
-LIMIT = 3600  # seconds that a program may take that says nothing of its progress
+LIMIT = 3600  # seconds that a program may take if it reports no progress
 STALL = 300  # seconds for which a program may take no input, or report no progress
 NICENESS = 10  # of encoders, on top of ours, so that drawing has priority
 NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded")
@@ -45,8 +45,8 @@ def program(name: str) -> str:
 
 
 @cache
-def _leash() -> list[str]:
-    """What makes the kernel kill a program when the process that started it is gone (util-linux; Linux only)."""
+def _killed_with_parent() -> list[str]:
+    """Command prefix with which the kernel kills a program when its parent ends (util-linux; Linux only)."""
     setpriv = shutil.which("setpriv")
     command = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
     works = command and not subprocess.run([*command, "true"], capture_output=True).returncode
@@ -69,9 +69,9 @@ def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[su
     if _stopping:
         raise MediaError(f"{name}: not started, since this command is being stopped")
     begin = time.monotonic()
-    # A session of its own: Ctrl-C in the terminal reaches this process alone, which ends what it started.
+    # In a session of its own: Ctrl-C in the terminal reaches only this process, which ends its programs.
     process = subprocess.Popen(
-        [*_leash(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
+        [*_killed_with_parent(), *words], **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
     )
     _running.add(process)
     try:
@@ -152,9 +152,9 @@ def completed_run(
 
 
 def require_success(name: str | os.PathLike, doing: str, code: int, stderr: bytes) -> None:
-    """Raise MediaError if a program failed, by its exit code or because what it wrote found no space.
+    """Raise MediaError if a program failed, by its exit code or its message that the disk is full.
 
-    FFmpeg 5.1 exits with 0 where the last bytes of a file found no space.
+    FFmpeg 5.1 exits with 0 where the disk is full at the last bytes of a file.
     """
     if NO_SPACE.search(stderr):
         raise DiskFull(f"{doing}: {name}: no space left (free some and run the same command again)")
@@ -163,14 +163,14 @@ def require_success(name: str | os.PathLike, doing: str, code: int, stderr: byte
 
 
 def last_line(stderr: bytes) -> str:
-    """The last line of a program's complaint that says something."""
+    """The last line of a program's stderr that states a cause."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
     telling = [line for line in lines if line and line != "Conversion failed!"]
     return telling[-1] if telling else "no message"
 
 
 class Feed:
-    """An external program that is fed through its standard input.
+    """An external program that receives data on its standard input.
 
     Used as a context: leaving it ends the input and waits for the program; an exception in it kills the program.
 
@@ -188,7 +188,7 @@ class Feed:
         self._started = started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints)
         self._process = self._started.__enter__()
         self._input = piped(self._process.stdin)
-        # Before it has read anything, and so before it has started any threads, which inherit the priority.
+        # Set before it has read anything, and so before it starts threads, which inherit the priority.
         with suppress(ProcessLookupError, PermissionError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         os.set_blocking(self._input.fileno(), False)
@@ -237,7 +237,7 @@ def run_with_progress(command: Sequence[str | os.PathLike], *, doing: str, line:
         line: called with each line.
 
     Raises:
-        MediaError: as `run`; or the program has said nothing for `STALL` seconds.
+        MediaError: as `run`; or the program has printed nothing for `STALL` seconds.
     """
     with tempfile.TemporaryFile() as complaints:
         with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:

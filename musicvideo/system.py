@@ -1,4 +1,4 @@
-"""The programs the pipeline calls: what each is for, where it is, how this system installs it.
+"""The programs that the pipeline calls: their purpose, their path, and how this system installs them.
 
 Standard library only: this runs before any package is installed.
 """
@@ -20,19 +20,19 @@ from dataclasses import dataclass
 
 
 class MissingProgram(Exception):
-    """Something that is not on this machine, and how to install it."""
+    """A requirement is missing; the message says how to install it."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Something outside Python packages that the pipeline needs."""
+    """A requirement of the pipeline that is not a Python package."""
 
     name: str
     purpose: str
     executables: tuple[str, ...] = ()  # names on PATH, or absolute paths, best first
     variable: str | None = None  # environment variable that names the executable
     version_flag: str = "-version"
-    minimum: str = ""  # oldest version that will do
+    minimum: str = ""  # oldest version that works
     apt: tuple[str, ...] = ()
     brew: tuple[str, ...] = ()
     required: bool = True
@@ -63,7 +63,7 @@ class Need:
         return found.group() if found else "?"
 
     def too_old(self, version: str) -> bool:
-        """Whether a version is known to be older than `minimum`; builds without a number are taken for new."""
+        """Whether a version is known to be older than `minimum`; builds without a number count as new."""
         return bool(self.minimum) and version not in ("", "?") and _numbers(version) < _numbers(self.minimum)
 
 
@@ -148,7 +148,7 @@ def find_program(name: str) -> str:
     """Path of a program in `PROGRAMS`.
 
     Raises:
-        MissingProgram: it is not there; the message says how to install it.
+        MissingProgram: it is not installed; the message says how to install it.
     """
     need = PROGRAMS[name]
     path = need.path()
@@ -166,7 +166,7 @@ def find_program(name: str) -> str:
 
 
 def missing(names: Sequence[str] = ()) -> list[Need]:
-    """What of the needs called `names` (default: of all) this machine lacks."""
+    """The needs among `names` (default: all) that this machine lacks."""
     return [need for need in NEEDS if (not names or need.name in names) and not need.path()]
 
 
@@ -243,7 +243,7 @@ def remedy(needs: Sequence[Need]) -> str:
 
 @contextmanager
 def one_at_a_time(doing: str) -> Iterator[None]:
-    """Wait for another process of this user's that sets up from the same checkout."""
+    """Hold a lock on set-up from this checkout for the context; waits until no other process holds it."""
     with open(__file__) as file:  # any file of the checkout: a lock needs no file of its own
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -254,7 +254,7 @@ def one_at_a_time(doing: str) -> Iterator[None]:
 
 
 def report() -> str:
-    """A table of what is here (name, version, path, purpose), then what is wrong and how to mend it."""
+    """A table of the programs found (name, version, path, purpose), then the faults and their remedies."""
     rows, faults = [], []
     for need in NEEDS:
         path = need.path()

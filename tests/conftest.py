@@ -1,8 +1,10 @@
-"""What tests share: looking into media files, and running the project's own commands."""
+"""Helpers of all tests: reading media files, and running the project's commands."""
 
 from __future__ import annotations
 
 import atexit
+import ctypes
+import gc
 import os
 import shutil
 import subprocess
@@ -14,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-# What is remembered stays out of the cache of whoever runs the tests. Some modules look for it at import.
-# The workers of pytest-xdist share the cache of the process that started them.
+# The tests use a cache of their own, set here because some modules look for it at import. The workers of pytest-xdist
+# share the cache of the process that started them.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
-# `make test` exports its variables; what the tests run starts from a shell without them.
+# `make test` exports its variables; commands that the tests run must not see them.
 for variable in (
     "MAKEFLAGS MFLAGS MAKELEVEL TITLE SYSTEM_DEPS MIX_TABLE DRAW_FLAGS SONG GENERATOR RESOLUTION FPS SEED CLASSES "
     "WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER "
@@ -45,6 +47,10 @@ SLOW = {
     "test_a_song_decoded_piece_by_piece_is_the_same", "test_an_hour_takes_at_most_five_seconds",
     "test_any_title_and_length", "test_four_minutes_are_analysed_in_time", "test_motion_is_smooth_and_never_stuck",
     "test_three_hours_stay_finite",
+    "test_compiled_stages_are_kept_and_damaged_ones_are_not_used", "test_without_a_place_for_a_cache_all_goes_on",
+    "test_a_compiled_network_is_kept_and_a_damaged_one_is_compiled_again",
+    "test_other_networks_are_other_files_and_the_newest_stay",
+    "test_ctrl_c_while_drawing_ends_the_process_in_good_order",
 }  # fmt: skip
 
 
@@ -67,7 +73,7 @@ def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
 
 
 def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code: int = 1) -> None:
-    """A failure as a person should see it: the exit code, one line, the words that help, no traceback."""
+    """Check a failure as a user sees it: exit code, one line with these words, no traceback."""
     assert result.returncode == code, result.stderr
     lines = result.stderr.strip().splitlines()
     assert "Traceback" not in result.stderr
@@ -77,9 +83,9 @@ def assert_one_line_error(result: subprocess.CompletedProcess, *words: str, code
 
 
 def eventually(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
-    """Wait until a condition holds; a process that ends before it does is a failure.
+    """Wait until a condition holds; fail if the process ends first.
 
-    The limit only keeps a test that waits for nothing from waiting for ever.
+    The limit only ends a test whose condition never holds.
     """
     end = time.monotonic() + HANGS
     while not condition():
@@ -91,7 +97,7 @@ def eventually(condition: Callable[[], object], process: subprocess.Popen | None
 
 @contextmanager
 def small_disk(place: Path, size: int) -> Iterator[None]:
-    """A file system of so many bytes at a folder; skips where none may be mounted. What is there moves into it."""
+    """A file system of `size` bytes at a folder, with the folder's content; skips where none may be mounted."""
     kept = place.with_name(f"{place.name}.before")
     if place.exists():
         place.rename(kept)
@@ -118,14 +124,14 @@ def read_frames(path, pixel_format="gray") -> np.ndarray:
 
 
 def make_media(output, *arguments) -> Path:
-    """Let FFmpeg make a file out of nothing: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
+    """Make a file with FFmpeg: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
     programs.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
     return Path(output)
 
 
 @pytest.fixture
 def run_script(monkeypatch, capsys):
-    """A function that runs a script within this process: a second faster than `command`, and the same to a person."""
+    """A function that runs a script within this process: a second faster than `command`, with the same result."""
 
     def run(script: ModuleType, *arguments) -> subprocess.CompletedProcess:
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)])
@@ -137,6 +143,16 @@ def run_script(monkeypatch, capsys):
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def returned_memory() -> Iterator[None]:
+    """Return memory to the system after a test that needs much: glibc keeps what is freed, up to a gigabyte of it."""
+    yield
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
+    if trim:
+        trim(0)
 
 
 @pytest.fixture

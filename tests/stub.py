@@ -1,4 +1,4 @@
-"""A generator that costs nothing, so that what surrounds a generator can be tested at length."""
+"""A generator that takes no time, to test the code around generators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Stub:
 
 
 def drifting(duration: float, grid_rate: float = 50.0) -> Trajectory:
-    """A path whose every moment has another colour."""
+    """A path with a different colour at every moment."""
     time = np.arange(int(duration * grid_rate) + 1) / grid_rate
     noise = np.stack([np.sin(time), np.cos(1.3 * time), time, time], axis=1)
     weights = np.stack([(time / 3) % 1, np.ones_like(time)], axis=1)

@@ -16,7 +16,7 @@ STORED = Path(__file__).parent / "data" / "cppn.npz"
 
 
 def test_pictures_are_the_stored_ones():
-    """They were drawn by the same formulas in torch, operation by operation."""
+    """They were drawn before, maybe elsewhere. A change of the formulas or of a class that is meant stores new ones."""
     with np.load(STORED) as stored:
         pictures = CPPN(144).frames(stored["noise"], stored["classes"])
         difference = np.abs(pictures.astype(int) - stored["pictures"])
@@ -69,6 +69,36 @@ def test_compiled_stages_are_kept_and_damaged_ones_are_not_used(tmp_path):
     next(tmp_path.rglob("*.nbi")).write_bytes(b"")
     again, misses = drawn()
     assert again == picture and int(misses) > 0
+
+
+LOAD = """
+import numpy as np
+from musicvideo.vision import generators
+generator = generators.load("cppn", resolution=16, notice=print)
+print(generator.computed_by["instructions"], generator.frames(np.zeros((1, 128)), np.eye(48)[:1]).tobytes().hex())
+"""
+
+
+def loaded(tmp_path, **setting: str):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **setting}
+    return command("-c", LOAD, env=environment)
+
+
+def test_an_unknown_processor_draws_the_same_slowly_and_says_so(tmp_path):
+    result = loaded(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+    assert result.returncode == 0, result.stderr
+    notice, told = result.stdout.splitlines()
+    instructions, picture = told.split()
+    assert "draws slowly" in notice and instructions == "scalar"
+    usual = CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])
+    drawn = np.frombuffer(bytes.fromhex(picture), np.uint8).reshape(usual.shape)
+    assert np.abs(drawn.astype(int) - usual).max() <= 2
+
+
+def test_a_processor_that_nothing_compiles_for(tmp_path):
+    result = loaded(tmp_path, NUMBA_DISABLE_JIT="1")
+    assert result.returncode != 0
+    assert "cannot compile for this processor" in result.stderr and "GENERATOR=pocket" in result.stderr
 
 
 def test_without_a_place_for_a_cache_all_goes_on(tmp_path):

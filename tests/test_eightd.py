@@ -1,4 +1,4 @@
-"""The 8D script as a person runs it."""
+"""The 8D script, run as by a user."""
 
 import io
 import json
@@ -88,7 +88,7 @@ def test_a_song_without_a_score_circles(run, song, tmp_path):
 @pytest.mark.parametrize(
     "name, format, subtype, out, kept",
     [
-        ("q.mp3", "MP3", "MPEG_LAYER_III", "out.wav", "PCM_16"),  # soundfile has it that a wav can hold this
+        ("q.mp3", "MP3", "MPEG_LAYER_III", "out.wav", "PCM_16"),  # soundfile reports that a wav can hold this
         ("q.mp3", "MP3", "MPEG_LAYER_III", "out.flac", "PCM_16"),
         ("q.mp3", "MP3", "MPEG_LAYER_III", "out.mp3", "MPEG_LAYER_III"),
         ("q.ogg", "OGG", "VORBIS", "out.wav", "PCM_16"),
@@ -120,7 +120,7 @@ def test_the_plot_needs_no_sound(run, score, midi, tmp_path):
 
 
 def test_a_plot_of_a_whole_day_stays_small(run, score, tmp_path):
-    """Its points are counted, not its seconds: within the memory of a few megabytes."""
+    """The number of points is limited, whatever the length: a few megabytes of memory."""
     score.write_text('{"a": [{"effect": "orbit", "t1": 0, "t2": 86400, "turns": 3}]}')
     tracemalloc.start()
     assert run("-j", score, "--plot", tmp_path / "motion.png").returncode == 0
@@ -219,7 +219,7 @@ def test_faults_in_all_sets_that_are_to_be_plotted(run, score, tmp_path):
     ],
 )
 def test_a_plot_that_cannot_be_written(run_score, tmp_path, place, words):
-    """It shows before minutes of sound are written, not after."""
+    """The fault is reported before minutes of sound are written."""
     (tmp_path / "folder.png").mkdir()
     before = sorted(os.listdir(tmp_path))
     result = run_score(tmp_path / "out.wav", "--plot", place.format(tmp=tmp_path))

@@ -73,7 +73,7 @@ def test_a_song_decoded_piece_by_piece_is_the_same(mapping, block, monkeypatch):
 
 @pytest.mark.parametrize("points", [0, 1, 2])
 def test_points_end_with_the_song_wherever_blocks_do(points, monkeypatch):
-    """As many samples as some blocks, one less and one more."""
+    """The song has a whole number of blocks of samples, one sample less, and one more."""
     monkeypatch.setattr(features, "ANALYSIS_BLOCK", 4 * 1024)
     monkeypatch.setattr(features, "ANALYSIS_CONTEXT", 1024)
     monkeypatch.setattr(features, "SHORTEST_ANALYSIS", 1024)

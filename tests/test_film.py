@@ -1,6 +1,7 @@
 """The finished picture: size, symmetry, timing; and the film it becomes."""
 
 import json
+import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -9,13 +10,14 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image, ImageFilter
 
 from conftest import command, make_media, read_frames
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import film
 from musicvideo.vision.onsets import onsets
-from musicvideo.vision.title import load_font
+from musicvideo.vision.title import MARGIN, load_font, title_card
 
 SMALL = dict(width=320, height=180, preset="ultrafast")
 
@@ -59,7 +61,7 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_p
 
 @pytest.mark.parametrize("pulse", [0, 1])
 def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse):
-    """The one that comes with moviepy is years newer than the oldest that is supported."""
+    """Moviepy's FFmpeg is years newer than the oldest supported version."""
     monkeypatch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
     film.finish(
         square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL
@@ -261,6 +263,56 @@ def test_title_comes_and_goes(square, sound, tmp_path):
     assert difference[60] > 2
 
 
+LONG = "The long and winding history of a title that nobody could remember"
+
+
+def letters_of(card, level=100):
+    """Which pixels of a title card are letters, at least as light as `level`: bool (height, width)."""
+    return np.asarray(card)[..., :3].max(axis=2) > level
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (360, 360), (960, 320)])
+@pytest.mark.parametrize("title", ["Impassive", LONG, LONG.replace(" ", "_"), LONG * 4])
+def test_titles_stay_within_margins(title, size):
+    rows, columns = np.nonzero(letters_of(title_card(title, "", *size)))
+    for found, length in ((columns, size[0]), (rows, size[1])):
+        assert found.min() >= MARGIN * length - 4 and found.max() <= (1 - MARGIN) * length + 4
+        assert found.min() + found.max() == pytest.approx(length, abs=0.06 * min(size) + 2)
+
+
+def test_long_titles_break_into_balanced_lines():
+    letters = letters_of(title_card(LONG, "", 1280, 720))
+    inked = np.concatenate([[False], letters.any(axis=1), [False]])
+    edges = np.flatnonzero(np.diff(inked.astype(int)))
+    lines = [letters[start:stop] for start, stop in edges.reshape(-1, 2)]
+    lines = [np.ptp(np.nonzero(line)[1]) for line in lines if len(line) > 15]  # not the dots of letters
+    assert len(lines) > 2 and min(lines) > 0.5 * max(lines)
+    one = letters_of(title_card("Impassive", "", 1280, 720)).any(axis=1)
+    assert np.ptp(np.flatnonzero(one)) < 720 / 9
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+@pytest.mark.parametrize("title", ["Impassive", LONG])
+def test_titles_are_readable_over_any_picture(title, shade):
+    """Letters contrast with what is beside them by at least 3:1, which WCAG 2 demands of large text."""
+    picture = np.full((64, 64, 3), shade, np.uint8)
+    card = title_card(title, "", 640, 360, picture)
+    letters = Image.fromarray(letters_of(card, 235))
+    # A few pixels away, so that the smooth edges of the letters are in neither.
+    near, far = (np.asarray(letters.convert("L").filter(ImageFilter.MaxFilter(width))) > 0 for width in (5, 11))
+    shown = Image.alpha_composite(Image.new("RGBA", card.size, (shade,) * 3), card).convert("L")
+    light = (np.asarray(shown) / 255) ** 2.2
+    letter, beside = light[np.asarray(letters)], light[far & ~near]
+    assert (letter.mean() + 0.05) / (np.percentile(beside, 95) + 0.05) > 3
+
+
+def test_titles_take_the_hue_of_the_picture():
+    for hue, strongest in (((20, 40, 200), 2), ((200, 30, 40), 0)):
+        card = np.asarray(title_card("Impassive", "", 320, 180, np.full((8, 8, 3), hue, np.uint8)))
+        letters = card[letters_of(card, 235)][:, :3].mean(axis=0)
+        assert letters.argmax() == strongest and letters.min() > 200
+
+
 def test_fonts_by_family_style_and_kind():
     families = subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True).stdout.splitlines()
     family = next(name for line in families for name in line.split(",") if "-" not in name)
@@ -459,7 +511,7 @@ def test_flash_in_a_variable_frame_rate_comes_when_it_should(tmp_path, sound):
 
 
 def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
-    """Headers tell of four seconds that are not there."""
+    """The headers state four seconds that do not exist."""
     none = make_media(
         tmp_path / "none.mp4", "-ss", "9", "-i", square, "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", "copy"
     )
@@ -476,7 +528,7 @@ def test_a_video_without_frames_or_cut_off(square, sound, tmp_path):
 
 
 def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path, sound):
-    """It is said, and a video of a second that gets brighter goes 1 s up, 1 s down, 1 s up ..."""
+    """The note says so, and a video of one second that gets brighter plays 1 s up, 1 s down, 1 s up ..."""
     video = make_media(
         tmp_path / "ramp.mp4",
         "-f",
@@ -503,6 +555,7 @@ def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path,
         "64",
     )
     assert result.returncode == 0, result.stderr
+    assert re.search(r"^\S+film.mkv: 64x64, h264, made in \d+\.\d s$", result.stdout, re.MULTILINE)
     assert (
         "4.50 s longer than" in result.stdout
         and "which, shorter than the outro, all runs back and forth" in result.stdout
@@ -544,7 +597,7 @@ def test_chapters_behind_the_end_are_left_out(square, sound, tmp_path):
 
 
 def test_unequal_lengths_are_said(square, tmp_path, write_wav):
-    """The picture follows the sound's length, and both stages tell by how much it differed."""
+    """The picture gets the sound's length, and both stages state the difference."""
     longer, shorter = write_wav("longer.wav", np.zeros(7 * 48000)), write_wav("shorter.wav", np.zeros(3 * 48000))
     assert film.finish(square, longer, tmp_path / "a.mkv", intro=0, **SMALL) == pytest.approx(3)
     assert film.finish(square, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-1)
@@ -593,12 +646,34 @@ def test_encoder_by_name(square, sound, tmp_path):
     ],
 )
 def test_settings_that_cannot_be(settings, words, square, sound, tmp_path):
-    """Known without any video, and refused with one."""
+    """`check` refuses them without a video, and `finish` with one."""
     with pytest.raises(MediaError, match=words):
         film.check(**settings)
     with pytest.raises(MediaError, match=words):
         film.finish(square, sound, tmp_path / "film.mkv", **settings)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, side, words",
+    [
+        (["--mirror", "twice"], 64, "MIRROR=twice: unknown"),
+        (["--mirror", "pair", "--width", "180", "--height", "320"], 64, "leaves it no room"),
+        (["--width", "322", "--height", "180"], 64, "WIDTH must be a multiple of 4"),
+        (["--width", "320", "--height", "181"], 64, "HEIGHT of 2"),
+        ([], 65, "65x65; give a square of an even number of pixels"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_old_film_stays(options, side, words, sound, tmp_path):
+    video = make_media(
+        tmp_path / "square.mkv", "-f", "lavfi", "-i", f"testsrc2=s=64x64:r=30:d=1,format=yuv444p,scale={side}:{side}"
+    )
+    output = tmp_path / "film.mkv"
+    output.write_bytes(b"old")
+    result = command("-m", "musicvideo", "video", video, sound, output, *options)
+    assert result.returncode == 1 and words in result.stderr and result.stderr.count("\n") == 1
+    assert output.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "square.mkv"]
 
 
 def test_titles_that_show_nothing_or_are_no_text(square, sound, tmp_path):
@@ -635,7 +710,7 @@ def test_a_frame_rate_that_cannot_be(sound, tmp_path):
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="has the hardware")
 def test_an_encoder_without_its_hardware():
-    """FFmpeg may know it all the same."""
+    """FFmpeg may list the encoder although the hardware is missing."""
     with pytest.raises(MediaError, match="h264_nvenc does not work on this machine.*choose another"):
         film.check(codec="h264_nvenc")
     film.check(codec="hevc", title="x", look="noir", pulse=1, width=3840, height=2160)

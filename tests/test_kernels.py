@@ -25,7 +25,7 @@ def seeded():
 
 
 def activated(*shape):
-    """A picture with its affine, and what they make, as torch wants it: (1, C, H, W) in double precision."""
+    """A picture with its affine, and their result for torch: (1, C, H, W) in double precision."""
     x, scale, offset = torch.randn(shape), torch.randn(shape[2]), torch.randn(shape[2])
     made = (x.double() * scale + offset).relu().permute(2, 0, 1)[None]
     return Activated(x, scale, offset), made
@@ -152,7 +152,7 @@ def test_memory_is_used_again_only_when_nothing_is_left_on_it(ops):
     assert ops.empty(5, 4).data_ptr() == place
 
 
-# What must not reach the kernels: they would read and write beyond the arrays.
+# Arguments that must not reach the kernels: they would read and write beyond the arrays.
 
 
 def pointwise(ops, height=8, width=8, channels=64, out_channels=32, **changes):
@@ -192,7 +192,7 @@ def winograd(ops, height=16, width=16, channels=64, out_channels=32, **changes):
 
 
 def told(changes):
-    """Arguments as a test's name: arrays by shape and strides."""
+    """Arguments as the name of a test: arrays by shape and strides."""
     return ", ".join(
         f"{name} {tuple(value.shape)} by {value.stride()} {value.dtype}" if isinstance(value, torch.Tensor)
         else f"{name} {value}" for name, value in changes.items()

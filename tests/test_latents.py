@@ -1,4 +1,4 @@
-"""Features -> trajectory: the golden arrays of the published program, and songs that broke it."""
+"""Features -> trajectory: the golden arrays of the published program, and songs that made it fail."""
 
 import io
 import json
@@ -241,7 +241,7 @@ SOUND = {
 
 
 def header(shape, dtype="<f8") -> bytes:
-    """A .npy file that states a shape and holds nothing."""
+    """A .npy file that states a shape and holds no data."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
     return file.getvalue()
@@ -279,7 +279,7 @@ def header(shape, dtype="<f8") -> bytes:
     ],
 )
 def test_vectors_that_a_stranger_made_are_one_line(change, tmp_path):
-    """No odd type or huge shape is more than a message, and a shape alone takes no memory."""
+    """Odd types and huge shapes give one message, and a stated shape alone allocates no memory."""
     with zipfile.ZipFile(tmp_path / "v.npz", "w") as archive:
         for name, value in (SOUND | change).items():
             data = io.BytesIO()

@@ -1,7 +1,8 @@
-"""The mix: arithmetic, alignment, loudness, peaks, and what is said of a faulty table."""
+"""The mix: arithmetic, alignment, loudness, peaks, and messages about faulty tables."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -216,7 +217,7 @@ def test_balance_keeps_the_power(folder):
 
 
 def test_nothing_clips_on_the_way(folder):
-    """SoX computes in integers: parts far above full scale pass tremolo, sum and reverb as softer ones do."""
+    """SoX computes in integers, yet parts far above full scale pass tremolo, sum and reverb undistorted."""
     soft = notes(2, 440, 4)
     time = np.arange(2 * RATE) / RATE
     soundfile.write("soft.wav", soft, RATE, "FLOAT")
@@ -320,8 +321,15 @@ def test_a_song_without_a_score(folder, run):
     assert pyloudnorm.Meter(RATE).integrated_loudness(wet) == pytest.approx(-14, abs=0.3)
 
 
+def test_sound_models_and_plots_are_loaded_when_they_are_used():
+    """A mix that is up to date needs none of them; their libraries take most of a second to load."""
+    loaded = command("-c", "import sys, mix, eightd; mix.parser(), eightd.parser(); print(*sys.modules)").stdout.split()
+    assert "musicvideo.sound.mixing" in loaded
+    assert not {"scipy.signal", "scipy.spatial", "matplotlib", "h5py"} & set(loaded)
+
+
 def test_only_what_changed_is_made_again(full, run):
-    """The stems of parts that did not change stay the very files they were; the mix is that of a first run."""
+    """Stems of unchanged parts are the same files as before; the mix equals that of a first run."""
 
     def stems():
         return {
@@ -457,7 +465,8 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_mixing(folder, ru
 def test_a_change_of_anything_makes_the_mixes_again(plain, run, change):
     before = written()
     change()
-    assert run("Piece.mix.toml").stdout == "Piece.mix.toml -> media/Piece-Dry.wav, media/Piece-Wet.wav\n"
+    said = run("Piece.mix.toml").stdout
+    assert re.fullmatch(r"Piece.mix.toml -> media/Piece-Dry.wav, media/Piece-Wet.wav, mixed in \d+\.\d s\n", said)
     after = written()
     assert after["Dry"] > before["Dry"] and after["Wet"] > before["Wet"]
     assert soundfile.info("media/Piece-Dry.wav").frames == round(1.5 * RATE)
@@ -619,7 +628,7 @@ def test_titles_and_help(folder, run):
 
 
 def test_every_setting_is_defined_once_and_explained():
-    """What the help lists is what a table may hold."""
+    """The help lists exactly the settings that a table may hold."""
     for table in (Part, Reverb, Master, Bus, Panning):
         settings = [each.name for each in fields(table)]
         assert list(schema(table)["properties"]) == settings

@@ -58,7 +58,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """An environment with that wheel, which sees this one's other packages but no checkout; and a folder to work in."""
+    """An environment with that wheel and this one's other packages, without a checkout; and a working folder."""
     environment = tmp_path_factory.mktemp("installed") / "environment"
     venv.create(environment)
     python = environment / "bin" / "python"

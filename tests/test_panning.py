@@ -1,4 +1,4 @@
-"""Panning scores: the curve, the effects, and what is said of a faulty one."""
+"""Panning scores: the curve, the effects, and messages about faulty scores."""
 
 import json
 import re

@@ -64,7 +64,7 @@ PANNING = {
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of what the pipeline consists of, set up with this test's Python environment."""
+    """A copy of the pipeline's files, set up with this test's Python environment."""
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "*.mkv", "*.mp4", "media", "scores", "tests"))
     for name in ("media", "scores", ".venv"):
         (folder / name).mkdir()
@@ -77,7 +77,7 @@ def checkout(folder: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, code: int = 0) -> str:
-    """Run make as a person would, with nothing of this process's make in the way; returns what it printed."""
+    """Run make without the variables of an outer make; returns its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     result = subprocess.run(
         ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -103,14 +103,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 def wait_for(happened: Callable[[], object], process: subprocess.Popen) -> None:
-    """Wait until something has happened that a process does; it must not end before."""
+    """Wait until a condition holds; fail if the process ends first."""
     while not happened():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
 
 
 def times(folder: Path) -> dict[str, int]:
-    """When each product was last written; what ends in a setting's name is not a product."""
+    """Modification times of the products; files of settings are not products."""
     found = [*folder.glob("*.mkv"), *folder.glob("media/[!.]*"), *folder.glob("media/parts/*/*")]
     products = [path for path in found if path.suffix in (".wav", ".mid", ".mp4", ".mkv")]
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in products}
@@ -216,7 +216,7 @@ def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
 
 
 def test_an_export_that_was_deleted_is_made_again(built):
-    make(built, "build", *TINY)  # whatever an earlier test drew, the film is up to date
+    make(built, "build", *TINY)  # brings the film up to date, whatever an earlier test drew
     part = built / "media" / "parts" / "Tiny" / "Bells.wav"
     part.unlink()
     before = times(built)
@@ -306,7 +306,7 @@ def test_a_stage_killed_in_the_middle_leaves_no_file_that_looks_done(built):
 
 
 def test_a_second_make_of_a_title_says_so(built):
-    """And disturbs neither the first one nor what is there; another title is free."""
+    """It disturbs neither the first one nor existing files; another title can be made at the same time."""
     process = start(built, "gan", *TINY, "GENERATOR=cppn", "RESOLUTION=64", "SEED=5")
     try:
         wait_for(lambda: list(built.glob("media/.Tiny.mp4*")) or list(built.glob("media/.*mp4*/*")), process)
@@ -324,7 +324,7 @@ def test_a_second_make_of_a_title_says_so(built):
 
 
 def test_what_another_process_has_finished_stays_when_a_command_fails(built):
-    """make itself would delete a target that its failing command has changed."""
+    """By itself make would delete a target that a failing command has changed."""
     fails = built / "fails"
     fails.write_text(
         f"#!/bin/sh\ncase $* in *visualize.py*) echo new > media/Tiny.mp4; exit 1;; esac\n"
@@ -336,7 +336,7 @@ def test_what_another_process_has_finished_stays_when_a_command_fails(built):
 
 
 def test_someone_elses_song(tmp_path):
-    """Any path: spaces, quotes, dollar signs, letters beyond ASCII. MuseScore is not asked for."""
+    """Any path: spaces, quotes, dollar signs, letters beyond ASCII. MuseScore is not needed."""
     folder = checkout(tmp_path / "project")
     for name in ("programs", "sox"):
         (folder / ".venv" / f".musicvideo-{name}").unlink()
@@ -383,7 +383,7 @@ def test_someone_elses_song(tmp_path):
 
 
 def test_a_video_and_a_mix_made_by_hand_are_finished(empty):
-    """Without a score, without a song: what is there is used, and stays."""
+    """Without a score or a song, files made by hand are used and kept."""
     mine = [
         make_media(empty / "media" / "X.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=12:d=2"),
         make_media(empty / "media" / "X-Wet.wav", "-f", "lavfi", "-i", "sine=f=300:d=2:r=48000", "-ac", "2"),
@@ -409,7 +409,7 @@ def test_the_demo_draws_what_the_piece_is_about(empty, generator):
 
 
 def test_no_variable_reaches_a_shell(empty):
-    """Each holds a command; none is run, whichever command gets it."""
+    """Each variable holds a shell command; none is run."""
     make_media(empty / "media" / "Evil.wav", "-f", "lavfi", "-i", "sine=f=300:d=1")
     film = "TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER MIX".split()
     drawing = "GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS".split()
@@ -465,7 +465,7 @@ def empty(tmp_path_factory):
     ],
 )
 def test_what_the_film_would_refuse_is_refused_before_anything_is_made(empty, goal, setting, words):
-    """Before even the song is looked at, which is not there."""
+    """The message comes before the missing song is noticed."""
     printed = make(empty, goal, "-j2", "TITLE=Mine", "SONG=nowhere.mp3", "GENERATOR=cppn", setting, code=2)
     assert words in printed and "nowhere.mp3" not in printed
     assert len([line for line in printed.splitlines() if not line.startswith("make")]) == 1
@@ -492,7 +492,7 @@ def test_settings_of_the_film_are_checked(run_script, option, value, words):
 
 
 def test_the_demo_does_not_draw_while_a_part_is_wrong(tmp_path):
-    """Not even with make -j: what is wrong with the sound shows first. An empty MIX is the default."""
+    """Even with make -j a fault of the sound is reported first. An empty MIX is the default."""
     folder = checkout(tmp_path / "project")
     make_media(folder / "media" / "Mine.wav", "-f", "lavfi", "-i", "sine=f=300:d=1")
     (folder / "scores" / "Mine.mix.toml").write_text('[parts.a]\nfile = "media/no.wav"\n')
@@ -501,7 +501,7 @@ def test_the_demo_does_not_draw_while_a_part_is_wrong(tmp_path):
 
 
 def test_mixes_follow_the_table_and_its_parts_wherever_they_are(empty):
-    """Another table by MIX, though its file is older; a part that is not in media/. Else the mixes stay as they are."""
+    """MIX names another table, whose file is older; a part is outside media/. Unchanged, the mixes stay as they are."""
     (empty / "stems").mkdir()
     make_media(empty / "stems" / "a part.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")
     make_media(empty / "media" / "Part.wav", "-f", "lavfi", "-i", "sine=f=300:d=2")

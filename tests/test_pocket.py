@@ -1,4 +1,4 @@
-"""The embedded BigGAN, by the weights that come with the project."""
+"""The embedded BigGAN with the weights of the repository."""
 
 import json
 
@@ -10,6 +10,8 @@ from musicvideo.vision import generators
 from musicvideo.vision.generators import pocket as record
 from musicvideo.vision.generators.biggan.generator import Reference
 from musicvideo.vision.generators.pocket.generator import Pocket
+
+pytestmark = pytest.mark.usefixtures("returned_memory")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
-"""Running programs and writing files: what stays when something ends too early."""
+"""Running programs and writing files: which files remain when something ends too early."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_a_signal_ends_programs_and_leaves_nothing_partial(long_run, tmp_path, n
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.skipif(not programs._leash(), reason="no setpriv here")
+@pytest.mark.skipif(not programs._killed_with_parent(), reason="no setpriv here")
 def test_programs_die_with_a_killed_process(long_run):
     process, child = long_run
     process.kill()
@@ -227,3 +228,13 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
 def test_messages_are_one_line_that_no_terminal_obeys():
     assert cli.one_line("a\nb\x1b[31m \x00 \u009b é") == r"a b\x1b[31m \x00 \x9b é"
     assert len(cli.one_line("x" * 100_000)) == cli.LONGEST_MESSAGE
+
+
+def test_progress_in_a_log_is_whole_lines(capfd, monkeypatch):
+    monkeypatch.setattr(cli, "LOG_INTERVAL", 0)
+    with cli.progress_bar(total=3, desc="film.mkv", miniters=1) as bar:
+        for _ in range(3):
+            bar.update(1)
+    lines = capfd.readouterr().err.split("\n")
+    assert [re.search(r"\d/3", line).group() for line in lines if "film.mkv" in line] == ["0/3", "1/3", "2/3", "3/3"]
+    assert all(line.isprintable() for line in lines[:-1])

@@ -1,4 +1,4 @@
-"""From trajectory to file: exact time, any interruption, every container; with real FFmpeg."""
+"""From trajectory to file: exact times, interruptions, every container; with real FFmpeg."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ FIVE = drifting(5)  # 150 frames, so two whole segments and a half
 
 
 class Fails(Stub):
-    """Fails from a moment on; the moment is in the third number of the noise."""
+    """Fails from a given moment on; the third number of the noise is the time."""
 
     def __init__(self, at):
         super().__init__()
@@ -365,7 +365,7 @@ def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
 
 
 def test_an_encoder_that_hangs_is_ended(song, tmp_path, monkeypatch):
-    """This one takes a little of its input and then nothing more."""
+    """The encoder reads a little of its input and then nothing more."""
     output, sound = tmp_path / "a.mp4", soundtrack(song, "a.mp4")
     how = encoding(output, fps=Fraction(30), size=256)
     fake = tmp_path / "ffmpeg"
@@ -380,7 +380,7 @@ def test_an_encoder_that_hangs_is_ended(song, tmp_path, monkeypatch):
 
 
 def test_segments_of_two_releases_of_ffmpeg_make_one_video(song, tmp_path, monkeypatch):
-    """As after an upgrade in the middle: moviepy's own FFmpeg is another release than the system's."""
+    """As after an upgrade between two runs: moviepy's FFmpeg is another release than the system's."""
     output = tmp_path / "a.mkv"
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
@@ -442,7 +442,7 @@ def test_the_video_has_reached_the_disk_before_its_segments_go(song, tmp_path):
 
 
 def test_drawing_and_encoding_overlap_and_drawing_comes_first(tmp_path, monkeypatch):
-    """Whatever the encoder does for a batch, its end included, waits here until the next batch is being drawn."""
+    """The encoder's work on a batch waits here until the next batch is being drawn."""
     begun = [threading.Event() for _ in range(4)]  # of the batches, the last of which has none behind it
     begun[3].set()
     niceness = set()
@@ -566,7 +566,7 @@ def test_a_very_small_offset_of_the_sound(song, tmp_path):
 
 
 def test_a_full_disk_is_no_reason_to_encode_the_sound(song, monkeypatch):
-    """Here the place of temporary files is full, where the sound is tried."""
+    """The folder of temporary files is full, where the encoding of the sound is tried."""
 
     def full(command, *, doing):
         raise DiskFull(f"{doing}: no space left")
@@ -603,7 +603,7 @@ def test_output_size_scales_by_lanczos(song, tmp_path, size):
 
     video = make(song, tmp_path / "a.mkv", drifting(1), generator=Noise(64), size=size, codec="ffv1", fps=Fraction(2))
     seen = read_frames(video, "rgb24")[0].astype(float)
-    edge = size // 8  # what lies beyond the edges is anyone's choice
+    edge = size // 8  # scalers differ in how they continue a picture beyond its edges
 
     def distance(method):
         """Peak signal to noise ratio in dB."""
@@ -628,7 +628,7 @@ def test_names_in_no_encoding(song, tmp_path):
     folder.mkdir()
     original = folder / os.fsdecode(b"\xfe.wav")
     original.write_bytes(Path(song).read_bytes())
-    run = partial(command, env={**os.environ, "PYTHONIOENCODING": "utf-8", "XDG_CACHE_HOME": str(tmp_path)})
+    run = partial(command, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     drawn = run(
         "visualize.py",
         "--song",

@@ -1,4 +1,4 @@
-"""Scores through real MuseScore: parts, full mix, clock; and what happens when that cannot be."""
+"""Scores through real MuseScore: parts, full mix, clock; and messages when an export fails."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def program(tmp_path, monkeypatch):
 
 def musescore(job: list, folder: Path) -> None:
     """Run MuseScore itself on a job file, as a person would."""
-    surroundings = score._surroundings(folder / "surroundings", (3,))
+    surroundings = score._environment(folder / "surroundings", (3,))
     (folder / "job.json").write_text(json.dumps(job))
     command = ["musescore", "-f", "-c", surroundings["XDG_CONFIG_HOME"], "-j", folder / "job.json"]
     programs.run(command, doing="exporting", env=surroundings)
@@ -76,7 +76,7 @@ def level(sound: np.ndarray) -> float:
 
 
 def notes(path: Path) -> Counter:
-    """Notes of a MIDI file: how often each (tick, pitch, velocity) is there; velocity 0 ends a note."""
+    """Notes of a MIDI file: counts of (tick, pitch, velocity); velocity 0 ends a note."""
     found = Counter()
     for track in mido.MidiFile(path).tracks:
         tick = 0
@@ -125,7 +125,7 @@ def test_parts_are_those_that_musescore_exports_of_its_excerpts(exported, tmp_pa
 
 
 def test_scores_of_3_6_open_and_have_parts_made_where_they_have_none(tmp_path, temporary):
-    """Two parts of one name are two parts."""
+    """Two parts with the same name are exported as two."""
     path = tiny_score.write(tmp_path / "Two.mscz", False, version="3.6.2", names=["Violin I", "Violin I"], music=BAR)
     found = score.export(path, tmp_path / "media")
     parts = tmp_path / "media" / "parts" / "Two"
@@ -418,7 +418,7 @@ HOSTILE = {
     "deep": zipped(score=TEXT.replace("<Style>", "<a>" * 100_000 + "</a>" * 100_000 + "<Style>", 1)),
     "many parts of XML": zipped(score=TEXT + " " * (score.LARGEST + 1)),
 }  # fmt: skip
-OPENS = {"lying size", "deep"}  # what zipfile or MuseScore does not mind
+OPENS = {"lying size", "deep"}  # faults that zipfile or MuseScore accepts
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -437,7 +437,7 @@ def test_hostile_and_broken_files_are_refused_in_one_line(tmp_path, kind, export
 
 
 def test_memory_stays_bounded_whatever_a_file_unpacks_to(tmp_path):
-    """Of 309 MB of XML no more is unpacked than a score may have."""
+    """Of 309 MB of XML only as much is unpacked as a score may have."""
     path = tmp_path / "bomb.mscz"
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
@@ -528,7 +528,7 @@ def test_without_a_musescore_that_can_it_says_what_to_do_by_hand(tmp_path, monke
     os.utime(path, (1e9, 1e9))
     with pytest.raises(MediaError, match=r"MUSESCORE=.*; or export it by hand to .*Tiny\.wav"):
         score.export(path, tmp_path / "media")
-    # Whoever did so is not asked for parts that the mix may not need, or that have other names.
+    # Parts are not required then: the mix may not need them, or they may have other names.
     (tmp_path / "media" / "parts" / "Tiny").mkdir(parents=True)
     for name in ("Tiny.wav", "parts/Tiny/Vibes.wav", "parts/Tiny/My bells.wav"):
         soundfile.write(tmp_path / "media" / name, np.full(4800, 0.25), 48000)
@@ -561,7 +561,7 @@ def test_scores_that_would_play_for_days_are_refused(tmp_path, temporary, music,
 
 
 def test_silence_is_an_error(tmp_path):
-    """As of a MuseScore without its sound font; here it is the mixer that mutes the channel."""
+    """MuseScore without its sound font exports silence; here the mixer mutes the channel."""
     muted = tiny_score.document(False, names=["Vibes"], music=BAR).replace("<synti>", "<mute>1</mute><synti>")
     (tmp_path / "Mute.mscx").write_text(muted)
     (tmp_path / "media" / "parts" / "Mute").mkdir(parents=True)

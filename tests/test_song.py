@@ -1,4 +1,4 @@
-"""Strangers' songs, in every format, whole and broken."""
+"""Songs in every format, intact and damaged."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""What reaches the ears, measured: time and level differences, power, splatter, block borders."""
+"""Measurements of the sound at the ears: time and level differences, power, splatter, block borders."""
 
 from functools import cache
 
@@ -284,7 +284,7 @@ def test_streamed_equals_whole(model, channels, write_wav, tmp_path, monkeypatch
 
 
 def test_a_stereo_source_keeps_its_width():
-    """Seen from in front, left stays left; a half turn later it is on the right."""
+    """In front, left stays left; half a turn later it is on the right."""
     sound = np.zeros((2 * RATE, 2))
     sound[:, 0] = noise(2)
     for azimuth, side in ((0, -1), (180, 1)):
@@ -326,14 +326,14 @@ def test_nothing_clips_in_whole_numbers(write_wav, tmp_path):
     assert 32700 < np.abs(out.astype(int)).max() < 32768
     assert render_file(path, tmp_path / "float.wav", orbit(2), load_model("sphere"), subtype="FLOAT") == gain
     assert np.abs(soundfile.read(tmp_path / "float.wav")[0]).max() <= 1
-    # What is mastered later keeps its level.
+    # An intermediate file, mastered later, keeps its level.
     assert render_file(path, tmp_path / "stem.wav", orbit(2), load_model("sphere"), subtype="FLOAT", limited=False) == 0
     assert np.abs(soundfile.read(tmp_path / "stem.wav")[0]).max() == pytest.approx(10 ** (-gain / 20), rel=1e-3)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 def test_a_model_gone_wild_is_limited(write_wav, tmp_path, subtype):
-    """No sample passes full scale, and none that is not a number is written, whatever a model or a motion does."""
+    """No sample exceeds full scale or is not a number, whatever a model or a motion does."""
 
     def louder_each_time(source, position, rate, calls=[]):  # noqa: B006
         calls.append(1)
@@ -431,7 +431,7 @@ def test_what_is_no_sofa_file(tmp_path, content):
 
 @needs_kemar
 def test_diffuse_field_is_flat():
-    """A sound from everywhere keeps its colour: within 1 dB in third octaves from 125 Hz to 16 kHz."""
+    """A sound from all directions keeps its spectrum: within 1 dB in third octaves from 125 Hz to 16 kHz."""
     filters = load_model("hrtf").filters(RATE)
     measured = read_sofa(find_kemar())
     power = (np.abs(fft.rfft(filters.responses, 4096)) ** 2).sum(axis=1)

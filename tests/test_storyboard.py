@@ -1,34 +1,32 @@
-"""The storyboard: one page with what will be seen, and no video."""
+"""The storyboard: one page that previews a video, and no video."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from test_notes import midi_file
 
 import visualize
 from conftest import GOLDEN
 from musicvideo.errors import MediaError
-from musicvideo.vision import generators
+from musicvideo.notes import read_notes
+from musicvideo.vision import conduct, generators
 from musicvideo.vision import storyboard as board
-from musicvideo.vision.features import SAMPLE_RATE, Features
+from musicvideo.vision.features import SAMPLE_RATE
+from musicvideo.vision.job import Score
 from musicvideo.vision.render import draw
 from stub import Stub, drifting
 
 
 def page(tmp_path, duration=8.0, **options):
     """A storyboard of a drifting path, as an array (1000, 1600, 3)."""
-    points = int(duration * 50) + 1
-    chroma = np.zeros((12, points))
-    chroma[9, : points // 2] = 1  # A, then E
-    chroma[4, points // 2 :] = 0.8
-    features = Features(np.zeros(points), np.zeros(points), chroma, 441, duration)
     time = np.arange(int(duration * SAMPLE_RATE)) / SAMPLE_RATE
     arguments = {
         "samples": np.sin(2 * np.pi * 440 * time).astype(np.float32),
-        "features": features,
         "trajectory": drifting(duration),
         "generator": Stub(32),
         "title": "song",
@@ -50,18 +48,28 @@ def test_page_holds_the_frames_of_the_video_at_even_times(tmp_path):
     np.testing.assert_allclose(np.array(seen, int), wanted, atol=2)
 
 
-def test_each_pitch_has_its_colour_where_it_sounds(tmp_path):
-    picture = page(tmp_path).astype(int)
-    slot = (board.RIGHT - board.LEFT) // board.FRAMES
-    quarter = (board.RIGHT - board.LEFT) // 4
-    for pitch, sounds_at, silent_at in (
-        (9, board.LEFT + quarter, board.RIGHT - quarter),
-        (4, board.RIGHT - quarter, board.LEFT + quarter),
-    ):
-        row = round(270 + slot + 330 * (11.5 - pitch) / 12)
-        colour = 255 * board.PITCH_COLOURS[pitch]
-        assert np.dot(picture[row, sounds_at], colour) > 0.6 * np.dot(colour, colour)
-        assert picture[row, silent_at].max() < 30
+def test_the_stream_shows_which_class_is_seen_when(tmp_path):
+    weights = np.zeros((401, 2))
+    weights[:200, 0] = weights[200:, 1] = 0.7
+    picture = page(tmp_path, trajectory=replace(drifting(8.0), weights=weights, classes=(3, 5))).astype(int)
+    slot, quarter = (board.RIGHT - board.LEFT) // board.FRAMES, (board.RIGHT - board.LEFT) // 4
+    row = 230 + slot + 185
+    for column, at in enumerate((board.LEFT + quarter, board.RIGHT - quarter)):
+        np.testing.assert_allclose(picture[row, at], 255 * board.colours(2)[column], atol=3)
+
+
+def test_the_roll_shows_the_notes_of_each_part(tmp_path):
+    parts = ("Low", 0, 0, [(0, 7680, 40, 127)]), ("High", 1, 12, [(7680, 7680, 80, 127)])
+    notes = read_notes(midi_file(tmp_path / "a.mid", parts)).within(16.0)
+    table = conduct.Conduct()
+    score = Score(notes, table, conduct.cast(table, notes, [0, 1], Stub.labels))
+    picture = page(tmp_path, 16.0, score=score).astype(int)
+    slot, quarter = (board.RIGHT - board.LEFT) // board.FRAMES, (board.RIGHT - board.LEFT) // 4
+    for part, pitch, at in ((0, 40, board.LEFT + quarter), (1, 80, board.RIGHT - quarter)):
+        row = round(230 + slot + 190 * (82 - pitch) / 44)
+        np.testing.assert_allclose(
+            np.median(picture[row, at - 10 : at + 10], axis=0), 255 * board.colours(2)[part], atol=12
+        )
 
 
 @pytest.mark.parametrize("duration", [0.5, 8.0, 700.0])
@@ -73,7 +81,8 @@ def test_any_title_and_length(tmp_path, duration, title):
 
 def test_times_read_as_people_say_them():
     assert [board.approximately(seconds) for seconds in (4.4, 80, 200, 7300)] == ["4 s", "80 s", "3 min", "2.0 h"]
-    assert [board.player_time(seconds) for seconds in (5.0, 65.0, 0.5)] == ["0:05", "1:05", "0.5 s"]
+    assert [board.player_time(seconds) for seconds in (5.0, 65.0, 3600.0)] == ["0:05", "1:05", "60:00"]
+    assert board.player_time(65.5, 0.5) == "1:05.5"
     assert board.shortened("sulphur-crested cockatoo") == "sulphur-crested coc…"
 
 
@@ -127,7 +136,7 @@ def preview(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_door_draws_a_page_and_no_video(preview):
+def test_the_command_draws_a_page_and_no_video(preview):
     printed = preview()
     assert all(f" at {resolution}" in printed for resolution in (128, 256, 512))
     assert "; the film about " in printed and " at 128x72" in printed

@@ -1,4 +1,4 @@
-"""Which programs are there, what is missing, and how to install it; the Python environments against each other."""
+"""Installed and missing programs, and how to install them; the definitions of the Python environment agree."""
 
 import importlib.metadata
 import os
@@ -78,7 +78,7 @@ def test_a_variable_names_a_program(monkeypatch, tmp_path):
 
 
 def test_set_up_runs_on_a_python_without_packages():
-    """It is what installs them: `-S` hides site-packages."""
+    """It installs the packages, so it cannot need them: `-S` hides site-packages."""
     result = subprocess.run([sys.executable, "-S", "-m", "musicvideo", "setup", "--check"], cwd=ROOT)
     assert result.returncode == 0
 

@@ -1,4 +1,4 @@
-"""visualize.py as a person runs it: every published option, the same video again, mistakes in one line."""
+"""visualize.py, run as by a user: every published option, repeated videos, mistakes in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pytorch_pretrained_biggan import BigGAN
+from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 
 import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
@@ -27,8 +27,9 @@ from musicvideo.errors import MediaError
 from musicvideo.vision import arguments, generators, job
 from musicvideo.vision import record as records
 from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.generators import weights as biggan_weights
+from musicvideo.vision.generators.biggan.architecture import LAYERS
 from musicvideo.vision.generators.random_weights import save
-from musicvideo.vision.generators.weights import configuration
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.record import read as settings_of
 from musicvideo.vision.segments import SEGMENT_FRAMES
@@ -60,7 +61,7 @@ FIVE_SECONDS = ("--fps", "30", "--duration", "5")
 
 
 def visualize_here(*words) -> subprocess.CompletedProcess:
-    """Run visualize.py within this process, on these words and no others."""
+    """Run visualize.py within this process, with exactly these arguments."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code = 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -76,7 +77,7 @@ def visualize_here(*words) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(words, code, *printed)
 
 
-def door_run(*words, song=SONG) -> subprocess.CompletedProcess:
+def run_stubbed(*words, song=SONG) -> subprocess.CompletedProcess:
     return visualize_here("--song", song, *BASE, "--fps", "10", *words)
 
 
@@ -86,14 +87,14 @@ def use_stub(patch, generator=Stub) -> None:
 
 
 @pytest.fixture
-def door(monkeypatch, tmp_path):
-    """A function that runs visualize.py here and now, on a generator that costs nothing.
+def run_visualize(monkeypatch, tmp_path):
+    """A function that runs visualize.py in this process, with a generator that takes no time.
 
     Returns its exit code and what it printed.
     """
     monkeypatch.chdir(tmp_path)
     use_stub(monkeypatch)
-    return door_run
+    return run_stubbed
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +104,16 @@ def drawn_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         use_stub(patch)
-        result = door_run("--output_file", "a.mp4", "--save_vectors", "f.npz")
+        result = run_stubbed("--output_file", "a.mp4", "--save_vectors", "f.npz")
     assert result.returncode == 0, result.stderr
     return folder
 
 
 @pytest.fixture
-def drawn(door, drawn_once, tmp_path):
-    """`door`, in a folder of one's own that holds a.mp4 and f.npz already."""
+def drawn(run_visualize, drawn_once, tmp_path):
+    """`run_visualize`, in a new folder that holds a.mp4 and f.npz already."""
     shutil.copytree(drawn_once, tmp_path, dirs_exist_ok=True)
-    return door
+    return run_visualize
 
 
 def same(one, other) -> bool:
@@ -160,34 +161,34 @@ def test_help_shows_a_command_to_copy():
     )
 
 
-def test_default_frame_rate_is_that_of_the_analysis(door, tmp_path):
+def test_default_frame_rate_is_that_of_the_analysis(run_visualize, tmp_path):
     visualize_here("--song", SONG, *BASE, "--frame_length", "1024")
     assert str(probe.probe(tmp_path / "output.mp4").frame_rate) == "11025/512"
 
 
 @pytest.mark.parametrize("arguments", [["--frame_length", "64"], ["--frame_length", "1322944", "--fps", "30"]])
-def test_the_finest_and_the_coarsest_analysis(door, tmp_path, arguments):
+def test_the_finest_and_the_coarsest_analysis(run_visualize, tmp_path, arguments):
     assert visualize_here("--song", SONG, *BASE, *arguments).returncode == 0
     assert abs(probe.probe(tmp_path / "output.mp4").duration - 1) < 0.05
 
 
-def test_classes_by_name_and_number(door, tmp_path):
-    assert door("--classes", "colour 3", "7", "colour 11", "3").returncode == 0
+def test_classes_by_name_and_number(run_visualize, tmp_path):
+    assert run_visualize("--classes", "colour 3", "7", "colour 11", "3").returncode == 0
     assert settings_of(tmp_path / "output.mp4")["classes"] == [3, 7, 11]
 
 
-def test_mappings_move_differently(door):
-    door("--seed", "1", "--output_file", "classic.mp4")
-    door("--seed", "1", "--output_file", "pulse.mp4", "--mapping", "pulse")
+def test_mappings_move_differently(run_visualize):
+    run_visualize("--seed", "1", "--output_file", "classic.mp4")
+    run_visualize("--seed", "1", "--output_file", "pulse.mp4", "--mapping", "pulse")
     assert settings_of("pulse.mp4")["mapping"] == "pulse"
     assert not same("classic.mp4", "pulse.mp4")
 
 
-def test_list_classes(door):
-    listed = door("--list_classes", "19")
+def test_list_classes(run_visualize):
+    listed = run_visualize("--list_classes", "19")
     assert listed.stdout == "  19  colour 19\n" and "1 of the 20 classes of cppn" in listed.stderr
-    assert len(door("--list-classes").stdout.splitlines()) == 20
-    assert_one_line_error(door("--list_classes", "kettle"), "kettle", code=2)
+    assert len(run_visualize("--list-classes").stdout.splitlines()) == 20
+    assert_one_line_error(run_visualize("--list_classes", "kettle"), "kettle", code=2)
 
 
 @pytest.mark.parametrize("generator", generators.NAMES)
@@ -198,8 +199,8 @@ def test_every_generator_lists_its_classes(generator):
     ]
 
 
-def test_video_is_as_long_as_the_song(door, tmp_path):
-    assert door("--fps", "24000/1001").returncode == 0
+def test_video_is_as_long_as_the_song(run_visualize, tmp_path):
+    assert run_visualize("--fps", "24000/1001").returncode == 0
     found = probe.probe(tmp_path / "output.mp4")
     assert (found.width, found.height, found.audio_codec) == (32, 32, "aac")
     assert abs(found.duration - 1) < 1001 / 24000
@@ -214,7 +215,7 @@ def test_video_is_as_long_as_the_song(door, tmp_path):
         (["--quality", "draft", "--precision", "fp32"], "fp32"),
     ],
 )
-def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
+def test_drafts_alone_are_drawn_roughly(run_visualize, monkeypatch, asked, given):
     precisions = []
 
     def load(name, resolution, *, precision, **options):
@@ -222,7 +223,7 @@ def test_drafts_alone_are_drawn_roughly(door, monkeypatch, asked, given):
         return Stub(resolution)
 
     monkeypatch.setattr(generators, "load", load)
-    assert door("--output_file", "a.mp4", *asked).returncode == 0
+    assert run_visualize("--output_file", "a.mp4", *asked).returncode == 0
     assert precisions == [given]
 
 
@@ -264,7 +265,7 @@ def test_a_video_that_is_there_is_not_made_again(drawn, tmp_path):
     again = drawn("--output_file", "a.mp4")
     second = (tmp_path / "a.mp4").stat()
     assert "is this video already" in again.stdout
-    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns  # make takes it for new
+    assert second.st_ino == first.st_ino and second.st_mtime_ns > first.st_mtime_ns  # so that make counts it as new
 
 
 def test_another_video_is_replaced_only_when_told_to(drawn, tmp_path, monkeypatch):
@@ -295,8 +296,8 @@ def test_the_song_s_content_is_the_default_seed(drawn, tmp_path):
     assert settings_of("d.mp4")["classes"] != settings_of("a.mp4")["classes"]
 
 
-def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
-    door("--seed", "5", "--jitter", "0.8", "--classes", "colour 1", "colour 2")
+def test_everything_that_made_a_video_is_in_it_and_beside_it(run_visualize, tmp_path):
+    run_visualize("--seed", "5", "--jitter", "0.8", "--classes", "colour 1", "colour 2")
     found = settings_of("output.mp4")
     assert found == json.loads((tmp_path / "output.mp4.json").read_text())
     assert found["seed"] == 5 and found["jitter"] == 0.8 and found["class_names"] == ["colour 1", "colour 2"]
@@ -308,8 +309,8 @@ def test_everything_that_made_a_video_is_in_it_and_beside_it(door, tmp_path):
 
 
 @pytest.mark.parametrize("earlier", ["a.mp4", "a.mp4.json"])
-def test_like_takes_all_settings_and_the_command_line_wins(door, earlier):
-    door("--output_file", "a.mp4", "--jitter", "0.8", "--num_classes", "4", "--crf", "10")
+def test_like_takes_all_settings_and_the_command_line_wins(run_visualize, earlier):
+    run_visualize("--output_file", "a.mp4", "--jitter", "0.8", "--num_classes", "4", "--crf", "10")
     made = settings_of("a.mp4")
     again = visualize_here("--like", earlier, "--output_file", "b.mp4")
     assert f"song {SONG}, named by {earlier}" in again.stdout
@@ -344,14 +345,14 @@ def test_vectors_are_saved_and_used(drawn, monkeypatch):
     assert "f.npz: has changed" in drawn("--output_file", "b4.mp4", "--like", "b.mp4").stderr
 
 
-def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(door):
-    door("--output_file", "a.mp4", "--num_classes", "6", "--save_vectors", "a.npz", "--seed", "1")
+def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(run_visualize):
+    run_visualize("--output_file", "a.mp4", "--num_classes", "6", "--save_vectors", "a.npz", "--seed", "1")
     six = settings_of("a.mp4")["classes"]
-    door("--output_file", "b.mp4", "--num_classes", "3", "--save_vectors", "b.npz", "--seed", "2")
-    door("--output_file", "v.mp4", "--vectors", "a.npz")
+    run_visualize("--output_file", "b.mp4", "--num_classes", "3", "--save_vectors", "b.npz", "--seed", "2")
+    run_visualize("--output_file", "v.mp4", "--vectors", "a.npz")
 
     def like(video, *arguments):
-        result = door("--like", video, "--output_file", "out.mp4", "--overwrite", *arguments)
+        result = run_visualize("--like", video, "--output_file", "out.mp4", "--overwrite", *arguments)
         assert result.returncode == 0, result.stderr
         return settings_of("out.mp4")
 
@@ -368,37 +369,46 @@ def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(do
         assert like(video, "--num_classes", "4")["classes"] == six[:4]
         assert like(video, "--classes", "3", "4")["classes"] == [3, 4]
     assert_one_line_error(
-        door("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
+        run_visualize("--like", "a.mp4", "--num_classes", "8", "--output_file", "out.mp4"),
         "num_classes",
         "a.mp4 has 6",
         "--classes",
         code=2,
     )
-    assert_one_line_error(door("--like", "v.mp4", "--jitter", "0.1", "--output_file", "out.mp4"), "--jitter", code=2)
+    assert_one_line_error(
+        run_visualize("--like", "v.mp4", "--jitter", "0.1", "--output_file", "out.mp4"), "--jitter", code=2
+    )
     found = like("v.mp4", "--seed", "9")
     assert found["classes"] == six and found["seed"] == 9 and found["vectors"] is None
     assert not same("out.mp4", "a.mp4")
 
 
-def test_like_says_that_the_song_has_changed(door, tmp_path):
+def test_like_says_that_the_song_has_changed(run_visualize, tmp_path):
     song = make_media(tmp_path / "song.wav", "-t", "1", "-i", SONG)
-    door("--output_file", "a.mp4", song=song)
+    run_visualize("--output_file", "a.mp4", song=song)
     make_media(song, "-y", "-t", "1", "-i", SONG, "-af", "volume=0.5")
-    assert door("--like", "a.mp4", "--output_file", "b.mp4", song=song).returncode == 0
+    assert run_visualize("--like", "a.mp4", "--output_file", "b.mp4", song=song).returncode == 0
     result = visualize_here("--like", "a.mp4", "--output_file", "c.mp4")
     assert_one_line_error(result, "song.wav: has changed since a.mp4 was made of it")
 
 
-def test_like_says_that_the_weights_have_changed(door, monkeypatch):
+@pytest.mark.parametrize("folder", [[], ["--weights", "."]], ids=["cached", "folder"])
+def test_like_refuses_changed_weights_unless_they_are_given(run_visualize, monkeypatch, folder):
+    """Given weights are used as they are, in the folder of the earlier video as well as in another one."""
     monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "1")
-    door("--output_file", "a.mp4")
+    run_visualize("--output_file", "a.mp4", *folder)
     monkeypatch.setattr(generators, "weights_checksum", lambda *arguments, **options: "2")
-    assert_one_line_error(door("--like", "a.mp4", "--output_file", "b.mp4"), "weights", "a.mp4")
-    assert door("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
+    refused = run_visualize("--like", "a.mp4", "--output_file", "b.mp4")
+    assert refused.returncode == 1
+    assert "other weights than those a.mp4 was made with (give --weights" in refused.stderr
+    assert run_visualize("--like", "a.mp4", "--output_file", "b.mp4", "--weights", ".").returncode == 0
 
 
-def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path):
-    model, weights = BigGAN(configuration(128)), tmp_path / "weights"  # it draws nothing to be looked at
+def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path, monkeypatch):
+    """The BigGAN has an eighth of the published channels: its pictures are not examined."""
+    narrow = BigGANConfig(output_dim=128, layers=LAYERS[128], channel_width=16)
+    monkeypatch.setattr(biggan_weights, "configuration", lambda resolution: narrow)
+    model, weights = BigGAN(narrow), tmp_path / "weights"
     save(model, weights)
     first = visualize_here(
         "--song",
@@ -429,19 +439,19 @@ def test_weights_are_noted_in_the_video_and_others_are_refused(tmp_path):
     assert not (tmp_path / "b.mp4").exists()
 
 
-def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path):
+def test_previous_classes_and_vectors_come_from_the_output_folder(run_visualize, tmp_path):
     (tmp_path / "out").mkdir()
-    door("--output_file", "out/a.mp4")
-    door("--output_file", "out/b.mp4", "--use_previous_vectors", "1")
+    run_visualize("--output_file", "out/a.mp4")
+    run_visualize("--output_file", "out/b.mp4", "--use_previous_vectors", "1")
     assert same("out/a.mp4", "out/b.mp4")
-    door("--output_file", "out/c.mp4", "--use_previous_classes", "1", "--seed", "1")
+    run_visualize("--output_file", "out/c.mp4", "--use_previous_classes", "1", "--seed", "1")
     assert settings_of("out/c.mp4")["classes"] == settings_of("out/a.mp4")["classes"]
     assert not same("out/a.mp4", "out/c.mp4")
-    assert_one_line_error(door("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
-    door("--output_file", "out/d.mp4", "--use_previous_classes", "1", "--num_classes", "3")
+    assert_one_line_error(run_visualize("--output_file", "d.mp4", "--use_previous_classes", "1"), "no such file")
+    run_visualize("--output_file", "out/d.mp4", "--use_previous_classes", "1", "--num_classes", "3")
     assert settings_of("out/d.mp4")["classes"] == settings_of("out/a.mp4")["classes"][:3]
     assert_one_line_error(
-        door("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
+        run_visualize("--output_file", "out/e.mp4", "--use_previous_classes", "1", "--num_classes", "4"),
         "num_classes",
         "4",
         "3",
@@ -449,45 +459,45 @@ def test_previous_classes_and_vectors_come_from_the_output_folder(door, tmp_path
     )
 
 
-def test_vectors_bring_their_own_rate(door, tmp_path):
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--frame_length", "1408", "--duration", "2")
+def test_vectors_bring_their_own_rate(run_visualize, tmp_path):
+    run_visualize("--output_file", "a.mp4", "--save_vectors", "f.npz", "--frame_length", "1408", "--duration", "2")
     visualize_here("--song", SONG, *BASE, "--vectors", "f.npz", "--duration", "2")
     assert probe.probe(tmp_path / "output.mp4").frame_rate == Fraction(22050, 1408)
 
 
-def test_vectors_and_a_song_that_does_not_say_how_long_it_is(door, tmp_path):
+def test_vectors_and_a_song_that_does_not_say_how_long_it_is(run_visualize, tmp_path):
     """The mp3 seems to last longer than it does, as it begins quietly; the FLAC says nothing."""
-    door("--output_file", "a.mp4", "--save_vectors", "f.npz", "--duration", "2")
+    run_visualize("--output_file", "a.mp4", "--save_vectors", "f.npz", "--duration", "2")
     quiet_first = "aevalsrc='0.5*random(0)*gt(t,1)':d=2"
     guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", quiet_first, "-q:a", "0", "-write_xing", "0")
     assert probe.probe(guessed).duration > 2.5
     unknown, ffmpeg = tmp_path / "unknown.flac", programs.program("ffmpeg")
     subprocess.run(f"{ffmpeg} -v error -t 2 -i {SONG} -f flac pipe: | cat > {unknown}", shell=True, check=True)
     for song, output in ((guessed, "b.mp4"), (unknown, "c.mp4")):
-        result = door("--vectors", "f.npz", "--output_file", output, "--duration", "9", song=song)
+        result = run_visualize("--vectors", "f.npz", "--output_file", output, "--duration", "9", song=song)
         assert result.returncode == 0, result.stderr
         assert probe.probe(output).duration == pytest.approx(2, abs=0.11)
 
 
-def test_a_song_written_to_a_pipe(door, tmp_path):
+def test_a_song_written_to_a_pipe(run_visualize, tmp_path):
     piped = tmp_path / "piped.wav"
     subprocess.run(
         f"{programs.program('sox')} {SONG} -b 24 -t wav - trim 0 0.7 2>/dev/null | cat > {piped}",
         shell=True,
         check=True,
     )
-    result = door(song=piped)
+    result = run_visualize(song=piped)
     assert result.returncode == 0, result.stderr
     assert probe.probe(tmp_path / "output.mp4").duration == pytest.approx(0.7, abs=0.01)
 
 
-def test_vectors_of_another_generator_are_refused(door, tmp_path):
+def test_vectors_of_another_generator_are_refused(run_visualize, tmp_path):
     path = Trajectory(np.zeros((90, 4)), np.ones((90, 1)), (3,), 43.0, 2.0)
     path.save("f.npz", labels=["kettle"], params={})
-    assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "kettle")
+    assert_one_line_error(run_visualize("--vectors", "f.npz"), "f.npz", "kettle")
     path = Trajectory(np.zeros((90, 9)), np.ones((90, 1)), (3,), 43.0, 2.0)
     path.save("f.npz", labels=["colour 3"], params={})
-    assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "9")
+    assert_one_line_error(run_visualize("--vectors", "f.npz"), "f.npz", "9")
 
 
 # -- Interruptions ------------------------------------------------------------------------------------------
@@ -510,7 +520,7 @@ visualize.entry_point(visualize.main)
 
 
 @pytest.fixture
-def stalled_run(door):
+def stalled_run(run_visualize):
     """A function that starts visualize.py in a process of its own, and returns once its second segment has begun."""
     processes = []
 
@@ -546,14 +556,14 @@ def stalled_run(door):
         process.communicate()
 
 
-def test_a_killed_command_goes_on_and_gives_the_same_video(door, stalled_run, tmp_path):
+def test_a_killed_command_goes_on_and_gives_the_same_video(run_visualize, stalled_run, tmp_path):
     process = stalled_run()
     process.kill()
     process.wait()
     work = Work("output.mp4")
-    assert_one_line_error(door(*FIVE_SECONDS, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
-    assert door(*FIVE_SECONDS).returncode == 0
-    door(*FIVE_SECONDS, "--output_file", "undisturbed.mp4")
+    assert_one_line_error(run_visualize(*FIVE_SECONDS, "--jitter", "0.9"), "jitter 0.5 is now 0.9", "--overwrite")
+    assert run_visualize(*FIVE_SECONDS).returncode == 0
+    run_visualize(*FIVE_SECONDS, "--output_file", "undisturbed.mp4")
     assert (tmp_path / "output.mp4").read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
     assert not work.folder.exists()
 
@@ -570,14 +580,14 @@ def test_a_signal_to_the_command_alone_ends_it_in_good_order(stalled_run, tmp_pa
     assert not list(tmp_path.rglob("*.partial*"))
 
 
-def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
+def test_ctrl_c_says_how_to_go_on(interrupted, run_visualize, monkeypatch):
     class Interrupted(Stub):
         def frames(self, noise, classes):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         use_stub(patch, Interrupted)
-        early = door("--seed", "5")
+        early = run_visualize("--seed", "5")
     assert early.returncode == 130 and not Work("output.mp4").folder.exists()
     assert "--seed 5 draws the same" in early.stderr.splitlines()[-1]
     late = interrupted()
@@ -586,8 +596,8 @@ def test_ctrl_c_says_how_to_go_on(interrupted, door, monkeypatch):
 
 
 @pytest.fixture
-def interrupted(door, monkeypatch):
-    """A function that runs visualize.py as `door` does, for 5 seconds, and stops it behind the first segment."""
+def interrupted(run_visualize, monkeypatch):
+    """A function that runs visualize.py for 5 seconds of song, and interrupts it after the first segment."""
 
     def run(*arguments):
         class Stops(Stub):
@@ -601,32 +611,32 @@ def interrupted(door, monkeypatch):
 
         with monkeypatch.context() as patch:
             use_stub(patch, Stops)
-            return door(*FIVE_SECONDS, *arguments)
+            return run_visualize(*FIVE_SECONDS, *arguments)
 
     return run
 
 
-def test_a_run_with_the_previous_vectors_goes_on(door, interrupted):
-    door(*FIVE_SECONDS, "--output_file", "a.mp4")
+def test_a_run_with_the_previous_vectors_goes_on(run_visualize, interrupted):
+    run_visualize(*FIVE_SECONDS, "--output_file", "a.mp4")
     again = ("--output_file", "b.mp4", "--use_previous_vectors", "1")
     assert interrupted(*again).returncode == 130 and Work("b.mp4").segments()
-    result = door(*FIVE_SECONDS, *again)
+    result = run_visualize(*FIVE_SECONDS, *again)
     assert result.returncode == 0, result.stderr
     assert same("a.mp4", "b.mp4")
-    assert door(*FIVE_SECONDS, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
+    assert run_visualize(*FIVE_SECONDS, "--like", "b.mp4", "--output_file", "c.mp4").returncode == 0
     assert same("a.mp4", "c.mp4")
 
 
-def test_a_run_with_the_previous_classes_sorted_goes_on(door, interrupted):
-    door("--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
+def test_a_run_with_the_previous_classes_sorted_goes_on(run_visualize, interrupted):
+    run_visualize("--output_file", "a.mp4", "--sort_classes_by_power", "1", "--num_classes", "5")
     again = ("--output_file", "b.mp4", "--use_previous_classes", "1", "--sort_classes_by_power", "1")
     assert interrupted(*again).returncode == 130 and Work("b.mp4").segments()
-    result = door(*FIVE_SECONDS, *again)
+    result = run_visualize(*FIVE_SECONDS, *again)
     assert result.returncode == 0, result.stderr
     assert settings_of("b.mp4")["classes"] == settings_of("a.mp4")["classes"]
 
 
-def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_over(door, interrupted):
+def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_over(run_visualize, interrupted):
     assert interrupted("--overwrite").returncode == 130
     assert_one_line_error(interrupted("--replace", "--jitter", "0.9"), "jitter 0.5 is now 0.9")  # as make does
     again = interrupted("--overwrite", "--jitter", "0.9")
@@ -637,20 +647,20 @@ def test_overwrite_goes_on_where_nothing_changed_and_else_says_that_it_starts_ov
     assert len(Work("output.mp4").segments()) == 2 and "starting over" not in result.stdout
 
 
-def test_other_versions_are_told_and_other_arithmetic_is_refused(door, interrupted, monkeypatch):
+def test_other_versions_are_told_and_other_arithmetic_is_refused(run_visualize, interrupted, monkeypatch):
     assert interrupted().returncode == 130
     with monkeypatch.context() as patch:
         patch.setattr(Stub, "computed_by", {"backend": "another GPU"}, raising=False)
-        assert_one_line_error(door(*FIVE_SECONDS), "another GPU", "--overwrite")
+        assert_one_line_error(run_visualize(*FIVE_SECONDS), "another GPU", "--overwrite")
     monkeypatch.setattr(records, "versions", lambda: {"ffmpeg": "99.1"})
-    result = door(*FIVE_SECONDS)
+    result = run_visualize(*FIVE_SECONDS)
     assert result.returncode == 0, result.stderr
     assert "going on" in result.stdout and "is now 99.1" in result.stdout
-    assert "is this video already" in door(*FIVE_SECONDS).stdout
+    assert "is this video already" in run_visualize(*FIVE_SECONDS).stdout
 
 
 def damage(note: Path, content: bytes | None) -> None:
-    """Put something in the place of an interrupted render's settings: nothing, or a folder for None."""
+    """Replace an interrupted render's settings by other content, or by a folder for None."""
     note.unlink()
     if content is None:
         (note / "folder").mkdir(parents=True)
@@ -675,26 +685,26 @@ def interrupted_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         use_stub(patch, Stops)
-        assert door_run(*FIVE_SECONDS, "--batch_size", SEGMENT_FRAMES).returncode == 130
+        assert run_stubbed(*FIVE_SECONDS, "--batch_size", SEGMENT_FRAMES).returncode == 130
     return folder
 
 
 @pytest.mark.parametrize("content", [b"", b'{"seed": 7', b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
-def test_settings_beside_segments_that_cannot_be_read(door, interrupted_once, tmp_path, content):
-    """A run with the same settings goes on; another one says what to do, and does it with --overwrite."""
+def test_settings_beside_segments_that_cannot_be_read(run_visualize, interrupted_once, tmp_path, content):
+    """A run with the same settings resumes; another one names the remedy, --overwrite, which works."""
     shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     work = Work("output.mp4")
     assert len(work.segments()) == 1
     damage(work.folder / "settings.json", content)
-    refused = door(*FIVE_SECONDS, "--jitter", "0.9")
+    refused = run_visualize(*FIVE_SECONDS, "--jitter", "0.9")
     assert_one_line_error(refused, "output.mp4: an interrupted render", "cannot be read", "--overwrite")
-    result = door(*FIVE_SECONDS)
+    result = run_visualize(*FIVE_SECONDS)
     assert result.returncode == 0 and f"{SEGMENT_FRAMES}/150" in result.stderr  # the bar begins there
     assert not work.folder.exists()
 
     shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     damage(work.folder / "settings.json", content)
-    result = door(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
+    result = run_visualize(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
     assert result.returncode == 0 and "starting over" in result.stdout
     assert settings_of("output.mp4")["jitter"] == 0.9 and not work.folder.exists()
 
@@ -705,7 +715,7 @@ def test_vectors_are_not_written_onto_themselves(drawn):
     assert files.sha256("f.npz") == before
 
 
-# -- Files of strangers -------------------------------------------------------------------------------------
+# -- Untrusted files ------------------------------------------------------------------------------------------
 
 
 def forged(folder: Path, **changes) -> Path:
@@ -771,7 +781,7 @@ ODD = [
 
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.recorded])
 def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_path, monkeypatch):
-    """None of them is a traceback. The generator refuses to draw, so that values that are right end as early."""
+    """None of them gives a traceback. The generator refuses to draw, so that valid values end early as well."""
 
     class Refuses(Stub):
         def frames(self, noise, classes):
@@ -788,9 +798,9 @@ def test_values_of_any_type_are_one_line_or_as_good_as_typed(name, drawn, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 50_000, " " * (records.LARGEST + 1), "\ud800", "[1]"])
-def test_records_that_are_none_are_one_line(door, tmp_path, text):
+def test_records_that_are_none_are_one_line(run_visualize, tmp_path, text):
     (tmp_path / "b.json").write_text(text, errors="surrogatepass")
-    assert_one_line_error(door("--like", "b.json"), "b.json", "no settings")
+    assert_one_line_error(run_visualize("--like", "b.json"), "b.json", "no settings")
 
 
 # -- Memory -------------------------------------------------------------------------------------------------
@@ -881,22 +891,24 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
         (["--resolution", "33"], ["33", "even"]),
     ],
 )
-def test_a_setting_out_of_range_names_itself_its_value_and_its_range(door, tmp_path, arguments, words):
-    assert_one_line_error(door(*arguments), *words, code=2)
+def test_a_setting_out_of_range_names_itself_its_value_and_its_range(run_visualize, tmp_path, arguments, words):
+    assert_one_line_error(run_visualize(*arguments), *words, code=2)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("codec", [name for name in CODECS if "_" in name])
-def test_hardware_that_is_not_there_is_named_before_anything_is_loaded(door, tmp_path, monkeypatch, codec):
+def test_hardware_that_is_not_there_is_named_before_anything_is_loaded(run_visualize, tmp_path, monkeypatch, codec):
     with suppress(MediaError):
         CODECS[codec].require()
         pytest.skip(f"this machine has {codec}")
     monkeypatch.delattr(generators, "load")
-    assert_one_line_error(door("--codec", codec, "--output_file", "a.mkv"), codec, "choose another, such as h264")
+    assert_one_line_error(
+        run_visualize("--codec", codec, "--output_file", "a.mkv"), codec, "choose another, such as h264"
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_what_vectors_hold_already_is_refused_beside_them(door):
+def test_what_vectors_hold_already_is_refused_beside_them(run_visualize):
     for option in (
         ["--jitter", "0.1"],
         ["--pitch_sensitivity", "250"],
@@ -909,19 +921,23 @@ def test_what_vectors_hold_already_is_refused_beside_them(door):
         ["--num_classes", "3"],
     ):
         for vectors in (["--vectors", "f.npz"], ["--use_previous_vectors", "1"]):
-            assert_one_line_error(door(*vectors, *option), option[0], vectors[0], code=2)
+            assert_one_line_error(run_visualize(*vectors, *option), option[0], vectors[0], code=2)
 
 
-def test_two_sources_of_the_same_are_refused(door):
-    assert_one_line_error(door("--vectors", "f.npz", "--use_previous_vectors", "1"), "--vectors", "leave out", code=2)
-    assert_one_line_error(door("--classes", "1", "--use_previous_classes", "1"), "--classes", "leave out", code=2)
+def test_two_sources_of_the_same_are_refused(run_visualize):
+    assert_one_line_error(
+        run_visualize("--vectors", "f.npz", "--use_previous_vectors", "1"), "--vectors", "leave out", code=2
+    )
+    assert_one_line_error(
+        run_visualize("--classes", "1", "--use_previous_classes", "1"), "--classes", "leave out", code=2
+    )
 
 
-def test_vectors_that_are_not_finite_are_one_line(door):
+def test_vectors_that_are_not_finite_are_one_line(run_visualize):
     Trajectory(np.full((90, 4), np.nan), np.ones((90, 1)), (3,), 43.0, 2.0).save(
         "f.npz", labels=["colour 3"], params={}
     )
-    assert_one_line_error(door("--vectors", "f.npz"), "f.npz", "not finite")
+    assert_one_line_error(run_visualize("--vectors", "f.npz"), "f.npz", "not finite")
 
 
 def test_settings_changed_by_hand_are_checked_as_the_command_line_is(drawn, tmp_path):
@@ -940,39 +956,39 @@ def test_settings_changed_by_hand_are_checked_as_the_command_line_is(drawn, tmp_
 @pytest.mark.parametrize(
     "option, name", [("--output_file", "a.mp4"), ("--save_vectors", "a.npz"), ("--storyboard", "a.png")]
 )
-def test_an_output_that_is_a_folder_or_the_song_is_refused_first(door, tmp_path, monkeypatch, option, name):
+def test_an_output_that_is_a_folder_or_the_song_is_refused_first(run_visualize, tmp_path, monkeypatch, option, name):
     monkeypatch.delattr(generators, "load")
     (tmp_path / name).mkdir()
-    assert_one_line_error(door(option, name), name, "folder", code=2)
+    assert_one_line_error(run_visualize(option, name), name, "folder", code=2)
     (tmp_path / "song").mkdir()
     song = shutil.copy(SONG, tmp_path / "song" / name)
-    assert_one_line_error(door(option, song, song=song), name, "the song itself", code=2)
+    assert_one_line_error(run_visualize(option, song, song=song), name, "the song itself", code=2)
 
 
 @pytest.mark.parametrize("channels", [9, 17])
 def test_more_channels_than_a_container_holds_are_refused_before_anything_is_drawn(
-    door, write_wav, monkeypatch, channels
+    run_visualize, write_wav, monkeypatch, channels
 ):
     song = write_wav("many.wav", np.zeros((48000, channels)))
     with monkeypatch.context() as patch:
         patch.delattr(generators, "load")
         for output in ("a.mp4", "a.webm"):
-            assert_one_line_error(door("--output_file", output, song=song), "many.wav", f"{channels} channels")
-    assert door("--output_file", "a.mkv", song=song).returncode == 0
+            assert_one_line_error(run_visualize("--output_file", output, song=song), "many.wav", f"{channels} channels")
+    assert run_visualize("--output_file", "a.mkv", song=song).returncode == 0
 
 
-def test_what_a_generator_cannot_draw_is_one_line(door, monkeypatch):
+def test_what_a_generator_cannot_draw_is_one_line(run_visualize, monkeypatch):
     class Refuses(Stub):
         def frames(self, noise, classes):
             raise ValueError("noise must be smaller")
 
     monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Refuses(resolution))
-    result = door()
+    result = run_visualize()
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == "visualize.py: error: noise must be smaller"
 
 
-def test_a_song_that_is_none(door, tmp_path):
+def test_a_song_that_is_none(run_visualize, tmp_path):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "list.m3u8").write_text("#EXTM3U\nhttp://example.org/a.mp3\n")
@@ -987,17 +1003,17 @@ def test_a_song_that_is_none(door, tmp_path):
         (".", "folder"),
         ("http:/example.org/a.mp3", "no such file"),
     ]:
-        assert_one_line_error(door(song=name), name, word)
+        assert_one_line_error(run_visualize(song=name), name, word)
     assert set(tmp_path.iterdir()) == inputs
 
 
-def test_a_failure_keeps_the_earlier_video(door, tmp_path):
-    door("--seed", "1")
+def test_a_failure_keeps_the_earlier_video(run_visualize, tmp_path):
+    run_visualize("--seed", "1")
     before = (tmp_path / "output.mp4").read_bytes()
 
-    assert_one_line_error(door("--seed", "2", "--overwrite", song="missing.wav"), "missing.wav")
+    assert_one_line_error(run_visualize("--seed", "2", "--overwrite", song="missing.wav"), "missing.wav")
     assert (tmp_path / "output.mp4").read_bytes() == before
-    assert door("--seed", "2", "--overwrite").returncode == 0
+    assert run_visualize("--seed", "2", "--overwrite").returncode == 0
     assert (tmp_path / "output.mp4").read_bytes() != before
 
 

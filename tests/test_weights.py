@@ -27,7 +27,7 @@ published = weights.configuration
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """BigGAN's architectures at a sixteenth of their width: what is tested here does not depend on it."""
+    """BigGAN's architectures at a sixteenth of their width, on which these tests do not depend."""
 
     def configuration(resolution):
         published(resolution)
@@ -85,7 +85,7 @@ def test_weights_of_another_resolution_are_refused(folder, tmp_path):
     assert "not the weights of BigGAN-deep 256 (has no generator.layers.11." in refusal(256, tmp_path)
 
 
-# Files of strangers
+# Untrusted files
 
 
 class Hostile:

@@ -13,7 +13,7 @@ SPLINE = 5  # order of the interpolation: with it, images of a 12 kHz tone at 48
 
 
 def glide(x: np.ndarray, delays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Delay a signal by times that change at every sample, once for each of `delays`.
+    """Delay a signal by amounts that change at every sample, once for each of `delays`.
 
     Args:
         x: (N,) signal; silent outside.

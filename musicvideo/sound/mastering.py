@@ -23,7 +23,7 @@ from musicvideo.sound.effects import apply_filters
 from musicvideo.sound.soundfiles import open_sound
 from musicvideo.sound.table import Master
 
-ABSOLUTE_GATE = -70.0  # LUFS, of BS.1770: below it there is no loudness
+ABSOLUTE_GATE = -70.0  # LUFS; BS.1770 ignores sound below it
 LOUDNESS_TOLERANCE = 0.1  # LU around the target within which a master is finished
 PEAK_MARGIN = 0.05  # dB under the ceiling that the limiter aims at
 LIMITER_OVERSAMPLING = 4  # BS.1770 measures true peaks at 4 times 48 kHz

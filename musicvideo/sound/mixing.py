@@ -1,13 +1,13 @@
 """Mix the parts of a piece by a table: a Dry mix, and a Wet one with 8D panning and reverb.
 
-Signal flow, as on a desk:
+Signal flow, as on a mixing desk:
 
     part -> gain, balance, high-pass -> tremolo -+-> dry bus ------------------------------> master -> Dry
                                                  +-> around the head -+-> wet bus ---------> master -> Wet
                                                                       +-> send -> reverb -> wet bus
 
-A *stem* is a part as both buses take it. SoX does tremolo and reverb, FFmpeg converts, sums and limits. From the stems
-to the master everything is 48 kHz stereo float of one length, so parts stay aligned to the sample.
+A *stem* is a part prepared for both buses. SoX does tremolo and reverb, FFmpeg converts, sums and limits. From the
+stems to the master everything is 48 kHz stereo float of one length, so parts stay aligned to the sample.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from musicvideo.sound.table import Mix, Part, Reverb
 
 RATE = 48_000  # Hz
 CHECKSUMS = "SHA256SUMS"  # file in a stem's folder with the checksums of its sounds
-UNFINISHED = ".making-"  # how the names of folders begin that are deleted on the next run
+UNFINISHED = ".making-"  # prefix of unfinished folders, which the next run deletes
 
 
 def _work_folder(stems: Path) -> TemporaryDirectory:
@@ -64,9 +64,9 @@ def make_mixes(
     Args:
         mix: what `musicvideo.sound.table.read_mix` returns.
         dry, wet: the files to write.
-        stems: folder in which stems are kept, so that the next mix makes only those that changed or are damaged; stems
-            that this mix does not use are deleted from it. Beside it, `<stems>.made` records what both mixes were made
-            of: they are left as they are if that is the same, and no file of it is newer. None keeps nothing.
+        stems: folder in which stems are kept, so that the next mix makes only those that changed or are damaged. Stems
+            that this mix does not use are deleted. Beside it, `<stems>.made` records the inputs of both mixes: if
+            they are the same, and none is newer, the mixes stay as they are. None keeps nothing.
         progress: called after each of `steps(mix)` steps.
 
     Returns:
@@ -136,7 +136,7 @@ def _make_buses(mix: Mix, folders: dict[str, Path], work: Path, dry: Path, wet: 
 def _is_made(
     note: Path, made_of: str, inputs: Sequence[str | os.PathLike], outputs: Sequence[str | os.PathLike]
 ) -> bool:
-    """Whether the outputs are those of the note, made of what is asked for, and no older than any input."""
+    """Whether the outputs match the note, were made of `made_of`, and are no older than any input."""
     try:
         if max(map(os.path.getmtime, inputs)) > min(map(os.path.getmtime, outputs)):  # as make decides
             return False
@@ -150,7 +150,7 @@ def _made(made_of: str, outputs: Sequence[str | os.PathLike]) -> bytes:
 
 
 def _is_whole(folder: Path, sounds: Sequence[str]) -> bool:
-    """Whether a stem is there, and its sounds are those that were written."""
+    """Whether a stem exists, and its sounds match their checksums."""
     try:
         return (folder / CHECKSUMS).read_bytes() == _checksums(folder, sounds)
     except OSError:
@@ -162,7 +162,7 @@ def _checksums(folder: Path, sounds: Sequence[str]) -> bytes:
 
 
 def _make_stem(part: Part, folder: Path, sounds: Sequence[str], length: int, motion: Motion | None) -> None:
-    """Make the folder of a stem: `dry.wav`, `wet.wav`, moved around the head, if it moves, and their checksums."""
+    """Make the folder of a stem: `dry.wav`, `wet.wav` around the head if the part moves, and their checksums."""
     with _work_folder(folder.parent) as work:
         making = Path(work) / "stem"
         making.mkdir()
@@ -183,7 +183,7 @@ def _make_stem(part: Part, folder: Path, sounds: Sequence[str], length: int, mot
 
 
 def fingerprint(mix: Mix, part: Part, length: int) -> str:
-    """Of everything that determines a stem: sound, settings, motion, clock, and the code that makes it."""
+    """Hash of everything that determines a stem: sound, settings, motion, clock, and the code that makes it."""
     digest = hashlib.sha256()
     digest.update(repr([replace(part, reverb=None, send=0.0), length, sha256(part.file)]).encode())
     if part.moves:
@@ -225,7 +225,7 @@ def read_part_motion(mix: Mix, part: Part, duration: float) -> Motion:
 
 
 def prepare(part: Part, target: Path, length: int) -> None:
-    """Write a part as it enters the mix: gain, balance, high-pass and tremolo applied, 48 kHz stereo float.
+    """Write a part for the mix: gain, balance, high-pass and tremolo applied, 48 kHz stereo float.
 
     Args:
         length: samples of the result; the part is cut, or silence appended.
@@ -240,7 +240,7 @@ def prepare(part: Part, target: Path, length: int) -> None:
         f"apad=whole_len={length}",
         f"atrim=end_sample={length}",
     ]
-    peak(part.file)  # refuses samples that are not numbers, which filters would carry on
+    peak(part.file)  # refuses samples that are not numbers, which filters would pass on
     plain = target.with_suffix(".plain.wav") if part.tremolo else target
     apply_filters(part.file, plain, filters)
     if part.tremolo:
@@ -249,7 +249,7 @@ def prepare(part: Part, target: Path, length: int) -> None:
 
 
 def add_reverb(source_path: Path, target: Path, reverb: Reverb) -> None:
-    """What a room returns of a sound, without the sound itself."""
+    """Write the reverberation of a sound, without the sound itself."""
     apply_effect(
         source_path,
         target,

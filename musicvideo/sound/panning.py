@@ -26,7 +26,7 @@ from musicvideo.errors import MediaError
 CONTROL_RATE = 4000  # Hz of the computed curve; linear in between (error of a 4 s circle: -150 dB)
 SMOOTHING = 0.010  # seconds over which a jump from one position to another is spread
 SAME_TIME = 1e-4  # seconds; times closer than this count as equal, since beats like 1.333 are rounded
-SAME_RAMP = 1e-9  # ramps of a sawtooth, likewise
+SAME_RAMP = 1e-9  # the same for ramps of a sawtooth
 EARS = ("ear_i", "ear_mid", "ear_f")
 
 
@@ -72,7 +72,7 @@ class Move:
             return self.azimuth_i + (self.azimuth_f - self.azimuth_i) * s
         if self.effect == "sawtooth":
             ramp = np.interp(time, *np.transpose(self.ramps))
-            # A time that is the start of a ramp but for rounding is its start.
+            # A time that differs from the start of a ramp only by rounding counts as the start.
             ramp = np.where(np.abs(ramp - np.rint(ramp)) < SAME_RAMP, np.rint(ramp), ramp)
             shape, target = ramp - np.floor(ramp), self.ear_f
         elif self.effect in ("whole_cosine", "half_sine"):
@@ -132,7 +132,7 @@ class Motion:
     def sample(self, first: int, count: int, rate: float) -> Position:
         """Position at samples `first` to `first + count` of a signal of `rate` Hz.
 
-        The curve does not depend on how it is cut into calls.
+        The curve does not depend on how the samples are split into calls.
         """
         taps = np.hanning(round(SMOOTHING * CONTROL_RATE) + 3)[1:-1]
         reach = len(taps) // 2
@@ -190,7 +190,7 @@ def read_panning(path: str | PathLike, only: str | None = None, *, scale: bool =
 
 
 def set_names(path: str | PathLike) -> list[str]:
-    """Names of the sets of a panning score, whose moves are not looked at.
+    """Names of the sets of a panning score; their moves are not checked.
 
     Raises:
         MediaError: not a JSON object, an empty one, or one with too many sets.
@@ -211,7 +211,7 @@ def _read_json(path: str | PathLike) -> Any:
 
 
 def _finite(text: str) -> float:
-    """Python's JSON reader takes NaN, Infinity and 1e400, which are no positions."""
+    """A finite number. Python's JSON reader accepts NaN, Infinity and 1e400, which are no positions."""
     value = float(text)
     if not isfinite(value):
         raise ValueError(f"{text} is not a number")
@@ -239,7 +239,7 @@ def _move_name(index: int, move: Mapping | object) -> str:
 def scale_ears(sets: object) -> None:
     """Divide the ear positions of each set that leaves ±1 by their largest, in place.
 
-    The document is not checked yet; what is no set or no move is left to the schema.
+    The document is not checked yet; the schema later refuses whatever is not a set or a move.
     """
     for moves in sets.values() if isinstance(sets, dict) else ():
         moves = [move for move in moves if isinstance(move, dict)] if isinstance(moves, list) else []
@@ -259,7 +259,7 @@ def read_motion(
         path: panning score.
         name: the set.
         clock: measures and beats to seconds; None where every move is given in seconds.
-        duration: seconds of the sound with its reverb tail, where a move that ends at "end" ends.
+        duration: seconds of the sound with its reverb tail; a move to "end" ends there.
         scale: as in `read_panning`.
         distance: metres, of moves that give none.
 
@@ -342,7 +342,7 @@ def _ramps(cycles: float | str, begin: float, end: float, clock: Clock | None) -
         first, quarter = clock.seconds_tick(begin), clock.ticks_per_quarter
         last = ceil((clock.seconds_tick(end) - first) / quarter)
         changes = [(clock.seconds_tick(time) - first) / quarter for time in clock.tempo_changes(begin, end)]
-        # Only the ramps around tempo changes have to be known one by one.
+        # Only the ramps around tempo changes need points of their own.
         starts = sorted({0, last, *map(floor, changes), *map(ceil, changes)})
         return tuple((clock.tick_seconds(first + start * quarter), float(start)) for start in starts)
     return (begin, 0.0), (end, float(cycles))

@@ -25,7 +25,7 @@ MOST_POINTS = 50_000  # of a drawn curve; its picture is some 1500 pixels wide
 MOST_MEASURE_NUMBERS = 40
 MOST_MEASURE_LINES = 400
 STEP = 0.1  # seconds from point to point of a report
-OVERSAMPLING = 4  # for true peaks, as ITU-R BS.1770 says
+OVERSAMPLING = 4  # for true peaks (ITU-R BS.1770)
 SPECTRUM = 8192  # samples in a window of a spectrum
 SPECTRUM_BLOCK = 256 * SPECTRUM  # samples read at a time for it
 PICTURES = (".png", ".svg", ".pdf")
@@ -70,7 +70,7 @@ def plot_mixes(mixes: Mapping[str, str | PathLike], master: Master, path: str | 
 
     Args:
         mixes: stereo sound files by name, one column each.
-        master: what they were to be; its loudness and ceiling are drawn as lines.
+        master: their target; its loudness and ceiling are drawn as lines.
         path: picture to write.
     """
     figure = Figure(figsize=(7.5 * len(mixes), 12), layout="constrained")
@@ -161,7 +161,7 @@ def _spectrum(path: str | PathLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mark_measures(axes, clock: Clock) -> None:
-    """A line at each downbeat, and measure numbers above the first of the axes, as many as there is room for."""
+    """Draw a line at each downbeat, and as many measure numbers above the first axes as fit."""
     downbeats = clock.downbeats()
     for axis in axes:
         axis.vlines(

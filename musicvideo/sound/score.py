@@ -1,6 +1,6 @@
 """A MuseScore score -> a WAV of every part, the full mix, the MIDI clock.
 
-MuseScore 3 and 4 export parts in different ways, and neither exports those of a score that has none made. Therefore a
+MuseScore 3 and 4 export parts in different ways, and neither exports parts from a score that defines none. Therefore a
 part is exported here as a copy of the whole score in which only the notes of that part are played: tempo, repeats and
 everything else that decides when a note sounds stay as they are. Both versions read `<play>0</play>` of a note.
 
@@ -41,11 +41,11 @@ CONFIGURATION = """\
 audio\\sampleRate=48000
 audio\\normalize=false
 """
-OLDEST = 3  # major version of MuseScore from which it takes jobs as they are written here
+OLDEST = 3  # oldest major version of MuseScore that accepts the jobs written here
 # First and last version that by a fault of their own (MuseScore's issue 34043) export no WAV from the command line.
 WITHOUT_WAV = (4, 7, 0), (4, 7, 3)
 
-# Limits, so that a score that somebody made up takes neither the memory nor the disk.
+# Limits, so that a crafted score cannot fill the memory or the disk.
 LARGEST = 32 << 20  # bytes of a score, packed or unpacked: an hour of orchestra; parsed at most 800 MB
 PLAYED_NOTES = 500_000  # with repeats
 LONGEST = 3 * 3600  # seconds of music
@@ -61,9 +61,9 @@ LETTERS = {
     **str.maketrans(dict.fromkeys('\\/:*?"<>| ', "_")),
 }
 
-Switch = tuple[tuple[int, int], ElementTree.Element]  # a track, and what says whether a note of it is played
+Switch = tuple[tuple[int, int], ElementTree.Element]  # a track, and the element that says whether its note is played
 
-SETTINGS = ("score_style.mss", "audiosettings.json", "chordlist.xml")  # what MuseScore 4 keeps beside the score
+SETTINGS = ("score_style.mss", "audiosettings.json", "chordlist.xml")  # files of MuseScore 4 beside the score
 CONTAINER = (
     '<?xml version="1.0" encoding="UTF-8"?><container><rootfiles><rootfile full-path="{}"/></rootfiles></container>'
 )
@@ -71,7 +71,7 @@ CONTAINER = (
 
 @dataclass(frozen=True)
 class Part:
-    """What becomes one WAV."""
+    """A part: it is exported as one WAV."""
 
     name: str  # of its file, without a suffix
     tracks: frozenset[tuple[int, int]]  # (staff, voice) that are heard, from 0
@@ -79,18 +79,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Document:
-    """What a score's file holds."""
+    """Content of a score file."""
 
     path: Path
     root: ElementTree.Element  # <museScore> without excerpts
     settings: dict[str, bytes]  # files beside the score, in which MuseScore 4 keeps sounds and style
     parts: tuple[Part, ...]
     format: tuple[int, int]  # version of the file's format: (3, 2) is of MuseScore 3.6, (4, 20) of 4.2
-    saved_by: str  # version of the program that saved it; empty if it does not say
+    saved_by: str  # version of the program that saved it; empty if not stated
 
     @property
     def version(self) -> str:
-        """What to call its version in a message."""
+        """Its version, for messages."""
         return self.saved_by or ".".join(map(str, self.format))
 
 
@@ -101,14 +101,14 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
     part: each excerpt of a MuseScore 3 score, and each part that is in none of them. MuseScore 3 writes 48 kHz, not
     normalised; MuseScore 4 does not normalise, and on macOS writes the rate that is set in its preferences.
 
-    Whole files there that are newer than the score are kept: they were exported by hand, or before.
+    Whole files that are newer than the score are kept: they were exported by hand or by an earlier run.
 
     Args:
         score: a .mscz or .mscx file.
         folder: where exported files go.
 
     Returns:
-        The files that are there now, the clock last.
+        All files of the export, the clock last.
 
     Raises:
         MediaError: not a score, one of a newer MuseScore, too long; no MuseScore (unless full mix and clock are kept),
@@ -118,12 +118,12 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
     *_, full, clock = everything = places(document, folder)
     kept = [place for place in everything if _whole(place) and _newer(place, document.path)]
     wanted = [place for place in everything if place not in kept]
-    with _workplace(document) as work:
+    with _work_folder(document) as work:
         try:
             version = _usable_version(document, work / "version")
         except MediaError as error:
             if full in kept and clock in kept:
-                return kept  # exported by hand; which parts there are is for whoever did that to know
+                return kept  # exported by hand, with whatever parts the author chose
             by_hand = f"{folder}/{document.path.stem}.wav and .mid, and its parts to {everything[0].parent}/<part>.wav"
             raise MediaError(f"{score}: {error}; or export it by hand to {by_hand} (48 kHz)") from None
         if wanted:
@@ -135,7 +135,7 @@ def export(score: str | os.PathLike, folder: str | os.PathLike = "media") -> lis
 
 
 def missing(score: str | os.PathLike, folder: str | os.PathLike = "media") -> list[Path]:
-    """Which files of a score's export are not there or are damaged, found without running MuseScore.
+    """The files of a score's export that are missing or damaged; MuseScore is not run.
 
     Damage is what the structure of a WAV or MIDI file shows: it was cut off, emptied, or overwritten at its beginning.
 
@@ -149,7 +149,7 @@ def missing(score: str | os.PathLike, folder: str | os.PathLike = "media") -> li
 
 
 def places(document: Document, folder: str | os.PathLike) -> list[Path]:
-    """Where the files of an export belong: parts, full mix, and last the clock, which make takes for its success."""
+    """Paths of an export's files: parts, full mix, and last the clock, whose presence means success to make."""
     folder, name = Path(folder), document.path.stem
     sounds = [folder / "parts" / name / f"{part.name}.wav" for part in document.parts]
     return [*sounds, folder / f"{name}.wav", folder / f"{name}.mid"]
@@ -160,7 +160,7 @@ def _newer(place: Path, score: Path) -> bool:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a WAV or MIDI file is there, and as long as it says."""
+    """Whether a WAV or MIDI file exists and is as long as its header states."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -192,7 +192,7 @@ def _whole(path: Path) -> bool:
 
 
 def read(path: str | os.PathLike) -> Document:
-    """Read a .mscz or .mscx file. It may be a stranger's: nothing in it decides where anything is written.
+    """Read a .mscz or .mscx file. It is untrusted: nothing in it decides where anything is written.
 
     Raises:
         MediaError: not a score, damaged, larger than `LARGEST`, or with a document type, whose entities may expand
@@ -202,7 +202,7 @@ def read(path: str | os.PathLike) -> Document:
     if path.stat().st_size > LARGEST:
         raise MediaError(f"{path}: is larger than {LARGEST >> 20} MB (is it a score? take pictures out of it)")
     data, settings = (path.read_bytes(), {}) if path.suffix.lower() == ".mscx" else _unpack(path)
-    # The parser takes what holds no zero byte for UTF-8, as this search does.
+    # The parser reads bytes without a zero byte as UTF-8, and so does this search.
     if any(word in data for word in (b"<!DOCTYPE", b"<!ENTITY", b"\0")):
         raise MediaError(f"{path}: is not a MuseScore score: its XML declares a document type, or is not UTF-8")
     try:
@@ -257,7 +257,7 @@ def _unpack(path: Path) -> tuple[bytes, dict[str, bytes]]:
 
 
 def _parts(score: ElementTree.Element) -> list[Part]:
-    """What is exported of a `<Score>`: each of its excerpts, then each part that none of them holds.
+    """The parts to export of a `<Score>`: each of its excerpts, then each part that is in none of them.
 
     Names are those that MuseScore 3 gives to the files of excerpts, made safe, and numbered where two are the same.
     """
@@ -373,8 +373,8 @@ def _label(document: Document, clock: Clock, path: Path) -> None:
 
 
 @contextmanager
-def _workplace(document: Document) -> Iterator[Path]:
-    """A folder of its own for a context; the error of a full disk there says which disk it is."""
+def _work_folder(document: Document) -> Iterator[Path]:
+    """A temporary folder for a context; if its disk is full, the error names that disk."""
     try:
         with tempfile.TemporaryDirectory(prefix="musescore-") as work:
             yield Path(work)
@@ -436,19 +436,19 @@ def _export(
 def _usable_version(document: Document, folder: Path) -> tuple[int, ...]:
     """Version of the MuseScore that is installed, e.g. (3, 2, 3).
 
-    MuseScore 3 told to ignore versions opens a score of MuseScore 4, and leaves out what it does not know: gradual
-    changes of tempo, for example. Within one major version it leaves out little, so there it is told so.
+    If told to ignore versions, MuseScore 3 opens a score of MuseScore 4 but leaves out what it does not know, such as
+    gradual changes of tempo. Within one major version it leaves out little, so there it is told to ignore them.
 
     Args:
-        document: what it shall play.
-        folder: a new one, for what it leaves behind.
+        document: the score to play.
+        folder: a new one, for the files that it leaves behind.
 
     Raises:
-        MediaError: there is none, or this one cannot play the score as it is meant.
+        MediaError: none is installed, or this version cannot play the score faithfully.
     """
     program = programs.program("musescore")
     doing = "asking MuseScore for its version"
-    printed = programs.run(["musescore", "--version"], doing=doing, env=_surroundings(folder), limit=60)
+    printed = programs.run(["musescore", "--version"], doing=doing, env=_environment(folder), limit=60)
     # Among lines that an AppImage prints about libraries: "MuseScore3 3.2.3", "MuseScore4 4.4.4".
     found = re.search(rb"MuseScore\w*(?: Studio)? (\d+(?:\.\d+)+)", printed)
     if not found:
@@ -512,7 +512,7 @@ def _copy(document: Document, switches: Iterable[Switch], part: Part | None, pat
 
 
 def _run(document: Document, version: tuple[int, ...], tasks: Sequence[tuple[Path, Path]], limit: float) -> None:
-    """Let MuseScore convert files, one after another, and check that it did.
+    """Convert files with MuseScore, one after another, and check the results.
 
     Args:
         version: of the MuseScore that is installed.
@@ -520,7 +520,7 @@ def _run(document: Document, version: tuple[int, ...], tasks: Sequence[tuple[Pat
         limit: seconds that it may take for each.
     """
     work, name = tasks[0][1].parent, tasks[0][1].name
-    surroundings = _surroundings(work / f"run-{name}", version)
+    surroundings = _environment(work / f"run-{name}", version)
     job = work / f"{name}.json"
     job.write_text(json.dumps([{"in": str(score), "out": str(output)} for score, output in tasks]))
     command = ["musescore", "-j", str(job)]
@@ -531,10 +531,10 @@ def _run(document: Document, version: tuple[int, ...], tasks: Sequence[tuple[Pat
     completed = programs.completed_run(
         command, doing=f"exporting {document.path}", env=surroundings, limit=limit * len(tasks)
     )
-    # MuseScore does not say that the disk is full; it may report success, and leave a sound that ends early.
+    # MuseScore does not report a full disk; it may report success and leave a sound that ends early.
     if shutil.disk_usage(work).free < files.SPACE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
-    # What it writes to stderr is noise even when all is well, so the message does without.
+    # Its stderr is noisy even on success, so the message leaves it out.
     if completed.returncode or not all(_whole(output) for _, output in tasks):
         raise MediaError(
             f"{document.path}: MuseScore {_dotted(version)} cannot export it (it was saved by MuseScore "
@@ -546,8 +546,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d{1,6}", version.split("-")[0])))
 
 
-def _surroundings(folder: Path, version: Sequence[int] = (0,)) -> dict[str, str]:
-    """Environment variables for a run of MuseScore, with which all that it leaves behind lies in `folder`."""
+def _environment(folder: Path, version: Sequence[int] = (0,)) -> dict[str, str]:
+    """Environment variables for a run of MuseScore that put all files that it leaves behind into `folder`."""
     settings = folder / "config" / "MuseScore" / f"MuseScore{version[0]}.ini"
     settings.parent.mkdir(parents=True)
     settings.write_text(CONFIGURATION)

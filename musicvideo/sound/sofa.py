@@ -6,14 +6,17 @@ import sys
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
-from scipy import spatial
+import scipy
 
 from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
+
+if TYPE_CHECKING:
+    import h5py
 
 # Where libmysofa, which FFmpeg depends on, installs MIT's measurements of a KEMAR manikin.
 KEMAR = [
@@ -46,6 +49,9 @@ def read_sofa(path: str | PathLike) -> Measurement:
     Raises:
         MediaError: not a SOFA file, or one of another convention.
     """
+    # Imported here, and scipy.spatial by its first use: every mix imports this module, and few read a file.
+    import h5py
+
     require_file(path)
     try:
         with h5py.File(path) as file:
@@ -78,8 +84,8 @@ def read_sofa(path: str | PathLike) -> Measurement:
 def _surround(directions: np.ndarray) -> bool:
     """Whether there are directions on all sides of the head."""
     try:
-        sides = spatial.ConvexHull(directions).equations[:, 3]
-    except (spatial.QhullError, ValueError):  # too few, or all in one plane
+        sides = scipy.spatial.ConvexHull(directions).equations[:, 3]
+    except (scipy.spatial.QhullError, ValueError):  # too few, or all in one plane
         return False
     return bool((sides < -CLEARANCE).all())
 

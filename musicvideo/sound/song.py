@@ -1,4 +1,4 @@
-"""Somebody's song, in any format, -> the WAV that the pipeline works on."""
+"""A song in any format -> the WAV that the pipeline uses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LONGEST_WAV = (1 << 32) - 4096  # bytes of samples: a WAV file states its size i
 
 
 def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
-    """Decode a song to 48 kHz, 24 bit stereo, unless `output` was made from this very file already, and is whole.
+    """Decode a song to 48 kHz, 24 bit stereo, unless `output` is whole and was made from this very file.
 
-    `<output>.source.json` beside the output says which file that was, and holds the output's SHA-256.
+    `<output>.source.json` beside the output identifies that file, and holds the output's SHA-256.
 
     Returns:
         Whether the output was written.
@@ -48,10 +48,10 @@ def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
 
 
 def _is_made(output: Path, note: Path, identity: list) -> bool:
-    """Whether an output is what its note says, and was made from a song of this identity."""
+    """Whether an output matches its note and was made from a song of this identity."""
     try:
         return note.read_bytes() == json.dumps([*identity, files.sha256(output)]).encode()
-    except OSError:  # either is missing, or something else lies there
+    except OSError:  # one of them is missing or not a file
         return False
 
 

@@ -15,11 +15,11 @@ from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 from musicvideo.probe import sound_chunk
 
-READ_FRAMES = 1 << 16  # frames read at a time where only their values are looked at
+READ_FRAMES = 1 << 16  # frames read at a time where only their values are checked
 
 
 class SoundFile(soundfile.SoundFile):
-    """A sound file opened for reading, whose damage further on is a MediaError."""
+    """A sound file opened for reading; damage found later raises MediaError."""
 
     @property
     def path(self) -> str:
@@ -53,7 +53,7 @@ def open_sound(path: str | PathLike) -> SoundFile:
     """Open a mono or stereo sound file.
 
     Raises:
-        MediaError: anything else, or a file that was cut off.
+        MediaError: not such a file, or a file that was cut off.
     """
     require_file(path)
     try:
@@ -82,7 +82,7 @@ def _require_usable(file: SoundFile, path: str | PathLike) -> None:
         )
     if file.frames / file.samplerate > limits.LONGEST:
         raise MediaError(f"{path}: lasts longer than {limits.LONGEST // 3600} hours; give a part of it")
-    # libsndfile reads a file that was cut off as far as it goes.
+    # libsndfile reads a file that was cut off up to its end, without an error.
     chunk = sound_chunk(path)
     if chunk and chunk.stated is not None and chunk.stated > chunk.there:
         seconds = file.frames / file.samplerate
@@ -114,7 +114,7 @@ def is_mono(path: str | PathLike) -> bool:
 
 
 def target_format(path: str | PathLike) -> str:
-    """libsndfile's name of the container that a file name asks for.
+    """libsndfile's name of the container for a file name's suffix.
 
     Raises:
         MediaError: no container has this suffix.
@@ -140,7 +140,7 @@ def target_subtype(path: str | PathLike, format: str, source_subtype: str, wante
 
 
 def _can_write(format: str, subtype: str) -> bool:
-    """Whether libsndfile writes stereo so. `soundfile.check_format` accepts what it only reads, as MP3 in a WAV."""
+    """Whether libsndfile writes stereo so. `soundfile.check_format` also accepts read-only formats: MP3 in WAV."""
     try:
         with soundfile.SoundFile(BytesIO(), "w", 48000, 2, subtype, format=format):
             return True

@@ -1,6 +1,6 @@
 """Move a sound around a head: a sound and a motion -> the sound at two ears, in memory or from file to file.
 
-How a source at a position reaches the ears is a model's task (`musicvideo.sound.models`). Files are rendered in
+A model computes how a source at a position reaches the ears (`musicvideo.sound.models`). Files are rendered in
 overlapping blocks. The overlap is longer than the memory of any model's filter, so block borders leave no trace.
 
 Levels: a mono source keeps its power (the sum of the squares of both ears is that of the source, to the model's
@@ -64,7 +64,7 @@ def stream(file: SoundFile, motion: Motion, model: Model, *, width: float = 0.5)
         (n, 2) blocks that together are as long as the file.
 
     Raises:
-        MediaError: the file, or what becomes of it, holds samples that are not numbers.
+        MediaError: the file, or the moved sound, holds samples that are not numbers.
     """
     size = RENDER_BLOCK + 2 * MARGIN
     first = 0
@@ -146,7 +146,7 @@ def _write(
     with soundfile.SoundFile(os.fsencode(path), "w", file.samplerate, 2, subtype, format=format) as out:
         for block in ears:
             peak = max(peak, np.abs(block).max())
-            # A limiter of last resort: whatever a motion or a model does, no sample passes full scale.
+            # Limits every sample to full scale, whatever the motion or the model does.
             out.write(np.clip(gain * block, -most, most))
             progress(len(block))
     return peak

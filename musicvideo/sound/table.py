@@ -74,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Panning:
-    """Where the sets of the parts are written."""
+    """The panning score and its clock."""
 
     score: str = setting("panning score (JSON), see docs/panning.md", minLength=1)
     clock: str | None = setting(
@@ -112,7 +112,7 @@ class Buses:
 
 @dataclass(frozen=True)
 class Master:
-    """What a finished mix must be."""
+    """Loudness, peak level and end of a finished mix."""
 
     ALTERNATIVES: ClassVar = ("profile", "loudness")
 
@@ -176,7 +176,7 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
 
     Raises:
         MediaError: not TOML, an unknown key (with the nearest known one), a value out of range, a part, reverb,
-            panning score or set of it that is named but not there. Sounds and clock are not looked at yet.
+            panning score or set that is named but does not exist. Sounds and clock are not checked yet.
     """
     document = tables.read(path, Mix)
     for part in document["parts"].values():
@@ -189,7 +189,7 @@ def read_mix(path: str | os.PathLike, title: str) -> Mix:
 
 
 def _check_names(mix: Mix) -> None:
-    """Raise MediaError where a table names a part, reverb or set that is not there."""
+    """Raise MediaError if a table names a part, reverb or set that does not exist."""
     sets: Mapping[str, object] | None = None
     for name, part in mix.parts.items():
         here = f"{mix.table}: [parts.{name}]"

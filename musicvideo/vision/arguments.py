@@ -10,7 +10,7 @@ from musicvideo.vision.settings import RULES, Rule, Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every setting. What is not given stays out of the parsed namespace."""
+    """Add an option for every setting. Options that are not given are absent from the parsed namespace."""
     titles = dict.fromkeys(rule.group for rule in RULES.values())
     groups = {title: parser.add_argument_group(title) for title in titles}
     for name, rule in RULES.items():

@@ -1,4 +1,4 @@
-"""How FFmpeg is asked for each video codec."""
+"""The video encoders of FFmpeg that this program uses, and their options."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from musicvideo.errors import MediaError
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder of FFmpeg's."""
+    """An encoder of FFmpeg and its options."""
 
     encoder: str
     quality: str = ""  # the option that takes the quality
-    crf: int | None = None  # default quality, by eye the same as the drawing
+    crf: int | None = None  # default quality of a film
     worst: int | None = None  # the quality's range is 0..worst
     options: tuple[str, ...] = ()
-    threads: tuple[str, ...] = ()  # what limits it to {} threads
+    threads: tuple[str, ...] = ()  # options that limit it to {} threads
+    drawing: int | None = None  # default quality of a square video, if another: the film encodes it once more
 
     def arguments(self, crf: int | None = None, threads: int | None = None) -> list[str]:
-        """FFmpeg's options.
+        """Options for FFmpeg.
 
         Args:
             crf: quality in the codec's own scale; None takes the default.
-            threads: how many it may use; None for as many as it likes.
+            threads: the most it may use; None for no limit.
         """
         return [
             "-c:v", self.encoder, *self.options,
@@ -41,7 +42,7 @@ class Codec:
         remedy = "choose another, such as h264, which needs no hardware"
         if not re.search(rf"\b{self.encoder}\b", known):
             raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
-        # FFmpeg also lists encoders of hardware that is not there.
+        # FFmpeg also lists encoders of hardware that is absent.
         trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1", "-pix_fmt", "yuv420p"]
         try:
             programs.run(
@@ -56,7 +57,17 @@ class Codec:
 _THREADS = ("-threads", "{}")
 _NVENC = ("-preset", "p5", "-rc", "vbr", "-b:v", "0")
 CODECS = {
-    "h264": Codec("libx264", "-crf", 17, 51, ("-preset", "medium"), _THREADS),
+    # Chosen by measurement, see benchmarks/README.md. At this preset psy only affects the quality of chroma. Trellis
+    # and weaker adaptive quantisation regain the PSNR that the preset loses.
+    "h264": Codec(
+        "libx264",
+        "-crf",
+        16,
+        51,
+        ("-preset", "veryfast", "-x264-params", "psy=0:aq-strength=0.4:trellis=1"),
+        _THREADS,
+        drawing=14,
+    ),
     "hevc": Codec(
         "libx265",
         "-crf",

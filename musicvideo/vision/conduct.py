@@ -44,12 +44,12 @@ class PartTable:
         "what chooses among them: register, pitch (of twelve), or part for one at a time", "register",
         enum=["register", "pitch", "part"],
     )  # fmt: skip
-    attack: float = setting("seconds in which a note reaches its height", 0.06, minimum=0.01, maximum=0.08)
+    attack: float = setting("seconds in which a note reaches its height", 0.06, minimum=0.01, maximum=0.1)
     decay: float | None = setting(
         "seconds in which a held note falls to 1/e", None, shown="as the instrument rings", minimum=0.05, maximum=60
     )
     release: float = setting("seconds in which it falls to 1/e after its end", 0.2, minimum=0.02, maximum=10)
-    strength: float = setting("of its classes", 1.0, minimum=0, maximum=1)
+    strength: float = setting("of its classes", 0.75, minimum=0, maximum=1)
     handles: Mapping[str, float] | None = setting(
         "handle -> how far a loud note moves it, -1..1 of its reach", None, shown="one of the generator's",
         propertyNames=ANY_NAME, additionalProperties={"type": "number", "minimum": -1, "maximum": 1},

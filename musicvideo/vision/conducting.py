@@ -19,10 +19,11 @@ from musicvideo.vision.settings import Settings
 
 GRID_RATE = 100  # grid points a second
 LEAD = 1 / 30  # seconds by which a note's rise precedes its sound: the frame that sounds is the frame that moves
-FAINT = 0.08  # a note counts as gone when it has fallen to this share of full strength
+FAINT = 0.12  # a note counts as gone when it has fallen to this share of full strength
 MEMORY = (0.1, 8.0)  # share of a note's strength that stays after it, and the seconds in which that falls to 1/e
 SETTLING = 0.2  # seconds that any note moves the picture, at least
-FLOOR = 0.3  # weight of the classes in play that do not sound
+FLOOR = 0.0  # weight of the classes in play that do not sound
+LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
 LOUDNESS = 1.3  # exponent from velocity to strength
 KICK = (0.05, 0.4)  # seconds in which a note moves its handle, and in which that falls to 1/e
 KICKED = 0.3  # of a handle's reach, by the loudest note, where the table names no handle
@@ -173,14 +174,20 @@ def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.
     """Class weights (P, K) in playing time."""
     column = {index: number for number, index in enumerate(classes)}
     weights = np.zeros((len(time.grid), len(classes)), np.float32)
-    floors = np.zeros((len(cast.scenes), len(classes)))
-    for number in range(len(cast.scenes)):
-        for role in cast.roles:
-            floors[number, [column[index] for index in cast.in_play(role, number)]] = FLOOR
     struck = [
         column[cast.roles[part].class_of(pitch, cast.in_play(cast.roles[part], scene))]
         for part, pitch, scene in zip(notes.part.tolist(), notes.pitch.tolist(), scenes)
     ]
+    raised = np.zeros((len(cast.scenes), len(classes)))
+    np.add.at(raised, (scenes, struck), loudness * np.minimum(notes.length, 1.0))
+    floors = np.zeros_like(raised)
+    for number in reversed(range(len(cast.scenes))):
+        for role in cast.roles:
+            floors[number, [column[index] for index in cast.in_play(role, number)]] = FLOOR
+        if raised[number].any():
+            floors[number, raised[number].argmax()] = LEADING
+        elif number + 1 < len(floors):  # without notes it looks forward to the next one
+            floors[number] = floors[number + 1]
     tracks = np.ascontiguousarray(weights.T)
     if struck:  # the first picture is the first note's
         tracks[struck[0]] += MEMORY[0] * np.exp(-time.grid / MEMORY[1])

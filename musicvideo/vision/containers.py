@@ -1,4 +1,4 @@
-"""What a video file can hold: the encoding of its picture and of its sound, tried before anything is drawn."""
+"""What each container can hold. Picture and sound encodings are tried before drawing starts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from musicvideo.errors import DiskFull, MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.settings import RATES, SIZES
 
-TRIAL = 0.5  # seconds of sound that are tried
+TRIAL = 0.5  # seconds of sound in the trial
 
 
 @dataclass(frozen=True)
 class Container:
     """What a file of this suffix can hold."""
 
-    codecs: tuple[str, ...]  # families, the default first
-    audio: re.Pattern  # FFmpeg's names of the audio codecs that are copied as they are
-    reencode: tuple[str, ...]  # FFmpeg's options for others
+    codecs: tuple[str, ...]  # codec families, the default first
+    audio: re.Pattern  # FFmpeg's names of the audio codecs that are copied without encoding
+    reencode: tuple[str, ...]  # FFmpeg options for all other audio
 
 
-# Either encoder writes other layouts in a way that few players understand, or not at all.
+# The encoders either refuse other channel layouts or write them in a form that few players support.
 _LAYOUTS = ("-af", "aformat=channel_layouts=mono|stereo|5.1|7.1")
 _AAC = (*_LAYOUTS, "-c:a", "aac", "-b:a", "320k")
 _OPUS = (*_LAYOUTS, "-c:a", "libopus", "-b:a", "256k")
@@ -40,10 +40,10 @@ CONTAINERS = {
 
 
 def container(output: str | os.PathLike) -> Container:
-    """The container of a video file, by its suffix.
+    """The container for the suffix of a video file.
 
     Raises:
-        ValueError: none has this suffix.
+        ValueError: no container has this suffix.
     """
     suffix = Path(output).suffix.lower()
     if suffix not in CONTAINERS:
@@ -53,7 +53,7 @@ def container(output: str | os.PathLike) -> Container:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How drawings become a video stream; make one with `encoding`."""
+    """How pictures are encoded as a video stream; made by `encoding`."""
 
     fps: Fraction  # frames a second
     codec: str  # key of CODECS
@@ -64,18 +64,18 @@ class Encoding:
 def encoding(
     output: str | os.PathLike, *, fps: Fraction, size: int, codec: str | None = None, crf: int | None = None
 ) -> Encoding:
-    """The encoding of a video file, checked against what its container and this machine's FFmpeg can do.
+    """Choose the encoding of a video file and check that its container and this machine's FFmpeg support it.
 
     Args:
-        output: the video; its suffix chooses the container.
+        output: the video; its suffix determines the container.
         fps: frames a second, in `RATES`.
         size: height and width in pixels, even, in `SIZES`.
-        codec: a key of `CODECS`; None takes the container's own.
+        codec: a key of `CODECS`; None takes the container's default.
         crf: quality in the codec's own scale, lower is better; None takes its default.
 
     Raises:
-        ValueError: something that cannot be; names parameter, value and choices.
-        MediaError: this machine lacks the encoder, or it cannot do this size.
+        ValueError: an impossible setting; the message names parameter, value and choices.
+        MediaError: this machine lacks the encoder, or the encoder does not support the size.
     """
     families = container(output).codecs
     codec = codec or families[0]
@@ -93,7 +93,7 @@ def encoding(
         )
     chosen = CODECS[codec]
     if crf is None:
-        crf = chosen.crf
+        crf = chosen.crf if chosen.drawing is None else chosen.drawing
     elif chosen.worst is None:
         raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
     elif not 0 <= crf <= chosen.worst:
@@ -104,17 +104,18 @@ def encoding(
 
 @dataclass(frozen=True)
 class Soundtrack:
-    """A song as the sound of a video; make one with `soundtrack`."""
+    """The sound stream of a video; made by `soundtrack`."""
 
     song: Path
     start: float  # seconds from the start of its file to its first sound
-    options: tuple[str, ...]  # FFmpeg's, of the stream
+    options: tuple[str, ...]  # FFmpeg options for the stream
 
 
 def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack:
-    """A song as the sound of a video: copied where the container can hold it, else encoded.
+    """Choose how a song becomes the sound of a video: copied if the container can hold it, else encoded.
 
-    Both are tried on its first half second, since a container may hold a codec but not every rate or channel count.
+    Each way is tried on the first half second, since a container may support a codec but not every sample rate or
+    channel count.
 
     Raises:
         ValueError: no container has the output's suffix.

@@ -1,8 +1,8 @@
-"""The square video -> the finished picture, in one FFmpeg process and one encode; then picture and sound -> film.
+"""Make the finished picture from the square video, in one FFmpeg process and one encode; merge it with the sound.
 
-The square is mirrored over its y-axis, whole or by half, and carried on over its outer edges up to the aspect ratio.
-Before it, its first half second runs backwards in slow motion under the title, so that it arrives at the first frame as
-the music begins; after it, its last seconds run back and forth until the sound has died away.
+The square, or its left half, is joined to its mirror image. Both are mirrored at the outer edges to fill the aspect
+ratio. The intro plays the first half second of the video backwards in slow motion under the title, and ends on the
+first frame when the music begins. The outro plays the last seconds back and forth until the sound ends.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from fractions import Fraction
 from math import ceil, exp
 from pathlib import Path
 
-from musicvideo import ffmpeg, files, probe
+import numpy as np
+
+from musicvideo import ffmpeg, files, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.title import load_font, title_card, visible
 
 INTRO_SOURCE = Fraction(1, 2)  # seconds of the video that the intro stretches
-MAX_FADE = Fraction(3)  # seconds of fade to black, at the most
-PULSE_ZOOM = 0.06  # share of the picture's width that the strongest beat takes at PULSE=1
+MAX_FADE = Fraction(3)  # longest fade to black, in seconds
+PULSE_ZOOM = 0.06  # share of the picture's width that the strongest beat cuts off at PULSE=1
 LARGEST = 8192  # pixels of width or height
-RATES = (Fraction(1, 10), 400)  # frames a second of a square video
+RATES = (Fraction(1, 10), 400)  # frames a second of a square video, lowest and highest
 PAIR_WIDTH = 512 / 1200  # side of a square of a pair, as a share of the film's width
 PAIR_ABOVE = 73 / (73 + 90)  # share of the rows beyond a pair that are above it
 SCALER = "flags=lanczos+accurate_rnd"
-OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold: those of a leg, three times
+OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold; it holds the frames of a leg three times
+SAMPLE = 64  # side in pixels of the frame that the title card takes its colours from
 PULSE_DECAY = 0.2  # seconds in which a beat's zoom falls to 1/e
 
 SOUND_CODECS = {
@@ -40,13 +43,13 @@ SOUND_CODECS = {
 
 @dataclass(frozen=True)
 class Grade:
-    """Filters that give the picture a character: a colour grade, and grain. {blur} grows with the picture."""
+    """Filters of a look: a colour grade and grain. {blur} and {shift} are in pixels and scale with the picture."""
 
-    colour: tuple[str, ...] = ()  # before the last mirroring, so symmetric whatever they do
-    grain: tuple[str, ...] = ()  # after it, for film grain is not mirrored
+    colour: tuple[str, ...] = ()  # before the last mirroring, which makes the result symmetric
+    grain: tuple[str, ...] = ()  # after it, since film grain is not symmetric
 
 
-# Light that spills over: the picture, screened with its own bright parts, blurred. Light adds in RGB.
+# Bloom: the picture is screened with its own blurred bright parts, in RGB, where light adds.
 BLOOM = (
     "format=gbrp,split[sharp][bright]",
     "[bright]curves=all='0/0 0.45/0 1/1',gblur=sigma={blur}[glow]",
@@ -68,7 +71,7 @@ LOOKS = {
         ("eq=saturation=0", "curves=all='0/0 0.2/0.12 0.55/0.68 1/1'", "vignette=PI/5.5"),
         ("noise=c0s=14:c0f=t+u",),
     ),
-    # Soft light and colours that come apart at the edges.
+    # Soft light and colour fringes.
     "dream": Grade((*BLOOM, "chromashift=cbh={shift}:crh=-{shift}", "eq=saturation=1.12")),
 }
 
@@ -93,33 +96,33 @@ def finish(
     preset: str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> float:
-    """Make the finished picture, as long as intro and sound together.
+    """Make the finished picture. It lasts as long as intro and sound together.
 
     Args:
         video: a square video.
-        sound: the mix that will be merged; only its length counts here.
+        sound: the mix that will be merged; only its length is used.
         output: the picture, .mkv or .mp4, yuv420p, without sound.
-        width, height: of the output in pixels; multiples of 4 and 2, so that both halves are whole chroma samples.
+        width, height: of the output in pixels; multiples of 4 and 2, so that each half has whole chroma samples.
         title: text of the title card; "" for none.
         font: a font family; "" takes one that has the letters.
         intro: seconds of slow motion before the music; 0 for none.
-        outro: the last seconds, at most, that run back and forth until the sound ends, as far as their frames fit into
-            `OUTRO_MEMORY`; 0 holds the last frame.
+        outro: the most seconds at the end of the video that play back and forth until the sound ends, limited to the
+            frames that fit into `OUTRO_MEMORY`; 0 holds the last frame.
         mirror: a key of `MIRRORS`; "" chooses by the shape.
         look: a key of `LOOKS`.
-        pulse: 0..1, how far the picture jumps towards the viewer on each beat.
+        pulse: 0..1, strength of the zoom on each beat.
         beats: (seconds of the song, strength 0..1), in order.
         codec: a key of `musicvideo.vision.codecs.CODECS`.
         crf: quality in the codec's own scale, lower is better; None takes its default.
-        preset: the encoder's speed, in place of the codec's own.
-        progress: called with the seconds of picture that are done, and all of them.
+        preset: the encoder's speed preset, instead of the codec's default.
+        progress: called with the seconds of picture that are done, and with the total.
 
     Returns:
-        Seconds by which the sound is longer than the video, which run back and forth; below 0, the seconds of video
+        Seconds by which the sound is longer than the video, which the outro fills; if negative, the seconds of video
         that were cut.
 
     Raises:
-        MediaError: an input that is missing, not square, too short, cut off or without frames, and as `check`.
+        MediaError: an input that is missing, not square, too short, truncated or without frames; and as `check`.
     """
     _require_film(output)
     mirror = mirror or default_mirror(width, height)
@@ -150,7 +153,7 @@ def finish(
     with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         card = Path(work) / "title.png"
         if title:
-            title_card(title, font, width, height).save(card)
+            title_card(title, font, width, height, _first_frame(video)).save(card)
         graph = filter_graph(
             side=square.width,
             rate=rate,
@@ -197,6 +200,16 @@ def finish(
     return float(length - intro_length(intro, rate) - shown)
 
 
+def _first_frame(video: str | os.PathLike) -> np.ndarray:
+    """The first frame of a video, reduced to `SAMPLE` x `SAMPLE`: uint8 (rows, columns, 3)."""
+    raw = programs.run(
+        ["ffmpeg", "-v", "error", *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(video), "-frames:v", "1",
+         "-vf", f"scale={SAMPLE}:{SAMPLE}", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"],
+        doing=f"reading {video}",
+    )  # fmt: skip
+    return np.frombuffer(raw, np.uint8).reshape(SAMPLE, SAMPLE, 3)
+
+
 def check(
     *,
     width: int = 1920,
@@ -208,17 +221,17 @@ def check(
     pulse: float = 0.0,
     codec: str = "h264",
 ) -> None:
-    """Try settings of `finish`, which are explained there, without any video.
+    """Check settings of `finish`, which documents them, without a video.
 
     Raises:
-        MediaError: a size that cannot be, an unknown look or font, an encoder that does not work on this machine.
+        MediaError: an impossible size, an unknown mirror, look or font, an encoder that does not work on this machine.
     """
     if width % 4 or height % 2 or not 16 <= min(width, height) <= max(width, height) <= LARGEST:
         raise MediaError(
             f"WIDTH x HEIGHT = {width}x{height}: WIDTH must be a multiple of 4, HEIGHT of 2, both from 16 to {LARGEST}"
         )
     if max(width, height) > 3 * min(width, height):
-        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: wider or taller than 3:1 is more than mirrors fill")
+        raise MediaError(f"WIDTH x HEIGHT = {width}x{height}: mirrors fill at most 3:1")
     mirror = mirror or default_mirror(width, height)
     if mirror not in MIRRORS:
         raise MediaError(f"MIRROR={mirror}: unknown (choose {', '.join(MIRRORS)})")
@@ -235,7 +248,7 @@ def check(
 
 
 def intro_length(intro: float, rate: Fraction) -> Fraction:
-    """Seconds by which the sound waits: `intro`, in whole frames."""
+    """Seconds from the start of the film to the start of the sound: `intro`, rounded to whole frames."""
     return round(Fraction(intro) * rate) / rate
 
 
@@ -254,7 +267,7 @@ def filter_graph(
     look: Grade,
     beats: Sequence[tuple[float, float]],
 ) -> str:
-    """FFmpeg's filter graph, a filter a line.
+    """Build FFmpeg's filter graph, one filter a line.
 
     Args:
         side: of the square, in pixels.
@@ -263,13 +276,13 @@ def filter_graph(
         length: seconds of the finished picture.
         width, height: of the finished picture in pixels.
         intro, outro: as in `finish`.
-        titled: input 1 is a title card to lay over the opening.
+        titled: whether input 1 is a title card, laid over the opening.
         mirror: a key of `MIRRORS`.
-        look: filters of the picture's character.
-        beats: (seconds of the song, strength 0..1) of each jump towards the viewer.
+        look: filters of the look.
+        beats: (seconds of the song, strength 0..1) of each zoom.
 
     Returns:
-        Text that reads [0:v] (and [1:v]) and writes [film].
+        Text of a graph that reads [0:v] (and [1:v]) and writes [film].
     """
     wait = intro_length(intro, rate)
     tail = max(length - wait - shown, Fraction(0))
@@ -278,20 +291,23 @@ def filter_graph(
     picture = [
         *MIRRORS[mirror](side, width, height, zoom),
         *(line.format(blur=f"{height / 45:.1f}", shift=max(1, round(width / 640))) for line in look.colour),
-        # Filters round both halves differently: mirror once more, and the symmetry is exact.
-        "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
-        "[mirrored_scaled]hflip[right_scaled]",
-        "[left_scaled][right_scaled]hstack",
-        *look.grain,
     ]
+    if mirror != "pair" or zoom or look.colour:
+        # Filters that scale or grade round the two halves differently. Mirroring again makes the symmetry exact.
+        picture += [
+            "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
+            "[mirrored_scaled]hflip[right_scaled]",
+            "[left_scaled][right_scaled]hstack",
+        ]
+    picture += look.grain
     if wait:
         picture.append(f"fade=in:d={_s(min(wait, Fraction(1)))}")
     if titled:
-        # Out of the dark, and gone a second after the music began.
+        # The card fades in after the picture, and is gone a second after the music begins.
         leaves = max(wait, Fraction(3))
         picture += [
             "null[untitled]",
-            # Decoded and converted once, not for every frame.
+            # `loop` repeats the converted card, so it is decoded and converted once.
             f"[1:v]format=yuva420p,loop=loop=-1:size=1,{_on_grid(rate)}",
             f"fade=in:st=0.5:d=1.2:alpha=1,fade=out:st={_s(leaves)}:d=1:alpha=1",
             f"trim=end={_s(leaves + 1)}[card]",
@@ -310,14 +326,14 @@ def filter_graph(
 
 
 def mirrored_half(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
-    """Filters that mirror the left half of a square over the y-axis, and both over the outer edges: a kaleidoscope.
+    """Filters that join the left half of a square to its mirror image, and mirror both at the outer edges.
 
     Args:
         side: of the square in pixels, even.
         width, height: of the picture in pixels, multiples of 4 and 2.
-        zoom: filters that go before the mirror.
+        zoom: filters applied before the mirror.
     """
-    # Chroma is subsampled by two, so borders are even; then the halves, the borders and the mirror are exact.
+    # Chroma is subsampled by two: with even borders, halves and borders mirror exactly.
     half = side // 4 * 2
     border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
     border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
@@ -332,12 +348,12 @@ def mirrored_half(side: int, width: int, height: int, zoom: Sequence[str]) -> li
 
 
 def mirrored_pair(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
-    """Filters that set a whole square beside its mirror image, and mirror both over the outer edges.
+    """Filters that join a whole square to its mirror image, and mirror both at the outer edges.
 
-    Arguments as of `mirrored_half`; `zoom` goes behind the pair. A square as large as `pair_side` is not scaled.
+    Arguments as of `mirrored_half`, but `zoom` is applied to the pair. A square of `pair_side` is not scaled.
 
     Raises:
-        MediaError: a shape whose borders are wider than what they mirror.
+        MediaError: a shape whose borders would be wider than the square that they mirror.
     """
     shown = pair_side(width, height)
     border_x, rows = width // 2 - shown, height - shown
@@ -355,12 +371,12 @@ def mirrored_pair(side: int, width: int, height: int, zoom: Sequence[str]) -> li
 
 
 def pair_side(width: int, height: int) -> int:
-    """Side in pixels of each square of `mirrored_pair`: even, as wide as in the author's film, at most as high."""
+    """Side in pixels of each square of `mirrored_pair`: even, at most the height, with the author's proportions."""
     return min(2 * round(PAIR_WIDTH * width / 2), height)
 
 
 def _mirrored_edges(columns: tuple[int, int], rows: tuple[int, int]) -> list[str]:
-    """Filters that carry a picture on over its outer edges: columns left and right, rows above and below."""
+    """Filters that add mirrored borders to a picture: columns left and right, rows above and below."""
     (left, right), (top, bottom) = columns, rows
     return [
         f"pad=iw+{left + right}:ih+{top + bottom}:{left}:{top}",
@@ -368,22 +384,24 @@ def _mirrored_edges(columns: tuple[int, int], rows: tuple[int, int]) -> list[str
     ]
 
 
-# How a square becomes a picture of any shape. To add one, write a function of the same arguments.
+# How a square becomes a picture of any shape. To add one, write a function with the same arguments.
 MIRRORS = {"pair": mirrored_pair, "half": mirrored_half}
 
 
 def default_mirror(width: int, height: int) -> str:
-    """The pair for landscape films; for others it is too wide."""
+    """The pair for landscape films; others are too narrow for it."""
     return "pair" if width > height else "half"
 
 
 def _timeline(side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float) -> list[str]:
-    """Intro, the whole video, outro, one after the other at a constant rate."""
+    """Filters that play intro, whole video and outro in sequence, at a constant rate."""
     frames = round(shown * rate)
     filters = [f"[0:v]fps={rate}", _on_grid(rate)]
     if wait:
         used = max(1, round(INTRO_SOURCE * rate)) + 1
-        stretch = max(Fraction(1), wait * rate - 1) / (used - 1)  # its last frame, the video's first, is shown once
+        stretch = max(Fraction(1), wait * rate - 1) / (
+            used - 1
+        )  # its last frame is the video's first and is shown once
         filters += [
             "split[opening][whole]",
             f"[opening]trim=end_frame={used}",
@@ -393,7 +411,7 @@ def _timeline(side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: 
             "[intro][whole]concat",
             _on_grid(rate),
         ]
-    # A leg is held in memory, and reversed there: no more of it than is shown, nor than there is room for.
+    # A leg is reversed in memory, so it is limited to what is shown and to what fits into memory.
     room = OUTRO_MEMORY // (3 * side * side * 3 // 2)
     leg = min(round(Fraction(outro) * rate), frames, max(1, ceil(tail * rate)), max(1, room))
     if tail and leg:
@@ -414,10 +432,10 @@ def _timeline(side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: 
 
 
 def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) -> str:
-    """Come nearer on each beat and fall back, towards the middle.
+    """A filter that zooms towards the middle on each beat and back.
 
-    The zoom after a beat decays exponentially, so what earlier beats left over is carried into the next one, and
-    each frame has one term. The expression is a search tree, for FFmpeg evaluates at every frame.
+    The zoom decays exponentially after a beat. What remains of it at the next beat is part of that beat's level, so
+    each frame needs one term. The expression is a search tree, since FFmpeg evaluates it for every frame.
     """
     terms, level, last = [], 0.0, 0
     for time, strength in beats:
@@ -442,12 +460,12 @@ def _zoom(beats: Sequence[tuple[float, float]], rate: Fraction, wait: Fraction) 
 
 
 def _on_grid(rate: Fraction) -> str:
-    """Number the frames 0, 1, 2 at exactly `rate`, whatever their time stamps were."""
+    """Filters that renumber the frames 0, 1, 2 at exactly `rate`, regardless of their time stamps."""
     return f"settb=1/({rate}),setpts=N"
 
 
 def _join(filters: list[str]) -> str:
-    """A filter a line: a chain goes on with a comma, and ends where the next filter names its inputs."""
+    """Join filters, one a line: a comma continues a chain, and a filter that names its inputs begins another one."""
     text = filters[0]
     for before, after in zip(filters, filters[1:]):
         text += (";" if before.endswith("]") and after.startswith("[") else ",") + "\n" + after
@@ -467,21 +485,21 @@ def merge(
     title: str = "",
     chapters: Sequence[tuple[float, str]] = (),
 ) -> float:
-    """Put picture and sound into one film; the picture is copied, the sound waits for the intro to end.
+    """Put picture and sound into one film. The picture is copied, and the sound starts when the intro ends.
 
     Args:
-        picture: a video whose music begins after `intro` seconds.
+        picture: what `finish` made.
         sound: the mix.
         output: a .mkv gets FLAC, a .mp4 AAC at 320 kbit/s.
         intro: seconds of picture before the music.
-        title: written into the file.
+        title: written into the file's metadata.
         chapters: (seconds of the music, name) where each begins, in order.
 
     Returns:
-        Seconds of sound that were cut off at the picture's end; below 0, seconds of silence that were added.
+        Seconds of sound that were cut off at the picture's end; if negative, seconds of silence that were added.
 
     Raises:
-        MediaError: a missing input, another container, or lengths that differ by more than half a second.
+        MediaError: a missing input, an unsupported container, or lengths that differ by more than half a second.
     """
     _require_film(output)
     film = probe.probe(picture)
@@ -542,7 +560,7 @@ def _require_film(path: str | os.PathLike) -> None:
 
 
 def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:
-    """Title and chapters in FFmpeg's metadata format, the opening counted to the first chapter."""
+    """Title and chapters in FFmpeg's metadata format. The first chapter includes the intro."""
 
     def escaped(text: str) -> str:
         return re.sub(r"([=;#\\\n])", r"\\\1", text)

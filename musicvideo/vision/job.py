@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -292,11 +292,18 @@ def computed_by(generator: generators.Generator, path: Trajectory) -> dict[str, 
     return dict(generator.computed_by)
 
 
-def decide(settings: Settings, *, notice: Notice = _silent, progress: Callable[..., tqdm] = NO_BAR) -> Job:
+def decide(
+    settings: Settings,
+    *,
+    given: Collection[str] = (),
+    notice: Notice = _silent,
+    progress: Callable[..., tqdm] = NO_BAR,
+) -> Job:
     """Decide the seed, the classes, the frame rate and the encoding, and refuse now what would fail later.
 
     Args:
         settings: from `requested`.
+        given: names of the settings that do not come from the video that `like` names.
         notice: told in a line that weights were pinned.
         progress: makes a bar of a download of weights, as tqdm does.
 
@@ -355,7 +362,8 @@ def decide(settings: Settings, *, notice: Notice = _silent, progress: Callable[.
     job = Job(
         settings, song, seed, tuple(classes), tuple(names), how, sound, saved, score, json.loads(json.dumps(record))
     )
-    _require_same_weights(job)
+    if settings.like and "weights" not in given:  # weights that are given are used as they are
+        _require_same_weights(job, settings.like)
     if not settings.storyboard:
         job.is_made(record)
     return job
@@ -442,14 +450,12 @@ def _saved(vectors: str | os.PathLike, labels: Sequence[str]) -> tuple[Trajector
     return path, params
 
 
-def _require_same_weights(job: Job) -> None:
-    """Refuse to draw a video again with other weights, unless they were asked for."""
-    like, weights = job.settings.like, job.settings.weights
-    if not like:
-        return
+def _require_same_weights(job: Job, like: str) -> None:
+    """Raise MediaError if the weights have changed since the video `like` was drawn with them."""
     earlier = records.read(like)
     alike = all(earlier.get(name) == job.record[name] for name in ("generator", "resolution", "weights"))
     if alike and earlier.get("weights_sha256") != job.record["weights_sha256"]:
         raise MediaError(
-            f"{weights or 'the weights'}: other weights than those {like} was made with (give --weights to take others)"
+            f"{job.settings.weights or 'the weights'}: other weights than those {like} was made with "
+            "(give --weights to take others)"
         )

@@ -1,4 +1,4 @@
-"""Names of a generator's classes: find them, and turn what a person types into class ids."""
+"""Names of a generator's classes: search them, and resolve typed words to class ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def search(labels: Sequence[str], word: str | None = None) -> list[tuple[int, st
 
 
 def resolve(words: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """Class ids of what a person typed.
+    """Resolve typed words to class ids.
 
     Args:
         words: each a class id, a name, or words that only one name contains; in any case.
@@ -75,6 +75,6 @@ def _close(typed: str, labels: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def listing(candidates: Sequence[tuple[int, str]], most: int = 12) -> str:
-    """Classes as a person reads them: "134 crane, 517 crane"."""
+    """Classes in a message: "134 crane, 517 crane"."""
     shown = ", ".join(f"{index} {name}" for index, name in candidates[:most])
     return shown if len(candidates) <= most else f"{shown}, and {len(candidates) - most} more"

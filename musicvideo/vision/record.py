@@ -1,4 +1,4 @@
-"""What a video was made with: written into it and beside it, read back, and compared."""
+"""The record of a video: its settings, written into it and beside it, read back, and compared."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 from musicvideo import ffmpeg, files, programs
 from musicvideo.errors import MediaError
 
-# Told, not demanded: what they decide is in the record itself, as checksums of the song, the path and the weights.
+# Noted, not compared: the record holds their effects, as checksums of the song, the path and the weights.
 NOTED = ("versions",)
 LARGEST = 1 << 20  # bytes of a record
 PACKAGES = ("torch", "pytorch-pretrained-biggan", "llvmlite", "openvino", "numpy", "scipy", "librosa", "soxr")
 
 
 def versions() -> dict[str, str]:
-    """Versions of the programs and packages that have a part in a video."""
+    """Versions of the programs and packages that make a video."""
     installed = {}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def read(video: str | os.PathLike) -> dict[str, Any]:
-    """The record of a video, from its metadata or from the JSON file beside it. Anybody may have written it.
+    """The record of a video, from its metadata or from the JSON file beside it. It is untrusted.
 
     Raises:
         MediaError: no such file, or no record in it.
@@ -75,15 +75,15 @@ def write(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """Sixteen hexadecimal digits that stand for everything in a record that decides the video."""
+    """Hash (16 hexadecimal digits) of everything in a record that determines the video."""
     deciding = {name: value for name, value in record.items() if name not in NOTED}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What a record holds that an earlier one does not: "jitter 0.5 is now 0.6"; "" if it is all the same.
+    """Differences of a record from an earlier one: "jitter 0.5 is now 0.6"; "" if there are none.
 
-    What is only noted does not count, nor does what only the earlier one has.
+    Values that are only noted do not count, nor do settings that only the earlier one has.
     """
     now = json.loads(json.dumps(now))
     return _changes(earlier, {name: value for name, value in now.items() if name not in NOTED})

@@ -50,7 +50,7 @@ def render(
         progress: makes a bar from `total` and `initial` frames, as tqdm does.
 
     Returns:
-        Number of frames. The video has reached the disk then, so the segments may go.
+        Number of frames. The video is on the disk by then, so the segments may be deleted.
 
     Raises:
         MediaError: the encoder failed, for example for want of space.

@@ -39,7 +39,7 @@ def segments(frames: int) -> list[range]:
 class Encoder:
     """Encodes segments in a thread of its own, so that the next pictures are drawn meanwhile.
 
-    Used as a context; left by an exception, it abandons the segment that is not whole.
+    Used as a context; an exception discards the unfinished segment.
 
     Args:
         resolution: side of the pictures, in pixels.
@@ -126,7 +126,7 @@ def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str 
 
 
 def whole(parts: Mapping[Path, range], rate: Fraction) -> set[Path]:
-    """Those of some segments that are there with all their frames.
+    """The segments that exist with all their frames.
 
     Args:
         parts: segments and their frame numbers.
@@ -135,7 +135,7 @@ def whole(parts: Mapping[Path, range], rate: Fraction) -> set[Path]:
     there = {path: numbers for path, numbers in parts.items() if path.exists()}
     if not there:
         return set()
-    # One look at all of them; each by itself only if that finds something missing.
+    # Count all frames at once; count each segment by itself only if some are missing.
     script = concat_script(there, rate)
     if _packets("-f", "concat", "-safe", "0", ffmpeg.source(script)) == sum(map(len, there.values())):
         return set(there)
@@ -155,7 +155,7 @@ def concat_script(parts: Mapping[Path, range], rate: Fraction) -> Path:
     script = next(iter(parts)).with_name("segments.ffconcat")
 
     def duration(numbers: range) -> str:
-        # The demuxer adds them up, so the ends are rounded to its microseconds, not the lengths.
+        # The demuxer adds the lengths up, so the end times are rounded to its microseconds, not the lengths.
         start, stop = (round(number / rate, 6) for number in (numbers.start, numbers.stop))
         return ffmpeg.seconds(float(stop - start))
 
@@ -192,7 +192,7 @@ def join(
     """
     rate = encoding.fps
     script = concat_script(parts, rate)
-    # FFmpeg's concat counts in microseconds, which most frame rates are no multiple of: back onto the exact grid.
+    # FFmpeg's concat rounds times to microseconds; this restores the exact times of the frames.
     exact = "round({0}*TB*{1})/({1})/TB"
     grid = f"setts=pts={exact.format('PTS', rate)}:dts={exact.format('DTS', rate)}"
     tag = ["-tag:v", "hvc1"] if encoding.codec.startswith("hevc") and output.suffix.lower() != ".mkv" else []

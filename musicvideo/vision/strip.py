@@ -1,4 +1,4 @@
-"""A film at a glance: frames at even times on one page."""
+"""Draw frames of a film, evenly spaced in time, on one page."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from PIL import Image, ImageDraw, ImageFont
 from musicvideo import files, probe
 from musicvideo.errors import MediaError
 
-GAP = 4  # pixels between frames
+GAP = 4  # pixels between the frames on the page
 
 
 def strip(
     film: str | os.PathLike, output: str | os.PathLike, *, columns: int = 4, rows: int = 4, width: int = 1600
 ) -> None:
-    """Draw `columns` x `rows` frames of a film, each with its time.
+    """Draw `columns` x `rows` frames of a film, each labelled with its time.
 
     Args:
         film: a video.
         output: a picture, .jpg or .png.
-        columns, rows: of the page.
+        columns, rows: how many frames side by side, and one above the other.
         width: of the page in pixels.
 
     Raises:
-        MediaError: no video, or a picture format that cannot be written.
+        MediaError: the film has no picture, or the output is in another format.
     """
     if probe.probe(film).frame_rate is None:
         raise MediaError(f"{film}: has no picture")
@@ -52,4 +52,4 @@ def strip(
         with files.atomic(output) as partial:
             page.save(partial, quality=88)
     except ValueError:
-        raise MediaError(f"{output}: write a .jpg or a .png") from None
+        raise MediaError(f"{output}: a strip is a .jpg or a .png") from None

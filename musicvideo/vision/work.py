@@ -18,7 +18,7 @@ from musicvideo.vision import record as records
 class Work:
     """The segments of one video, and the record they were drawn by.
 
-    A segment's name holds a checksum of that record, so it can be trusted whatever became of the record's own file.
+    A segment's name holds a checksum of that record, so it can be trusted even if the record's own file is lost.
     """
 
     def __init__(self, output: str | os.PathLike):
@@ -28,16 +28,16 @@ class Work:
         self._key = ""
 
     def segment(self, index: int) -> Path:
-        """Where a segment lies when it is whole; only while the folder is open."""
+        """Path of a whole segment; only while the folder is open."""
         # NUT holds every codec, and any frame rate exactly.
         return self.folder / f"{index:06d}-{self._key}.nut"
 
     def segments(self) -> list[Path]:
-        """All segments that are there."""
+        """The segments that exist."""
         return sorted(self.folder.glob("[0-9]*.nut"))
 
     def record(self) -> dict[str, Any] | None:
-        """What `open` was given; None if it cannot be read, as after a power failure."""
+        """The record that `open` was given; None if it cannot be read, as after a power failure."""
         try:
             return records.parse(self._note)
         except (OSError, ValueError, RecursionError):
@@ -47,10 +47,10 @@ class Work:
     def open(
         self, record: Mapping[str, Any], *, overwrite: bool = False, notice: Callable[[str], object] = lambda line: None
     ) -> Iterator[None]:
-        """Hold the folder for one render. It is gone on leaving, unless there are segments in it to go on with.
+        """Lock the folder for one render. On leaving it is deleted, unless it holds segments to resume from.
 
         Args:
-            record: all that the render depends on, of JSON's types.
+            record: everything that the render depends on, of JSON's types.
             overwrite: start over if the segments of an interrupted render have another record.
             notice: told in a line that it starts over, or which versions changed.
 

@@ -1,4 +1,4 @@
-"""How many cases the campaigns run, and what came of them."""
+"""The number of cases of the campaigns, and the report on them."""
 
 from __future__ import annotations
 

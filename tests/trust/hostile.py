@@ -1,4 +1,4 @@
-"""What a stranger may hand in: valid files, the attacks that are known by name, and strategies that make up others.
+"""Untrusted input: valid files, written-down attacks, and strategies that generate others.
 
 Most strategies start from a valid file, since random bytes are refused by the first check they meet.
 """
@@ -31,7 +31,7 @@ from musicvideo.vision.latents import Trajectory
 
 from .sandbox import OLD, PLAIN, Attack, Outcome, Sandbox
 
-# -- Numbers and texts that programs trip over --------------------------------------------------------------------
+# -- Numbers and texts that break programs -------------------------------------------------------------------------
 
 NUMBERS = (
     "0",
@@ -338,7 +338,7 @@ DRAW = (
 
 
 def heard(place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
-    """What is wrong with a panned sound: not numbers, or nothing but full scale."""
+    """The fault of a panned sound: samples that are not numbers, or only full scale."""
     written, _ = soundfile.read(place.work / "out.wav")
     if not len(written):
         return "no samples"
@@ -515,7 +515,7 @@ def commented(film: bytes, comment: bytes, path: Path) -> None:
 
 
 def own_song(noted: bool, place: Sandbox, attack: Attack, outcome: Outcome) -> str | None:
-    """What settings without a checksum of the song made of a sound that nobody named: nothing, unless said."""
+    """The fault if settings without a checksum of the song used a sound that was not named on the command line."""
     beside = place.work / "out.mp4.json"
     made = json.loads(beside.read_text()) if beside.exists() and beside.read_bytes() != OLD else {}
     song = str(made.get("song"))
@@ -886,7 +886,7 @@ def riff(
     data: bytes | None = None,
     before: bytes = b"",
 ) -> bytes:
-    """A WAV file, of which everything may be said."""
+    """A WAV file whose header may state anything."""
     data = wav()[44:] if data is None else data
     align = channels * bits // 8 % 65536 if align is None else align
     byte_rate = rate * align % 2**32 if byte_rate is None else byte_rate
@@ -1035,7 +1035,7 @@ def marked(text: str) -> str:
 
 
 def patched(whole: bytes, *, offset: int, value: bytes, central: bool) -> bytes:
-    """A zip file whose last entry is said to be otherwise, in its local header or in the central directory."""
+    """A zip file with false statements about its last entry, in the local header or the central directory."""
     at = whole.rfind(b"PK\1\2" if central else b"PK\3\4") + offset
     return whole[:at] + value + whole[at + len(value) :]
 

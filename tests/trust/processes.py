@@ -1,4 +1,4 @@
-"""Real processes: a small project, what descends from a process, what is in a film, what leaves a mess behind."""
+"""Real processes: a small project, a process's descendants, a film's content, leftover files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PANNING = {"vibes": [{"effect": "straight", "m1": 1, "m2": "end", "ear_i": -0.8,
 
 
 def project(folder: Path) -> Path:
-    """A copy of what the pipeline is made of, with a score of four seconds, that uses this Python environment."""
+    """A copy of the pipeline's files, with a score of four seconds, that uses this Python environment."""
     shutil.copytree(
         ROOT,
         folder,
@@ -69,7 +69,7 @@ def project(folder: Path) -> Path:
 
 
 def environment(**more: object) -> dict[str, str]:
-    """Of a person's shell: nothing of this make, and no set-up that may change the environment of the tests."""
+    """A user's environment: no variables of an outer make, and no set-up that may change this environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return {**kept, "PIP_DRY_RUN": "1", **{name: str(value) for name, value in more.items()}}
 
@@ -146,7 +146,7 @@ def runs(process: int) -> bool:
 
 
 def kill_tree(process: subprocess.Popen) -> None:
-    """SIGKILL to a process and to all that descends from it, as a power cut would have it."""
+    """SIGKILL a process and all its descendants, as in a power cut."""
     for each in [process.pid, *descendants(process.pid)]:
         try:
             os.kill(each, signal.SIGKILL)
@@ -206,7 +206,7 @@ esac
 
 
 class Wrapped:
-    """FFmpeg, FFprobe or SoX, of which one call can be told to end badly.
+    """FFmpeg, FFprobe or SoX behind a wrapper that can make one call fail.
 
     Attributes:
         variable: environment of a command that shall use it.
@@ -222,7 +222,7 @@ class Wrapped:
         self.arm(0)
 
     def arm(self, number: int, way: str = "at-once") -> None:
-        """Let the call of this number end badly; 0 for none."""
+        """Make the call with this number fail; 0 for none."""
         for name, text in (("calls", ""), ("fatal", str(number)), ("way", way)):
             (self._folder / name).write_text(text)
 

@@ -1,4 +1,4 @@
-"""One hostile case: what it writes, what it runs, and everything that must hold while and after it runs.
+"""Runs one hostile case, and checks the properties that must hold during and after it.
 
 A case runs one of the project's real `main` functions within this process, in a sandbox of its own: a working folder, a
 decoy home folder, a folder for temporary files and a cache. What Python opens, starts and connects to is watched by an
@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 from musicvideo import cli
 from musicvideo.vision.generators import weights
 
-HANG = 60  # seconds; generous, never a measure of speed
+HANG = 60  # seconds; far more than any case needs
 GROWTH = 2 << 30  # bytes that a case may add to this process, and that a program may take
 ROOM = 4 << 30  # bytes of data after which an allocation fails, so that a bomb does not end the test run
 EXCERPT = 160  # bytes of a hostile file that a report shows
@@ -57,7 +57,7 @@ PLAIN: set[bytes | Callable] = set()  # contents that tell a report nothing
 
 @dataclass(frozen=True)
 class Attack:
-    """What somebody hands in, and the command that is given it.
+    """Hostile input, and the command that gets it.
 
     Attributes:
         command: a module of `COMMANDS`.
@@ -98,7 +98,7 @@ class Outcome:
 
 
 class Hang(BaseException):
-    """Nothing came of a case for `HANG` seconds."""
+    """A case has not ended after `HANG` seconds."""
 
 
 class Sandbox:
@@ -149,7 +149,7 @@ class Sandbox:
         return outcome
 
     def _run(self, attack: Attack) -> tuple[object, list[str]]:
-        """The exit code, and what went wrong on the way to it."""
+        """The exit code, and the faults of the run."""
         sys.argv = [f"{attack.command.removesuffix('.__main__')}.py", *attack.arguments]
         try:
             with _alarm():
@@ -158,7 +158,7 @@ class Sandbox:
             return stop.code or 0, []
         except Hang:
             return "hang", [f"hangs: not finished after {HANG} s"]
-        except BaseException as error:  # what escapes is the finding, whatever it is
+        except BaseException as error:  # any exception that escapes is a finding
             return "escaped", [f"escaped: {_where(error)}"]
         return 0, []
 
@@ -242,7 +242,7 @@ def said(stderr: str) -> list[str]:
 
 
 class Guard:
-    """Collects what a case did that no case may do."""
+    """Collects forbidden actions of a case."""
 
     def __init__(self, roots: list[str]):
         self.faults: list[str] = []
@@ -308,7 +308,7 @@ def _hook(event: str, arguments: tuple) -> None:
         _guard.saw(event, arguments)
 
 
-sys.addaudithook(_hook)  # for good: a hook cannot be taken back, so it does nothing while there is no guard
+sys.addaudithook(_hook)  # permanent: hooks cannot be removed, so it does nothing while there is no guard
 
 
 def _caches_of_libraries() -> list[str]:
@@ -423,7 +423,7 @@ def _where(error: BaseException) -> str:
 
 @dataclass
 class Tally:
-    """What came of the cases of one kind."""
+    """Results of the cases of one kind."""
 
     ends: Counter = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=dict)  # what is alike -> cases
@@ -450,7 +450,7 @@ class Tally:
 
 
 def _alike(fault: str) -> str:
-    """A fault without what differs from case to case."""
+    """A fault without the details that differ from case to case."""
     return re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "#", fault)[:120]
 
 

@@ -1,4 +1,4 @@
-"""What stays when something breaks: kills, full disks, dying programs, clocks, crowds. Real processes, all of it."""
+"""Results after faults: kills, full disks, dying programs, wrong clocks, many runs at once. All with real processes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ campaign_only = pytest.mark.skipif(not CAMPAIGN, reason="only in the campaign (m
 
 
 def without_network() -> list[str]:
-    """What runs a command with no network but a loopback that is down; nothing where that may not be done."""
+    """Command prefix that denies the network; empty where that is not permitted."""
     command = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     works = shutil.which("unshare") and not subprocess.run([*command, "true"], capture_output=True).returncode
     return command if works else []
@@ -150,7 +150,7 @@ LURES = {  # songs in name only, that refer to another file or host
 @pytest.mark.parametrize("suffix", [None, ".wav", ".mp4"] if CAMPAIGN else [None])
 @pytest.mark.parametrize("name", LURES if CAMPAIGN else ["a.ffconcat"])
 def test_a_song_leads_to_no_other_file(tmp_path, name, suffix):
-    """No program that is given it opens what it refers to."""
+    """No program opens the file or host that the song refers to."""
     secret = make_media(tmp_path / "secret.wav", "-f", "lavfi", "-i", "sine=d=1")
 
     def opened(*command: object) -> tuple[int, str]:
@@ -164,7 +164,7 @@ def test_a_song_leads_to_no_other_file(tmp_path, name, suffix):
     for target in (str(secret), "http://127.0.0.1:9/secret.wav"):
         song = tmp_path / (Path(name).stem + suffix if suffix else name)
         song.write_bytes(LURES[name].format(target=target).encode() if LURES[name] else referring(target.encode()))
-        if name == "a.ffconcat" and target == str(secret):  # so that this test sees what it looks for
+        if name == "a.ffconcat" and target == str(secret):  # proves that the trace shows such an access
             assert opened("ffmpeg", "-v", "quiet", "-f", "concat", "-safe", "0", "-i", song, "-f", "null", "-")[1]
         for command in (
             script("musicvideo", "song", song, tmp_path / "out.wav"),
@@ -257,7 +257,7 @@ def test_a_product_that_a_power_cut_damaged_is_made_again_or_named(undisturbed, 
 
 
 def noise(path: Path, seconds: float, channels: int = 2) -> Path:
-    """A long sound that no encoder finds easy."""
+    """A long sound that takes encoders long."""
     generator = np.random.default_rng(0)
     soundfile.write(path, generator.normal(0, 0.1, (round(seconds * 48000), channels)), 48000, subtype="PCM_16")
     return path
@@ -495,7 +495,7 @@ def test_a_full_disk_under_the_sound(undisturbed, ready, stage, place):
 @pytest.mark.parametrize("generator", ["cppn", "pocket"])
 @campaign_only
 def test_a_full_cache_is_done_without(materials, tmp_path, generator):
-    """Features and compiled models are only remembered; a picture does not depend on whether they could be."""
+    """Pictures do not depend on whether features and compiled models could be cached."""
     cache = tmp_path / "cache"
     command = script(
         "visualize",
@@ -651,7 +651,7 @@ cli.entry_point(main)
 )
 @campaign_only
 def test_a_program_that_hangs(materials, tmp_path, name, program):
-    """A message, not a wait without end; the time limit is shortened for the test."""
+    """A message instead of an endless wait; the time limit is shortened for the test."""
     folder = copied(materials, tmp_path)
     command, output = broken_stage(name, folder)
     wrapped = Wrapped(tmp_path, program)
@@ -708,7 +708,7 @@ def test_inputs_from_the_future(fresh):
 @campaign_only
 @pytest.mark.parametrize("delay", [0, 2, 8, 15])
 def test_two_makes_at_once_on_one_title(undisturbed, fresh, delay):
-    """One of them makes the film; the other waits, or says why it does not. Neither breaks what the other makes."""
+    """One of them makes the film; the other waits, or says why not. Neither breaks the files of the other."""
     first = start(DEMO, fresh)
     try:
         first.wait(delay)

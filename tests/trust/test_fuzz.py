@@ -1,7 +1,7 @@
 """Hostile files and arguments, given to the real commands.
 
-Of each kind there are attacks that are written down, which always run, and generated ones, as many as `TRUST_CASES`.
-What must hold for each is in `sandbox.Sandbox.attack`: exit code 0, 1 or 2; one line for a failure, and no traceback;
+Each kind has written-down attacks, which always run, and `TRUST_CASES` generated ones.
+`sandbox.Sandbox.attack` checks each case: exit code 0, 1 or 2; one line for a failure, and no traceback;
 nothing written but the outputs, and nothing at all by a failure; no network; no shell; no hang; bounded memory.
 """
 
@@ -37,7 +37,7 @@ def campaign(
     for attack in known if CAMPAIGN else spread(known, WRITTEN_DOWN):
         attempt(attack)
 
-    # Nothing is shrunk: a fault is noted, and the campaign goes on.
+    # No shrinking: a fault is recorded, and the campaign goes on.
     @settings(
         max_examples=max(1, round(CASES * share)),
         derandomize=True,

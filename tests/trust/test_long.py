@@ -106,7 +106,7 @@ with work.open({"stub": True}):
 
 
 def test_half_an_hour_of_video(tmp_path):
-    """Memory stays flat; a flash is seen within a frame of its click, near the end, at a rate that no clock divides."""
+    """Memory stays constant; near the end a flash is within a frame of its click, at an odd frame rate."""
     rate, used = 48000, {}
     for seconds in (MINUTES, 1800):
         flash = seconds - 5.0

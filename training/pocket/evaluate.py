@@ -1,9 +1,9 @@
-"""Measure exported weights against the bars they should meet, and print a table.
+"""Measure exported weights against the required values (bars), and print a table.
 
     python -m training.pocket.evaluate                     # the weights of the repository
     python -m training.pocket.evaluate --grid grid.png     # and look at them: drawn on the left, targets on the right
 
-Wants the textures that `prepare.py` writes. Exit code 1 if a bar is missed.
+Needs the textures that `prepare.py` writes. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Draw = Callable[[Tensor, Tensor], Tensor]  # noise (n, 128) and class weights (n
 
 
 def engine(model: BigGAN, names: list[str]) -> Draw:
-    """The generator as films use it. It takes the model apart: load another to compare."""
+    """The generator as films use it. It modifies the model: load another one to compare."""
     generator = Pocket(model, names, device="cpu")
 
     def draw(noise: Tensor, weights: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def movement(draw: Draw, classes: int, rng: np.random.Generator, count: int = TR
     for noise, weights in films(classes, rng, count=count):
         frames = draw(noise, weights)
         steps.append(torch.stack([(after - before).abs().mean() for before, after in zip(frames, frames[1:])]) * 127.5)
-        mixed.append(frames[::10].clone())  # not a view, which would keep the whole film
+        mixed.append(frames[::10].clone())  # a copy, since a view would keep the whole film in memory
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
         single.append(draw(noise[::10], any_class))
     mixed, single, steps = torch.cat(mixed), torch.cat(single), torch.cat(steps)

@@ -1,4 +1,4 @@
-"""A checkpoint -> weights that the stock class loads like any others.
+"""A checkpoint -> weights that the stock class loads like other weights.
 
     python -m training.pocket.export training/pocket/runs/first/checkpoint.pt
 
@@ -27,7 +27,7 @@ POWER_ITERATIONS = 30
 
 
 def configuration(network: Network) -> BigGANConfig:
-    """The stock model's configuration. Without attention, whose place -1 is that of no layer."""
+    """The stock model's configuration. Attention is off: position -1 is before every layer."""
     return BigGANConfig(
         output_dim=network.resolution,
         z_dim=NOISE,
@@ -67,7 +67,7 @@ def stock_model(network: Network) -> BigGAN:
     generator.bn.bias.copy_(network.norm[1])
     generator.bn.running_means.copy_(network.last_mean.expand_as(generator.bn.running_means))
     generator.bn.running_vars.copy_(network.last_variance.expand_as(generator.bn.running_vars))
-    # The stock model computes as many channels as its width, and shows three.
+    # The stock model computes `width` channels and uses the first three.
     hidden = network.width - len(network.to_rgb.weight)
     copy_weight(
         generator.conv_to_rgb,
@@ -78,11 +78,11 @@ def stock_model(network: Network) -> BigGAN:
 
 
 def copy_weight(module: nn.Module, weight: Tensor, bias: Tensor | None = None) -> None:
-    """Set a spectrally normed weight so that it is used as it is.
+    """Set a spectrally normed weight so that its norm leaves it unchanged.
 
-    The norm divides by u W v. With v the right singular vector and u made as long as it takes, that is 1.
+    The norm divides by u W v. v is the right singular vector, and u is scaled so that u W v is 1.
     """
-    weight = weight.half().float()  # as it will be read back
+    weight = weight.half().float()  # as the exported file will be read
     module.weight_orig.copy_(weight)
     rows = weight.flatten(1)
     right = F.normalize(torch.ones(rows.shape[1]), dim=0)
@@ -96,7 +96,7 @@ def copy_weight(module: nn.Module, weight: Tensor, bias: Tensor | None = None) -
 
 
 def save(model: BigGAN, names: list[str], folder: Path) -> None:
-    """Write the model: matrices in fp16, vectors, which weigh little, in fp32."""
+    """Write the model: matrices in fp16, vectors, which are small, in fp32."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.half() if value.dim() > 1 else value for key, value in model.state_dict().items()}
     save_file({key: value.contiguous() for key, value in state.items()}, folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""How near pictures are to their targets, and how much there is to see in them. Pictures are (n, 3, h, w) in -1..1."""
+"""Similarity of pictures to their targets, and their contrast and saturation. Pictures are (n, 3, h, w) in -1..1."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The generator as it is trained: BigGAN-deep without what only makes training it adversarially possible.
+"""The generator as it is trained: BigGAN-deep without the parts that only adversarial training needs.
 
 The layers are those of `pytorch_pretrained_biggan` (Brock, Donahue and Simonyan, https://arxiv.org/abs/1809.11096,
-appendix B), with no attention. Three things are left out here and come back when `export.py` writes the stock model:
+appendix B), with no attention. Three things are left out here, and `export.py` restores them in the stock model:
 
 - Noise: the network sees the few factors that the noise acts through (`targets.directions`), not all 128 numbers.
 - Statistics of batch norms: measured once, on the first batch, and constant from then on.
-- Spectral norms: weights are what they are; the stock model is given vectors that make its norms 1.
+- Spectral norms: weights are not normalised; the stock model gets vectors that make its norms 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EPSILON = 1e-4  # added to variances
 
 
 class Block(nn.Module):
-    """A residual block: 1x1 to a quarter of the channels, 3x3 (doubling, maybe), 3x3, 1x1, plus the input.
+    """A residual block: 1x1 to a quarter of the channels, 3x3 (in some doubling the size), 3x3, 1x1, plus the input.
 
     Args:
         norms: places of its four batch norms among those of the whole network.
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 def convolutions(block: Block) -> tuple[nn.Conv2d, ...]:
-    """A block's convolutions, in the order in which they work."""
+    """A block's convolutions, in the order of computation."""
     return block.conv_0, block.conv_1, block.conv_2, block.conv_3
 
 
@@ -93,7 +93,7 @@ class Calibration(NormReLU):
     """Measures the statistics of the network while it runs for the first time.
 
     Args:
-        modulation: (n, 2N) scales and offsets that the conditions ask for.
+        modulation: (n, 2N) scales and offsets from the conditions.
         mean, variance: (N,), filled in.
     """
 
@@ -147,7 +147,7 @@ class Network(nn.Module):
         self.initialise(condition)
 
     def initialise(self, condition: int) -> None:
-        """Random weights with which every block at first adds little to its input."""
+        """Random weights with which every block adds little to its input at first."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -197,10 +197,10 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def grow_from(self, smaller: Network, factors: Tensor, weights: Tensor) -> None:
-        """Become a network that draws what a smaller one draws, and has room to learn more.
+        """Copy a smaller network, so that this one draws the same pictures and has free channels to train.
 
-        What is known goes into the first channels of the first blocks; nothing else leads there yet, and blocks that
-        the smaller network lacks add nothing to what they pass on.
+        The copied weights fill the first channels of the first blocks. The other channels have no effect on them yet,
+        and blocks that the smaller network lacks pass their input on unchanged.
 
         Args:
             smaller: of the same width and classes, with no more blocks, none of them wider than ours.

@@ -1,4 +1,4 @@
-"""Grids of pictures as PNG files, written with the standard library: a GPU machine may have no PIL."""
+"""Grids of pictures as PNG files, written with the standard library, since a GPU machine may have no PIL."""
 
 from __future__ import annotations
 

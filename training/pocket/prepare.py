@@ -1,10 +1,10 @@
-"""Pictures of the classes -> one file of textures, all that training reads.
+"""Pictures of the classes -> one file of textures, the only input of training.
 
     npm pack @lobehub/fluent-emoji-3d
     python -m training.pocket.prepare lobehub-fluent-emoji-3d-1.1.0.tgz
 
-The package holds Microsoft's Fluent Emoji in 3D (MIT licence) as WebP pictures of 256x256, named by code point. Those
-of `classes.txt` are taken, and nothing else. Wants PIL and SciPy; the file it writes wants neither.
+The package holds Microsoft's Fluent Emoji in 3D (MIT licence) as WebP pictures of 256x256, named by code point. Only
+those of `classes.txt` are read. Needs PIL and SciPy; reading the file that it writes needs neither.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CLASSES = HERE / "classes.txt"
 TEXTURES = HERE / "data" / "textures.pt"
 
 SIZE = 256  # pixels, height and width of a texture
-REACH = 0.25  # distances from the outline are cut off here; 1 is the width of the texture
-OPAQUE = 0.9  # colours are taken where a picture is at least as opaque
+REACH = 0.25  # largest distance from the outline that is stored, in widths of the texture
+OPAQUE = 0.9  # least opacity at which colours are used
 GOLDEN = 0.6180339887498949  # steps of the golden section spread hues evenly, however many there are
 
 
@@ -36,7 +36,7 @@ def read_classes(path: Path = CLASSES) -> list[tuple[str, str]]:
 
 
 def fill(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Continue colours smoothly to where they are not known: averages of ever larger squares fill the gaps.
+    """Extend colours smoothly to unknown places: averages of larger and larger squares fill the gaps.
 
     Args:
         colour: (S, S, 3), S a power of two.
@@ -53,11 +53,11 @@ def fill(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def texture(picture: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the targets need of a picture.
+    """Texture of a picture, as the targets need it.
 
     Returns:
         Colour (S, S, 3) in 0..1, continued beyond the outline; signed distance from the outline (S, S), positive
-        inside, in widths of the picture; and how much there is to see at a point (S, S), about 0..1.
+        inside, in widths of the picture; and the amount of detail at each point (S, S), about 0..1.
     """
     pixels = np.asarray(picture.convert("RGBA").resize((SIZE, SIZE)), np.float32) / 255
     opacity = pixels[..., 3]
@@ -73,19 +73,19 @@ def texture(picture: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def mean_hue(colour: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """Hue and saturation of a picture's mean colour, vivid pixels counting most."""
+    """Hue and saturation of a picture's mean colour, weighted by the saturation of its pixels."""
     weights = inside * (np.ptp(colour, axis=-1) + 0.05)
     hue, saturation, _ = colorsys.rgb_to_hsv(*np.average(colour, axis=(0, 1), weights=weights))
     return hue, saturation
 
 
 def ground(index: int, name: str, hue: float, saturation: float) -> list[tuple[float, float, float]]:
-    """Four colours for what is behind a class: cool to magenta, and away from the hue of the class itself.
+    """Four background colours of a class: cool to magenta, away from the hue of the class itself.
 
     Returns:
         Dark and light of the nebula, its rays, and the glow around the object; each RGB in 0..1.
     """
-    if saturation < 0.15:  # grey things have no hue; any will do, as long as it stays the same
+    if saturation < 0.15:  # grey things have no hue; use any fixed one
         hue = sum(map(ord, name)) % 97 / 97
     behind = 0.5 + 0.42 * (index * GOLDEN % 1)
     apart = (behind - hue + 0.5) % 1 - 0.5

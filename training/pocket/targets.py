@@ -1,14 +1,14 @@
-"""What the network learns to draw: a class's object, placed before a nebula by twelve numbers of the noise.
+"""The pictures that the network learns: the object of a class, which twelve numbers of the noise place before a nebula.
 
-A noise vector acts through twelve fixed directions alone, the "factors" f = P z. Each moves one thing in the picture
+A noise vector acts only through twelve fixed directions, the "factors" f = P z. Each moves one thing in the picture
 smoothly, so that a path through the noise is a movement:
 
     0 right   1 down   2 turn   3 size   4 stretch   5, 6 bend   of the object
     7 slant   8 drift   9 rings   10 rays                        of the nebula
     11 hue                                                       of both
 
-A mixture of classes is a chimera: one silhouette between theirs, in which every place takes after the class that is
-strong and has something to show there. Averages of whole pictures, which would be grey, never occur.
+A mixture of classes is a chimera: one silhouette between those of the classes, in which each point gets its colour
+from the classes that are strong and have detail there. Whole pictures are never averaged, which would give grey.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NOISE = 128  # length of a noise vector
-FACTORS = 12  # of its directions that mean something
+FACTORS = 12  # of its directions that have an effect
 
-CALM = 0.28  # of all movements: loud music at default sensitivity should flow, not flicker
+CALM = 0.28  # scale of all movements, chosen so that loud music at default sensitivity does not flicker
 MOST = 6  # classes of a mixture that are drawn, the strongest
-BLEND = 0.06  # how softly silhouettes unite, in widths of a texture
-LOYALTY = 1.4  # how much the strength of a class counts for the colour of a place
-CURIOSITY = 6.0  # how much it counts that a class has something to show there
+BLEND = 0.06  # softness of the union of silhouettes, in widths of a texture
+LOYALTY = 1.4  # influence of a class's strength on the colour of a point
+CURIOSITY = 6.0  # influence of a class's detail at a point on its colour
 MARGIN = 1.25  # the picture's width in widths of an object of size 1
 EDGE = 1.3  # steepness of outlines, 1/pixel
 GLOW = 0.055  # reach of the light around an object, in widths of a texture
@@ -104,7 +104,7 @@ class Targets:
         axis = (torch.arange(resolution, device=factors.device) * 2 + 1) / resolution - 1
         down, right = torch.meshgrid(axis, axis, indexing="ij")
 
-        # From a place in the picture to the place on the object that is seen there.
+        # From a point in the picture to the point on the object that is seen there.
         x = right - each(0.22 * bounded[:, 0])
         y = down - each(0.22 * bounded[:, 1])
         bend_x, bend_y = 0.12 * bounded[:, 5], 0.12 * bounded[:, 6]
@@ -120,7 +120,7 @@ class Targets:
         grid = torch.stack([across, along], dim=-1)
         seen = F.grid_sample(objects, grid, padding_mode="border", align_corners=False)
 
-        # Beyond its texture an object ends: the distance goes on growing from its border.
+        # Outside its texture an object ends: the distance goes on growing from the border of the texture.
         distance = seen[:, 3] - 0.5 * F.relu(torch.maximum(across.abs(), along.abs()) - 1)
         opacity = torch.sigmoid(EDGE / MARGIN * resolution * distance * each(size))[:, None]
         behind = self.nebula(grounds, factors, x, y, right, down)
@@ -134,7 +134,7 @@ class Targets:
         return (behind + (front - behind) * opacity).clamp(0, 1) * 2 - 1
 
     def nebula(self, grounds: Tensor, factors: Tensor, x: Tensor, y: Tensor, right: Tensor, down: Tensor) -> Tensor:
-        """What is behind the objects, (n, 3, h, w): clouds, and rings and rays that move with the object at (x, y)."""
+        """The background, (n, 3, h, w): clouds, and rings and rays that move with the object at (x, y)."""
         radius = torch.sqrt(x.square() + y.square() + 1e-4)
         slant = right * each(torch.cos(factors[:, 7])) + down * each(torch.sin(factors[:, 7]))
         clouds = 0.5 + 0.5 * torch.sin(1.9 * slant + each(1.2 * factors[:, 8]))
@@ -168,7 +168,7 @@ class Targets:
         claim = strength[:, :, None, None]
         claim = LOYALTY * torch.log(claim + 1e-6) + CURIOSITY * interest * claim.sqrt()
         blended = (torch.softmax(claim, dim=1)[:, :, None] * colour).sum(dim=1)
-        # Where many share a place their colours come nearer to each other: undo some of that.
+        # Where many classes share a point their colours are averaged: restore some of the contrast.
         mean = blended.mean(dim=1, keepdim=True)
         vivid = mean + (blended - mean) * (1.5 - 0.5 * share.amax(dim=1, keepdim=True))
         lead = strength**2

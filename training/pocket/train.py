@@ -3,9 +3,9 @@
     python -m training.pocket.train runs/first                       # two CPU cores: a night
 
 The README beside this file has the commands for larger pictures and for a GPU.
-The same command goes on where an interrupted run was. In the run's folder: `checkpoint.pt`, `log.jsonl` (a line of
+The same command resumes an interrupted run. In the run's folder: `checkpoint.pt`, `log.jsonl` (a line of
 figures at intervals) and `grid-<step>.png` (drawn on the left, targets on the right; the last rows are mixtures).
-Wants torch and NumPy only.
+Needs torch and NumPy only.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from training.pocket.targets import FACTORS, Targets
 TEXTURES = Path(__file__).parent / "data" / "textures.pt"
 
 PITCHES = 12  # classes that a song mixes, at most
-SHARPENING = 3.0  # power of a weight, as a share of the strongest: the generator does so before it draws
+SHARPENING = 3.0  # power of a weight relative to the strongest; the generator applies the same before it draws
 SINGLES, PAIRS = 0.3, 0.15  # shares of a batch with one class and with two; half of the rest has three to twelve,
 # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))  # weights of errors and their gradients, at sizes 1, 1/2, 1/4
 EDGES, STRUCTURE = 2.0, 0.2  # weights of the other two parts of the loss
 WARM_UP = 100  # steps until the learning rate is reached
-PLATEAU = 0.4  # of all steps at that rate; then a cosine down to
-FINAL_RATE = 0.02  # of it
-EMBEDDING_RATE = 4  # embeddings learn so much faster, for each is seen seldom
-AVERAGING = 0.998  # decay of the average over steps of the weights, which is what is exported
+PLATEAU = 0.4  # share of all steps at that rate; then a cosine down to FINAL_RATE
+FINAL_RATE = 0.02  # share of the learning rate
+EMBEDDING_RATE = 4  # learning rate of embeddings, relative to the rest: each is used seldom
+AVERAGING = 0.998  # decay of the average of the weights over steps, which is exported
 FORGETTING = 0.9  # decay of a class's difficulty each time it is seen
 REPORT_EVERY, SAVE_EVERY, GRID_EVERY = 100, 200, 1000  # steps
 
@@ -49,7 +49,7 @@ REPORT_EVERY, SAVE_EVERY, GRID_EVERY = 100, 200, 1000  # steps
 
 
 def draw_factors(count: int, generator: torch.Generator) -> Tensor:
-    """Factors (count, FACTORS) as trajectories have them, from the still ones of low truncations to walls of +-2."""
+    """Factors (count, FACTORS) as trajectories have them, from small ones of low truncations to limits of +-2."""
     spread = torch.empty(count, 1, device=generator.device).uniform_(0.4, 1.25, generator=generator)
     return spread * torch.randn(count, FACTORS, device=generator.device, generator=generator)
 
@@ -110,10 +110,10 @@ def box_similarity(x: Tensor, y: Tensor) -> Tensor:
 
 
 def losses(drawn: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """What is minimised, and the mean absolute error of each picture (n,).
+    """The loss, and the mean absolute error of each picture (n,).
 
-    Errors and errors of gradients at three scales tell where things are. They alone reward a blur where a thing may be
-    here or there; the strength of edges, which need not be in place, and the structure within small windows do not.
+    Errors and errors of gradients at three scales place things. By themselves they reward a blur where the place of an
+    edge is uncertain. The strength of edges, wherever they are, and the structure within small windows do not.
     """
     error = drawn - target
     each_error = error.abs().mean(dim=(1, 2, 3))
@@ -159,9 +159,9 @@ class Training:
         seed: another seed, another run.
         device: "cpu" or "cuda".
         bf16: compute the network in bfloat16.
-        workers: threads that share a batch, each on one core. They wait for each other once a step, the threads within
-            an operation do a thousand times, which on a busy machine is ten times as slow.
-        compiled: compile the network, which takes a minute and pays on a GPU.
+        workers: threads that share a batch, each on one core. They wait for each other once a step. Threads
+            within an operation do so a thousand times, which on a busy machine is ten times as slow.
+        compiled: compile the network, which takes a minute and is worth it on a GPU.
     """
 
     def __init__(
@@ -187,18 +187,18 @@ class Training:
         self.draw = torch.compile(self.network) if compiled else self.network
 
     def conditions(self, count: int) -> tuple[Tensor, Tensor]:
-        """Random factors and class weights; classes that are drawn badly come more often."""
+        """Random factors and class weights; classes that are drawn badly are chosen more often."""
         likelihood = (self.difficulty / self.difficulty.mean()).clamp(0.5, 3)
         return draw_factors(count, self.generator), draw_weights(count, likelihood, self.generator)
 
     def resolution(self) -> int:
-        """At which to train now."""
+        """Resolution of the present step."""
         return next((size for size, end in self.stages if self.step < end * self.steps), self.stages[-1][0])
 
     def advance(self) -> tuple[Tensor, Tensor]:
         """One step; the loss, and the mean absolute error over the batch."""
         factors, weights = self.conditions(self.batch)
-        # Every worker gets as many single classes, pairs and mixtures.
+        # Every worker gets the same shares of single classes, pairs and mixtures.
         parts = [(factors[first :: self.workers], weights[first :: self.workers]) for first in range(self.workers)]
         results = list(self.pool.map(self.gradients, parts) if self.pool else map(self.gradients, parts))
         parameters = list(self.network.parameters())
@@ -232,7 +232,7 @@ class Training:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), share)
 
     def judge(self, weights: Tensor, errors: Tensor) -> None:
-        """Note how badly the classes were drawn that were alone in their picture."""
+        """Update the difficulty of classes that were alone in their picture."""
         alone = ((weights > 0).sum(dim=1) == 1).float()
         index = weights.argmax(dim=1)
         seen = torch.zeros_like(self.difficulty).index_add(0, index, alone)
@@ -242,7 +242,7 @@ class Training:
 
     @torch.no_grad()
     def start_from(self, path: Path) -> None:
-        """Take what another run of the same width learned, which may know fewer classes and draw smaller pictures."""
+        """Start from another run of the same width, which may have fewer classes and smaller pictures."""
         network, names = read_checkpoint(path)
         self.require_names(names, path)
         known = network.embeddings
@@ -258,7 +258,7 @@ class Training:
             raise SystemExit(f"{path}: its classes are others, or in another order, than those of the textures")
 
     def save(self, path: Path) -> None:
-        """Write the state; a run that is killed leaves the last whole one."""
+        """Write the state; after a kill the last complete one is there."""
         state = {
             "step": self.step,
             "names": self.targets.names,
@@ -275,7 +275,7 @@ class Training:
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Restore the state that `save` wrote."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.require_names(state["names"], path)
         self.step = state["step"]

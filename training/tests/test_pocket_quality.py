@@ -17,7 +17,7 @@ def pocket():
 
 @pytest.fixture(scope="module")
 def draw(pocket):
-    """What the bars are measured on: noise and class weights -> pictures in -1..1, on the fast engine."""
+    """Noise and class weights -> pictures in -1..1, by the fast engine, for the bars."""
     return lambda noise, shares: torch.cat(list(pocket.pictures(noise.numpy(), shares.numpy())))
 
 

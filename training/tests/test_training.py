@@ -1,4 +1,4 @@
-"""The training of the embedded generator, on textures made here: what it learns from is not in the repository."""
+"""The training of the embedded generator, on textures made here, since its pictures are not in the repository."""
 
 import json
 import subprocess

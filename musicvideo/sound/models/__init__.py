@@ -10,29 +10,25 @@ A model is a function `(source, position, rate) -> ears`:
 Gains, filters and delays follow the position sample by sample, so that a moving source gives no steps. The memory of
 its filters is shorter than `musicvideo.sound.spatial.MARGIN`.
 
-To add a model, write a module here with a function `load(sofa)` that returns one, and add a line to `MODELS`. `sofa` is
-a file of measurements, or None.
+To add a model, write a module here with a function `load(sofa)` that returns one, and add its name to `MODELS`. `sofa`
+is a file of measurements, or None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from os import PathLike
 
 import numpy as np
 
-from musicvideo.sound.models import hrtf, pan, sphere
 from musicvideo.sound.panning import Position
 from musicvideo.sound.sofa import find_kemar
 
 Model = Callable[[np.ndarray, Position, float], np.ndarray]
 
-MODELS: dict[str, Callable[[str | PathLike | None], Model]] = {
-    "pan": pan.load,
-    "sphere": sphere.load,
-    "hrtf": hrtf.load,
-}
+MODELS = ("pan", "sphere", "hrtf")  # the modules of this package
 
 
 @cache
@@ -52,4 +48,5 @@ def load_model(name: str | None = None, sofa: str | PathLike | None = None) -> M
         name = "hrtf" if sofa else "sphere"
     if name not in MODELS:
         raise ValueError(f"model: unknown name {name!r} (choose {', '.join(MODELS)})")
-    return MODELS[name](sofa)
+    # Imported here: the models' libraries take most of a second to load, and a finished mix needs none of them.
+    return import_module(f"{__name__}.{name}").load(sofa)

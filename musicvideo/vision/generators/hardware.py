@@ -1,4 +1,4 @@
-"""What computes in this machine, in words that are recorded with a video."""
+"""Processor and library versions of this machine, as they are recorded with a video."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from llvmlite import binding
 
 @functools.cache
 def processor() -> str:
-    """The model name of this machine's processor, as far as the system tells."""
+    """The model name of this machine's processor, if the system states it."""
     with suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         if found:
@@ -34,11 +35,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def widest(features: Container[str]) -> str:
+    """The widest of the vector instructions that LLVM's names of features include, or "scalar"."""
+    return next((name for name in ("avx512f", "avx2", "avx", "neon") if name in features), "scalar")
+
+
 def cpu() -> dict[str, str]:
-    """The processor, and the widest vector instructions that code is compiled for on it: other ones round otherwise."""
+    """The processor, and the widest vector instructions that compiled code uses on it: others round differently."""
     features = binding.get_host_cpu_features()
-    widest = next((name for name in ("avx512f", "avx2", "avx", "neon") if features.get(name)), "scalar")
-    return {"processor": processor(), "instructions": widest}
+    return {"processor": processor(), "instructions": widest([name for name, there in features.items() if there])}
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ A 3x3 convolution takes 9 multiplications a pixel and pair of channels. Winograd
 and channels at once those multiplications are 36 products of matrices.
 
 The affine, the ReLU, the upsampling, the bias and the skip path around a convolution are computed as a kernel reads and
-writes its pictures, so none of them passes through memory by itself.
+writes its pictures, so none of them takes a pass over memory of its own.
 
 All arrays are float32. Pictures are (H, W, C): the channels of a pixel lie side by side.
 """
@@ -41,7 +41,7 @@ TILE = 4  # pixels a side of a tile's output
 PATCH = TILE + 2  # pixels a side of its input
 PLACES = PATCH**2  # numbers of a transformed tile
 
-# The transforms follow from the points that polynomials are multiplied by; these keep numbers of like size.
+# The transforms evaluate polynomials at these points, chosen to keep intermediate numbers of similar size.
 NEAR, FAR = 0.5**0.5, 2**0.5
 POINTS = (0, NEAR, -NEAR, FAR, -FAR)  # and infinity
 
@@ -267,7 +267,7 @@ def write_winograd(module: ir.Module, lanes: int) -> None:
     (x, scale, offset, kernels, y, work,
      begin, end, height, width, channels, out_channels, group, upsampled) = code.arguments  # fmt: skip
     across = builder.udiv(width, number(TILE))
-    # Up to whole blocks: what the last one holds beyond the tiles is multiplied, too, and left alone.
+    # Up to whole blocks: rows of the last block beyond the tiles are multiplied too, and ignored.
     count = builder.and_(code.sum(code.times(group, across), code.rows - 1), number(-code.rows))
     padded = code.times(code.sum(width, 2), channels)
     x_row = code.times(builder.lshr(width, upsampled), channels)
@@ -461,7 +461,7 @@ class Kernels:
                 _is_float(skip) and skip.shape == shape and skip.stride() == (shape[1] * stride, stride, 1),
                 f"skip: must be the first channels of a float32 picture {shape}, not {_described(skip)}",
             )
-        _apart(y, work, (x, matrix, scale, offset, bias, skip, factor))
+        _require_no_overlap(y, work, (x, matrix, scale, offset, bias, skip, factor))
         addresses = [
             None if array is None else array.data_ptr()
             for array in (x, scale, offset, matrix, bias, skip, factor, y, work)
@@ -523,7 +523,7 @@ class Kernels:
             group > 0 and _vector("work", work) >= self._work(group, width, channels),
             f"work: {work.numel()} numbers are too few",
         )
-        _apart(y, work, (x, scale, offset, matrix))
+        _require_no_overlap(y, work, (x, scale, offset, matrix))
         whole = y.data_ptr() - top * TILE * width * out_channels * y.itemsize
         self._winograd(
             x.data_ptr(), scale.data_ptr(), offset.data_ptr(), matrix.data_ptr(), whole, work.data_ptr(),
@@ -561,7 +561,7 @@ class Kernels:
 
 
 def _require(condition: bool, problem: str) -> None:
-    """Raise TypeError, which is a fault of this program and no user's mistake."""
+    """Raise TypeError: a fault of this program, not a user's mistake."""
     if not condition:
         raise TypeError(problem)
 
@@ -596,7 +596,7 @@ def _vector(name: str, array: Tensor, count: int | None = None) -> int:
     return array.numel()
 
 
-def _apart(y: Tensor, work: Tensor, inputs: Sequence[Tensor | None]) -> None:
+def _require_no_overlap(y: Tensor, work: Tensor, inputs: Sequence[Tensor | None]) -> None:
     """TypeError if what is written shares memory with anything else: the kernels are compiled for that."""
     written = y.untyped_storage().data_ptr(), work.untyped_storage().data_ptr()
     others = {array.untyped_storage().data_ptr() for array in inputs if array is not None}

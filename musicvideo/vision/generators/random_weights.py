@@ -1,4 +1,4 @@
-"""Random BigGAN weights, for tests and benchmarks where the real ones cannot be had.
+"""Random BigGAN weights, for tests and benchmarks without the published ones.
 
     python -m musicvideo.vision.generators.random_weights --resolution 128 DIR
 
@@ -43,17 +43,17 @@ def random_model(config: BigGANConfig, seed: int = 0, batch: int = BATCH) -> Big
     model.generator.bn.bias.fill_(0)
     for module in model.modules():
         if hasattr(module, "gamma"):
-            module.gamma.fill_(0.5)  # it is 0 at first, and attention would count for nothing
+            module.gamma.fill_(0.5)  # it is initialised to 0, which switches attention off
 
-    # Spectral norms estimate their singular values by power iterations, which run in train mode alone.
+    # Spectral norms estimate their singular values by power iterations, which run only in train mode.
     model.train()
     for module in model.modules():
         for hook in getattr(module, "_forward_pre_hooks", {}).values():
             for _ in range(POWER_ITERATIONS):
                 hook(module, None)
 
-    # One pass in which every batch norm takes the statistics of what it sees, differing a little from truncation to
-    # truncation as the published ones do.
+    # One pass in which every batch norm records the statistics of its input. They differ a little from truncation to
+    # truncation, as in the published weights.
     def calibrate(norm, inputs):
         rows = torch.linspace(0.97, 1.0, len(norm.running_means))[:, None]
         norm.running_means.copy_(rows * inputs[0].mean(dim=(0, 2, 3)))

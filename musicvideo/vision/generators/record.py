@@ -1,4 +1,4 @@
-"""What all generators have in common: how they draw, and what is known of each before it is loaded.
+"""The interface of all generators, and the record of each, which is known before it is loaded.
 
 Imports nothing heavy: every command that lists generators imports this.
 """
@@ -74,7 +74,7 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What a generator may be loaded with; each takes what concerns it.
+    """Options to load a generator with; each generator uses those that apply to it.
 
     Attributes:
         resolution: height and width in pixels.
@@ -84,7 +84,7 @@ class Options:
         precision: "fp32", "fp16", "bf16", "auto" for the lowest that draws the same pictures, or "lowest" for one that
             may draw them roughly.
         progress: makes a bar of a download, as tqdm does.
-        notice: told, in one line, what a person should know.
+        notice: called with one line for the user.
     """
 
     resolution: int = 512
@@ -98,9 +98,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Record:
-    """What the registry knows of a generator.
+    """The registry's entry of a generator.
 
-    The module of a record is imported by every command, so it imports what the generator computes with inside `load`.
+    Every command imports the module of a record, so the module imports its heavy libraries inside `load`.
 
     Attributes:
         name: what a person types.
@@ -110,7 +110,7 @@ class Record:
         resolutions: of its pictures in pixels; None for any.
         weights_checksum: gives the SHA-256 of the weights that `load` would take, and may download them; None for a
             generator without weights.
-        licence: what a person who publishes its pictures should read; None if nothing beyond this project's own.
+        licence: terms for publishing its pictures; None if there are none beyond this project's licence.
     """
 
     name: str

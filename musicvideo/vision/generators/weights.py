@@ -37,7 +37,7 @@ PINS = "checksums.json"  # in the cache: name of a weights file -> SHA-256 that 
 SAFE_TORCH = (2, 6)  # before it, torch.load(weights_only=True) could run code (CVE-2025-32434)
 LARGEST = 1 << 30  # bytes; four times the largest published weights
 LARGEST_CONFIGURATION = 1 << 16  # bytes
-CONNECT_TIMEOUT = 5  # seconds; who is offline should know at once
+CONNECT_TIMEOUT = 5  # seconds; short, so that being offline is reported soon
 READ_TIMEOUT = 30  # seconds
 CHUNK = 1 << 20  # bytes
 
@@ -90,7 +90,7 @@ def locate(
     notice: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """The file with the weights; arguments and errors as for `load`."""
-    configuration(resolution)  # a resolution that never was is no fault of the folder
+    configuration(resolution)  # refuses an unknown resolution before the folder is searched
     if folder is None:
         return fetch(resolution, progress=progress, notice=notice)
     file = find(resolution, folder)
@@ -185,12 +185,12 @@ def read_tensors(file: Path) -> Mapping[str, torch.Tensor]:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
         if size > LARGEST:
             raise MediaError(f"{file}: {size / 1e9:.1f} GB are too large for BigGAN's weights")
-        with warnings.catch_warnings():  # of odd pickles, which are refused or whole
+        with warnings.catch_warnings():  # about odd pickles, which are either refused or intact
             warnings.simplefilter("ignore")
             state = torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(file)
     except (MediaError, OSError, MemoryError):
         raise
-    except Exception:  # what a broken file raises depends on where it is broken
+    except Exception:  # a damaged file may raise any exception
         raise damaged from None
     if not isinstance(state, Mapping) or not all(
         isinstance(value, torch.Tensor) and value.layout is torch.strided and value.is_floating_point()
@@ -224,7 +224,7 @@ def verify(file: Path, resolution: int, notice: Callable[[str], object] = lambda
         try:
             pin(file.name, found)
             told = f"is noted in {cache() / PINS} and compared from now on"
-        except OSError as error:  # a cache that others share may be read-only
+        except OSError as error:  # a shared cache may be read-only
             told = f"cannot be noted in {cache() / PINS} ({error.strerror})"
         notice(f"{file}: no checksum of it is published; its SHA-256, {found}, {told}")
     elif found != pinned:
@@ -253,7 +253,7 @@ def pins() -> dict[str, str]:
 
 
 def pin(name: str, digits: str) -> None:
-    """Note a checksum for the first time; OSError where the cache cannot be written."""
+    """Record a checksum on first use; OSError if the cache cannot be written."""
     with filelock.FileLock(cache() / f".{PINS}.lock"), files.atomic(cache() / PINS) as partial:
         partial.write_text(json.dumps({name: digits, **pins()}, indent=2) + "\n", encoding="utf-8")
 
@@ -266,15 +266,14 @@ def fetch(
 ) -> Path:
     """The file with the weights in the cache, downloaded if it is not there yet.
 
-    A download that breaks off is kept and goes on where it stopped. Nothing that was not read whole and found right
-    appears under its final name.
+    An interrupted download is kept and resumed. A file gets its final name only when it is complete and verified.
 
     Args:
         resolution, progress, notice: as for `load`.
 
     Raises:
         ValueError: another resolution.
-        MediaError: not to be had, which says which file to put where; or another file than the checksum says.
+        MediaError: the download failed (the message says which file to put where), or its checksum differs.
     """
     configuration(resolution)
     file = cache() / published_name(resolution)
@@ -315,11 +314,11 @@ def _fetch(resolution: int, file: Path, progress: Callable[..., tqdm]) -> None:
 
 
 def download(url: str, part: Path, *, progress: Callable[..., tqdm] = SILENT) -> None:
-    """Download into a file, going on behind what it already holds.
+    """Download into a file, resuming after what it already holds.
 
     Raises:
         MediaError: no room for it.
-        requests.RequestException: no connection, a refusal, or an end before the end.
+        requests.RequestException: no connection, a refusal, or a connection that ends early.
     """
     have = part.stat().st_size if part.exists() else 0
     with requests.get(

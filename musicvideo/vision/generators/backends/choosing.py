@@ -20,7 +20,7 @@ from musicvideo.vision.generators.backends.torch_backend import TorchBackend
 if TYPE_CHECKING:
     from musicvideo.vision.generators.biggan.network import Network
 
-FAITHFUL = 50  # dB PSNR against fp32 that a lower precision must reach to be chosen unasked
+FAITHFUL = 50  # dB PSNR against fp32 that a lower precision must reach for "auto" to choose it
 
 
 def devices(name: str) -> list[str]:
@@ -83,7 +83,7 @@ def start_on(device: str, network: Network, precision: str) -> Backend:
 def is_faithful(network: Network, device: str, lower: torch.dtype) -> bool:
     """Whether pictures in a lower precision are within `FAITHFUL` dB of those in fp32; tried on random conditions."""
     styles = trial(network, 2)
-    # One after the other, for a device may not hold both.
+    # One after the other, since a device may not hold both.
     exact, rough = (TorchBackend(network, device, dtype)(styles) for dtype in (torch.float32, lower))
     noise = (exact - rough).square().mean()
     return bool(noise.isfinite() and 10 * torch.log10(4 / noise) >= FAITHFUL)

@@ -1,7 +1,7 @@
 """The network by kernels of our own (`musicvideo.vision.generators.kernels`), on x86 CPUs.
 
-Pictures are (height, width, channels). What surrounds a convolution is not computed by itself: `Activated`, `Rows` and
-`Skip` stand for pictures that the next kernel computes on the way.
+Pictures are (height, width, channels). The operations around a convolution are not computed separately: `Activated`,
+`Rows` and `Skip` stand for pictures that the next kernel computes as it reads or writes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Rows:
 
 @dataclass
 class Activated:
-    """A picture (H, W, C) whose affine and ReLU are computed on its way into a convolution."""
+    """A picture (H, W, C) whose affine and ReLU are computed when a convolution reads it."""
 
     x: Tensor | Rows
     scale: Tensor
@@ -65,7 +65,7 @@ class Activated:
 
 @dataclass
 class Skip:
-    """A picture that is scaled, and doubled if asked, on its way onto the result of a convolution."""
+    """A picture that is scaled, and doubled if asked, when it is added to the result of a convolution."""
 
     x: Tensor
     factor: Tensor | None = None
@@ -256,7 +256,7 @@ def suits(network: Network, lanes: int) -> bool:
 
 
 class KernelBackend:
-    """The network by kernels of our own, a picture a thread: threads of one picture would wait for each other.
+    """The network by kernels of our own, one thread per picture: threads of one picture would wait for each other.
 
     Args:
         network: to run; see `suits`.
@@ -286,7 +286,7 @@ class KernelBackend:
         running = [self.pool.submit(self.draw, row) for row in styles]
         try:
             return torch.stack([one.result() for one in running])
-        finally:  # after Ctrl-C: nothing new begins, what has begun ends
+        finally:  # after Ctrl-C: start nothing new, let running work end
             for one in running:
                 one.cancel()
             wait(running)

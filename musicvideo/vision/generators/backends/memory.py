@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class MemoryPool:
-    """Hands out tensors in memory that earlier tensors of the same size have left. Threads may share it."""
+    """Hands out tensors that reuse the memory of earlier tensors of the same size. Threads may share it."""
 
     def __init__(self) -> None:
         self.unused: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # by count of numbers

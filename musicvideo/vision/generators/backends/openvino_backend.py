@@ -27,7 +27,7 @@ from musicvideo.vision.generators.backends.operations import (
 if TYPE_CHECKING:
     from musicvideo.vision.generators.biggan.network import Network
 
-# OpenVINO would report its use over the network; it does without the package that does so.
+# OpenVINO would report its use over the network; it also works without the package that does so.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 try:
     import openvino
@@ -134,9 +134,9 @@ def fingerprint(model: openvino.Model) -> str:
 
 
 def compiled(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.CompiledModel:
-    """A graph compiled for the CPU, from the cache where it is there whole.
+    """A graph compiled for the CPU, from the cache if it holds an intact copy.
 
-    OpenVINO's own cache draws other pictures where a file is damaged in its middle, so ours has checksums. A file's
+    With OpenVINO's own cache, a file damaged in its middle gives wrong pictures, so this cache has checksums. A file's
     name is the hash of all that decides its content.
     """
     core = openvino.Core()
@@ -146,7 +146,7 @@ def compiled(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.Com
     file = caches.folder("openvino") / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
     content = caches.recall(file)
     if content is not None:
-        with suppress(RuntimeError):  # of another OpenVINO that calls itself the same
+        with suppress(RuntimeError):  # compiled by another OpenVINO with the same version
             return core.import_model(content, "CPU", settings)
     made = core.compile_model(model, "CPU", settings)
     caches.remember(file, made.export_model().getvalue())
@@ -173,7 +173,7 @@ class OpenVINOBackend:
         # One thread a picture and several pictures side by side: threads of one picture wait for each other.
         cores = torch.get_num_threads()
         self.batch = min(cores, STREAMS)
-        self.threads = cores // self.batch * self.batch  # as many for each stream, so that all round alike
+        self.threads = cores // self.batch * self.batch  # the same number for each stream, so that all round alike
         self.name = f"OpenVINO on the CPU, {str(PRECISIONS[precision]).removeprefix('torch.')}"
         self.compiled = compiled(model, {
             "NUM_STREAMS": self.batch,
@@ -191,8 +191,8 @@ class OpenVINOBackend:
         }
 
     def __call__(self, styles: Tensor) -> Tensor:
-        # NumPy copies a picture in this thread; torch would share the copy with a thread that then waits for more work,
-        # on a core that draws.
+        # NumPy copies a picture in this thread; torch would share the copy with a thread that then waits for more work
+        # and keeps a core from drawing.
         pictures = np.empty((len(styles), *self.compiled.output(0).shape[1:]), np.float32)
         drawn: dict[int, int] = {}  # request -> picture that it draws
 

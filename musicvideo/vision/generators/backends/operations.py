@@ -1,4 +1,4 @@
-"""What the network asks of a backend, and what the backends share.
+"""The operations that a backend gives the network, and functions that backends share.
 
 The network (`musicvideo.vision.generators.biggan.network`) is written once, as calls of `Operations`. A backend runs it
 with its own operations: torch computes at once, OpenVINO builds a graph, kernels defer work to where it costs least.
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Pictures on their way through the network: tensors (B, C, H, W), nodes of a graph, or pictures (H, W, C) not computed
-# yet. Whatever a backend's operations return, its operations take.
+# A picture inside the network: a tensor (B, C, H, W), a node of a graph, or a picture (H, W, C) that is not computed
+# yet. A backend's operations take what its operations return.
 Picture = Any
 
 STRIP_FROM = 128  # rows of the smallest picture that is split into strips on a CPU
@@ -29,7 +29,7 @@ ROWS_TO_RGB = torch.eye(9).view(3, 3, 9, 1).permute(1, 2, 0, 3).contiguous()
 class Operations(Protocol):
     """The operations of the network. Shapes are those of pictures (B, C, H, W), whatever a backend's layout is.
 
-    Weights and biases are float32 tensors on the CPU. A backend may keep what it makes of them, since the network
+    Weights and biases are float32 tensors on the CPU. A backend may cache converted weights, since the network
     passes the same tensors every time.
     """
 
@@ -94,7 +94,7 @@ class Backend(Protocol):
     def __call__(self, styles: Tensor) -> Tensor:
         """Styles (B, S) on the CPU -> pictures (B, 3, H, W) in -1..1, on the device that drew them.
 
-        A picture has the same bits whichever others come with it.
+        A picture has the same bits whatever else is in its batch.
         """
 
 

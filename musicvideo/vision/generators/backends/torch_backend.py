@@ -99,7 +99,7 @@ class TorchBackend:
         self.ops = TorchOps(self.place)
         self.recorded: RecordedPass | None = None
         if self.device.type == "cuda":
-            # Else fp32 is rounded to the ten bits of TF32, and two runs may choose kernels that round otherwise.
+            # Else fp32 is rounded to the ten bits of TF32, and two runs may choose kernels that round differently.
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
 
@@ -110,7 +110,7 @@ class TorchBackend:
     def __call__(self, styles: Tensor) -> Tensor:
         while True:
             try:
-                # Always as many in a pass: for another size the library may choose kernels that round otherwise.
+                # Always as many in a pass: for another number the library may choose kernels that round differently.
                 filled = F.pad(styles, (0, 0, 0, -len(styles) % self.batch))
                 return torch.cat([self.draw(part) for part in filled.split(self.batch)])[: len(styles)]
             except RuntimeError as error:  # MPS has no class of its own for it
@@ -122,7 +122,7 @@ class TorchBackend:
                     ) from None
                 self.batch //= 2
                 self.recorded = None
-            torch.cuda.empty_cache()  # only here: while it is handled, the error keeps its frames' tensors
+            torch.cuda.empty_cache()  # only here: the error keeps the tensors of its frames until it is handled
 
     @torch.inference_mode()
     def draw(self, styles: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class RecordedPass:
 
     Args:
         compute: from a tensor to a tensor, both on a CUDA device, always the same kernels.
-        example: what it is given, of the shape that it will always have.
+        example: an input, with the shape of every later one.
     """
 
     def __init__(self, compute: Callable[[Tensor], Tensor], example: Tensor) -> None:

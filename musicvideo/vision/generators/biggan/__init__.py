@@ -10,12 +10,12 @@ LICENCE = "pytorch-pretrained-biggan, MIT licence; its weights learned from Imag
 
 
 def _load(options: Options) -> Generator:
-    # Imported here: other generators do not wait for torch.
+    # Imported here, so that other generators do not load torch.
     from musicvideo.vision.generators import weights
     from musicvideo.vision.generators.backends import devices
     from musicvideo.vision.generators.biggan.generator import BigGAN
 
-    devices(options.device)  # a wrong one should not wait for a download
+    devices(options.device)  # refuses a wrong device before a download
     model = weights.load(options.resolution, options.weights, progress=options.progress, notice=options.notice)
     return BigGAN(
         model, imagenet_labels(), truncation=options.truncation, device=options.device, precision=options.precision

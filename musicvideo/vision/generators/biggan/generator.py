@@ -21,7 +21,7 @@ class BigGAN:
     """BigGAN-deep as a `Generator`.
 
     Args:
-        model: the library's, with its weights; it is taken apart.
+        model: the library's, with its weights; it is modified.
         labels: names of its classes.
         truncation: 0.1..1, at which the batch norms look their statistics up.
         device: "cpu", "cuda", "cuda:N", "mps", or "auto" for the fastest that is there.
@@ -54,7 +54,7 @@ class BigGAN:
 
     @property
     def handles(self) -> Mapping[str, Handle]:
-        return {}  # nobody knows what its directions mean
+        return {}  # the meaning of its directions is unknown
 
     @property
     def runs_on(self) -> str:
@@ -77,8 +77,8 @@ class BigGAN:
     def styles(self, noise: Tensor, classes: Tensor) -> Iterator[Tensor]:
         """Styles (b, S) of noise (B, noise_dim) and class weights (B, classes), a few at a time.
 
-        The matrix is read once for `STYLES` pictures. Fewer are padded to as many: a product of another shape may round
-        otherwise, and a picture must not depend on its batch.
+        The matrix is read once for `STYLES` pictures. Smaller batches are padded: a product of another shape may round
+        differently, and a picture must not depend on its batch.
         """
         for noise, classes in zip(noise.split(STYLES), classes.split(STYLES)):
             count = len(noise)
@@ -88,7 +88,7 @@ class BigGAN:
 
 
 class Reference:
-    """The library's own model as a `Generator`: what ours is compared with, in pictures and in speed.
+    """The library's own model as a `Generator`: the reference for our pictures and our speed.
 
     Args:
         model, labels, truncation: as for `BigGAN`.

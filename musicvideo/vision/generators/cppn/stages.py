@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
 from musicvideo import caches
+from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.cppn import arithmetic
 from musicvideo.vision.generators.cppn.arithmetic import (
     F32,
@@ -40,8 +42,11 @@ from musicvideo.vision.generators.cppn.arithmetic import (
     sine_of_turns,
 )  # fmt: skip
 
+PERIOD = 8  # shells, after which everything that goes with the number of a shell begins again
 PI = F32(math.pi)
 LARGE = F32(1e9)
+ROUND = F32(2 * math.pi / PERIOD)  # radians a shell: how shells turn against each other
+SMALLEST = F32(0.003)  # radius of a cap that is drawn
 REACH = F32(2.4)  # radii of a cap, within which it is seen or throws a shadow
 FAINT = F32(1e-5)  # light that is left out
 
@@ -49,14 +54,21 @@ FAINT = F32(1e-5)  # light that is left out
 class Scene(NamedTuple):
     """Every number that a picture is drawn from, but for those of waves, caps, palette and spores.
 
-    From `Look`: caps, rise, sway, petals, scallop, marble, ribs, gills, spots, veins, rings, curl, glow, gloss, spores.
+    From `Composition`: depth, bare. From `Look`: caps, rise, sway, petals, scallop, marble, ribs, gills, spots, veins,
+    rings, glow, gloss, spores. From both `Look` and the noise: twist, curl.
     """
 
     cosine: np.float32  # of the picture's turn, times its zoom
     sine: np.float32
+    shift: np.float32  # how far that moves to the right, so that a zoom leads to the film's middle
     pixel: np.float32  # width of a pixel
-    gaze_x: np.float32  # where the eye looks
-    gaze_y: np.float32
+    eye_x: np.float32  # where the shells of the ground have their centre
+    eye_y: np.float32
+    wide: np.float32  # how much a distance from there counts, across and up, squared
+    tall: np.float32
+    depth: np.float32  # of the ground: its u in one u of a cap
+    bare: np.float32  # 1 where the ground has the colours of caps, 0 where it has its own body
+    dive: np.float32  # shells that the eye has fallen through
     lamp_x: np.float32  # direction of the lamp
     lamp_y: np.float32
     lamp_z: np.float32
@@ -66,7 +78,6 @@ class Scene(NamedTuple):
     twist: np.float32  # radians of v a unit of u
     spin: np.float32  # radians that are added to v
     phase: np.float32  # shells that are added to depth
-    tint: np.float32  # phase of the tone's slow wave
     pigment_0: np.float32  # phases of the three sine neurons
     pigment_1: np.float32
     pigment_2: np.float32
@@ -109,13 +120,13 @@ def plane(scene, axis, waves, X, Y):
     for i in range(n):
         x, y, up = X[i], Y[i], -axis[i]
         for j in range(n):
-            x[j] = scene.cosine * axis[j] - scene.sine * up
+            x[j] = scene.cosine * axis[j] - scene.sine * up + scene.shift
             y[j] = scene.sine * axis[j] + scene.cosine * up
         for k in range(waves.shape[1]):
             across, upwards, bend_x, bend_y = waves[0, k] * TURNS, waves[1, k] * TURNS, waves[3, k], waves[4, k]
             # The phase of the wave is linear in the column.
             step = scene.cosine * across + scene.sine * upwards
-            start = (scene.cosine * upwards - scene.sine * across) * up + waves[2, k] * TURNS
+            start = (scene.cosine * upwards - scene.sine * across) * up + across * scene.shift + waves[2, k] * TURNS
             for j in range(n):
                 wave = sine_of_turns(step * axis[j] + start)
                 x[j] += bend_x * wave
@@ -123,13 +134,16 @@ def plane(scene, axis, waves, X, Y):
 
 
 @stage
-def colony(scene, axis, centres, X, Y, CAP_X, CAP_Y, LOBE, LAYER, SHADOW, OPEN):
+def colony(scene, axis, centres, rims, X, Y, CAP_X, CAP_Y, LOBE, LAYER, SHADOW, OPEN):
     """2. Put caps on the ground, each over the ones before it.
 
     Args:
-        centres: (caps, 4): x, y, radius, and radii from the rim in one unit of `OPEN`, from the ground up.
+        centres: (caps, 4): x, y, radius, and radii from the rim in one unit of `OPEN`, from the ground up. A negative
+            radius is a hole in what lies under it, down to the ground.
+        rims: (caps, 9): how much nearer each rim is than a circle's, as a Chebyshev series of the cosine of the angle
+            from upwards.
         CAP_X, CAP_Y: planes to write: the pixel from the centre of its cap, in radii.
-        LOBE: how much nearer the rim is than a circle's.
+        LOBE: how much nearer the rim is than a circle's, there.
         LAYER: 0 on the ground, counting towards the eye.
         SHADOW: what caps in front throw on the pixel, 0..1.
         OPEN: 0 on the line where two caps meet, 1 a pixel away.
@@ -140,47 +154,71 @@ def colony(scene, axis, centres, X, Y, CAP_X, CAP_Y, LOBE, LAYER, SHADOW, OPEN):
         cap_x, cap_y, lobe, layer, shadow, opened = CAP_X[i], CAP_Y[i], LOBE[i], LAYER[i], SHADOW[i], OPEN[i]
         left, right, low, high = LARGE, -LARGE, LARGE, -LARGE  # how far the row is bent to each side, and where it is
         for j in range(n):
-            cap_x[j] = x[j] - F32(0.3) * scene.gaze_x
-            cap_y[j] = y[j] - F32(0.3) * scene.gaze_y - F32(0.1)
+            cap_x[j] = x[j] - scene.eye_x
+            cap_y[j] = y[j] - scene.eye_y
             lobe[j], layer[j], shadow[j], opened[j] = ZERO, ZERO, ZERO, ONE
             bend = x[j] - axis[j]
             left, right, low, high = min(left, bend), max(right, bend), min(low, y[j]), max(high, y[j])
         for k in range(centres.shape[0]):
             centre_x, centre_y, radius, sharpness = centres[k, 0], centres[k, 1], centres[k, 2], centres[k, 3]
+            hole = radius < ZERO
+            radius = abs(radius)
+            if radius < SMALLEST:
+                continue
             reach = REACH * radius
             first = max(0, int((centre_x - reach - right + ONE) / scene.pixel))
             last = min(n, int((centre_x + reach - left + ONE) / scene.pixel) + 1)
             if low > centre_y + reach or high < centre_y - reach or last <= first:
                 continue
-            _cover(scene, centre_x, centre_y, ONE / radius, sharpness, F32(k + 1), x[first:last], y[first:last],
+            _cover(scene, centre_x, centre_y, ONE / radius, sharpness, rims[k], F32(k + 1), hole,
+                   x[first:last], y[first:last],
                    cap_x[first:last], cap_y[first:last], lobe[first:last], layer[first:last], shadow[first:last],
                    opened[first:last])  # fmt: skip
 
 
 @stage
-def _cover(scene, centre_x, centre_y, scale, sharpness, number, x, y, cap_x, cap_y, lobe, layer, shadow, opened):
+def _cover(
+    scene, centre_x, centre_y, scale, sharpness, series, number, hole, x, y, cap_x, cap_y, lobe, layer, shadow, opened
+):
     """Put one cap over a part of a row."""
+    r0, r1, r2, r3, r4 = series[0], series[1], series[2], series[3], series[4]
+    r5, r6, r7, r8 = series[5], series[6], series[7], series[8]
     for j in range(x.size):
         dx, dy = (x[j] - centre_x) * scale, (y[j] - centre_y) * scale
         size = dx * dx + dy * dy + F32(1e-4)
         inverse = inverse_root(size)
         e1x, e1y = dx * inverse, dy * inverse
-        e2x, e2y = e1x * e1x - e1y * e1y, TWO * e1x * e1y
-        e4x, e4y = e2x * e2x - e2y * e2y, TWO * e2x * e2y
-        e5x = e4x * e1x - e4y * e1y
-        nearer = (F32(0.12) * scene.petals * e2x + F32(0.1) * scene.scallop * e5x) * min(size, ONE)
-        beyond = size * inverse * (ONE + nearer) - ONE  # radii from the rim
+        # Clenshaw's recurrence, for the series and its derivative
+        double = e1y + e1y
+        b7, d6 = r7 + double * r8, r8 + r8
+        b6 = r6 + double * b7 - r8
+        b5, d5 = r5 + double * b6 - b7, b7 + b7 + double * d6
+        b4, d4 = r4 + double * b5 - b6, b6 + b6 + double * d5 - d6
+        b3, d3 = r3 + double * b4 - b5, b5 + b5 + double * d4 - d5
+        b2, d2 = r2 + double * b3 - b4, b4 + b4 + double * d3 - d4
+        b1, d1 = r1 + double * b2 - b3, b3 + b3 + double * d2 - d3
+        d0 = b2 + b2 + double * d1 - d2
+        nearer = (r0 + e1y * b1 - b2) * min(F32(6) * size, ONE)  # the top is round
+        rim = ONE / (ONE + nearer)
+        beyond = size * inverse - rim  # radii from the rim
+        # Across the rim it is less far than along the ray.
+        oblique = e1x * (b1 + e1y * d0 - d1) * rim
+        across = abs(beyond) * inverse_root(ONE + oblique * oblique)
         lee = ONE + F32(0.9) * (e1x * scene.lamp_x + e1y * scene.lamp_y)  # shadows are long away from the lamp
         shade = clip(ONE - F32(2.2) * lee * beyond, ZERO, ONE)
-        line = clip(abs(beyond) * sharpness - F32(0.75), ZERO, ONE)
+        shade = ZERO if hole else shade
+        sunk = clip(F32(1.25) + F32(0.8) * beyond, ZERO, ONE)
+        line = clip(across * sharpness - F32(0.75), ZERO, ONE)
         inside = beyond < ZERO
         x_before, y_before, lobe_before, layer_before = cap_x[j], cap_y[j], lobe[j], layer[j]
         darker, narrower = max(shadow[j], shade * shade), min(opened[j], line)
-        cap_x[j] = dx if inside else x_before
-        cap_y[j] = dy if inside else y_before
+        here_x, here_y = x[j] - scene.eye_x if hole else dx, y[j] - scene.eye_y if hole else dy
+        here, fallen = ZERO if hole else number, sunk if hole else ZERO
+        cap_x[j] = here_x if inside else x_before
+        cap_y[j] = here_y if inside else y_before
         lobe[j] = nearer if inside else lobe_before
-        layer[j] = number if inside else layer_before
-        shadow[j] = ZERO if inside else darker
+        layer[j] = here if inside else layer_before
+        shadow[j] = fallen if inside else darker
         opened[j] = line if inside else narrower
 
 
@@ -203,10 +241,13 @@ def nest(scene, X, Y, CAP_X, CAP_Y, LOBE, LAYER, U, E_X, E_Y, FIRST, SECOND, THI
         for j in range(n):
             ground = layer[j] == ZERO
             # A cap is level at its top, so its rings end before the centre; those of the ground go on.
-            size = cap_x[j] * cap_x[j] + cap_y[j] * cap_y[j]
-            ring = HALF * log(size + (F32(0.01) if ground else F32(0.2))) - F32(0.14)
-            on_ground = F32(1.5) * ring + scene.sway * x[j] + scene.rise * y[j]
-            on_cap = ring + lobe[j]
+            across, along = cap_x[j] * cap_x[j], cap_y[j] * cap_y[j]
+            size = across + along
+            squeezed = scene.wide * across + scene.tall * along + F32(0.006)
+            shaped = size * (ONE + lobe[j]) * (ONE + lobe[j])
+            ring = HALF * log(squeezed if ground else shaped + F32(0.2)) - F32(0.14)
+            on_ground = scene.depth * ring + scene.sway * x[j] + scene.rise * y[j]
+            on_cap = ring
             u = on_ground if ground else on_cap
             v = scene.sway * y[j] - scene.rise * x[j] + scene.twist * u + scene.spin
             inverse = inverse_root(size + (F32(0.003) if ground else F32(0.02)))
@@ -216,15 +257,18 @@ def nest(scene, X, Y, CAP_X, CAP_Y, LOBE, LAYER, U, E_X, E_Y, FIRST, SECOND, THI
             e2x, e2y = e1x * e1x - e1y * e1y, TWO * e1x * e1y
             e4x, e4y = e2x * e2x - e2y * e2y, TWO * e2x * e2y
             e8x = e4x * e4x - e4y * e4y
-            first = sine(F32(1.3) * u + F32(1.7) * e1x + F32(1.1) * e2y + scene.pigment_0)
-            second = sine(F32(2.1) * first + F32(1.5) * e1y - F32(0.9) * u + TWO * x[j] + scene.pigment_1)
+            fallen = scene.dive if ground else ZERO
+            flow = fallen * ROUND
+            first = sine(F32(1.3) * u + F32(1.7) * e1x + F32(1.1) * e2y + scene.pigment_0 - flow)
+            second = sine(F32(2.1) * first + F32(1.5) * e1y - F32(0.9) * u + TWO * x[j] + scene.pigment_1 + flow)
             third = sine(F32(1.8) * second + F32(2.2) * y[j] - F32(1.3) * first + scene.pigment_2)
-            inner = clip(ONE - size * size, ZERO, ONE)
+            inner = clip(ONE - shaped * shaped, ZERO, ONE)
             held = ONE if ground else inner
             modulation = (
                 F32(0.2) * scene.scallop * e8x + F32(0.3) * scene.petals * e2x + F32(0.12) * scene.marble * second
             )
-            depth[j] = scene.caps * u + held * (modulation + scene.phase)
+            shown = ZERO if ground else scene.phase
+            depth[j] = scene.caps * u + held * (modulation + shown) - fallen
             us[j], e_x[j], e_y[j], firsts[j], seconds[j], thirds[j] = u, e1x, e1y, first, second, third
 
 
@@ -296,7 +340,7 @@ def relief(
             e2x, e2y = e1x * e1x - e1y * e1y, TWO * e1x * e1y
             e4x, e4y = e2x * e2x - e2y * e2y, TWO * e2x * e2y
             e8x = e4x * e4x - e4y * e4y
-            turn_x, turn_y = cosine(F32(0.9) * shell), sine(F32(0.9) * shell)
+            turn_x, turn_y = cosine(ROUND * shell), sine(ROUND * shell)
             rib_x, rib_y = e4x * turn_x - e4y * turn_y, e4x * turn_y + e4y * turn_x
             rib2x, rib2y = rib_x * rib_x - rib_y * rib_y, TWO * rib_x * rib_y
             gill_x = rib2x * rib_x - rib2y * rib_y
@@ -313,7 +357,7 @@ def relief(
             ring = sine(F32(10) * PI * (depth[j] + F32(0.12) * third)) * scene.rings
             ring *= clip(F32(1.3) - F32(10) * steep, ZERO, ONE)
             bump[j] = F32(0.3) * folds + F32(0.1) * (wart + vein) + F32(0.012) * ring + F32(0.035) * first
-            slow = sine(F32(1.9) * (depth[j] - share + F32(0.9) * layer[j]) + scene.tint)
+            slow = sine(TWO * ROUND * (depth[j] - share + F32(0.9) * layer[j]))
             tone[j] = (
                 F32(0.02) + F32(0.28) * folds + F32(0.25) * wart + F32(0.3) * vein + F32(0.07) * ring
                 + F32(0.13) * scene.marble * third + F32(0.05) * slow + F32(0.025) * layer[j]
@@ -404,7 +448,10 @@ def light(
             shadow = exp(-foot * (F32(7) + F32(5.5) * facing)) * (ONE if ground else F32(0.8))
             shadow = max(shadow, shadows[j])
             tone = tones[j] + F32(0.66) * lit - (F32(0.42) + F32(0.1) * dome) * shadow
-            tone -= F32(0.07) * dome * clip(us[j] + F32(0.3), F32(-1.5), F32(1.5))
+            tone -= (F32(0.12) if ground else F32(0.07)) * dome * clip(us[j] + F32(0.3), F32(-1.5), F32(1.5))
+            there = ONE - scene.bare if ground else ZERO
+            # The ground is darker and harder than the caps, so that they stand out from it.
+            tone = F32(1.35) * tone - F32(0.2) - F32(0.08) * there if ground else tone
             foot2 = foot * foot
             foot4 = foot2 * foot2
             accent = accents[j] + F32(0.8) * scene.glow * foot4 * foot4 * foot2 * (F32(0.4) if ground else ONE)
@@ -414,7 +461,6 @@ def light(
             step = F32(3) * tone
             ramp0, ramp1, ramp2 = min(step, ONE), clip(step - ONE, ZERO, ONE), clip(step - TWO, ZERO, ONE)
             # The ground has its own body; its shade shares the hue and less of the lightness.
-            there = ONE if ground else ZERO
             ground_light = (F32(0.25) * ramp0 + F32(0.75) * ramp1 - F32(0.7) * ramp2) * there
             ground_hue = (F32(0.75) * ramp0 + F32(0.25) * ramp1 - F32(0.7) * ramp2) * there
             ok_l = deep_l + shade_l * ramp0 + body_l * ramp1 + light_l * ramp2 + ground_l * ground_light
@@ -492,6 +538,12 @@ def to_bytes(PLANE, finer, dither, picture, channel):
 numba.config.CACHE_DIR = _usual
 _sealed = [0]  # functions compiled by this process whose code is recorded
 STAGES = (plane, colony, nest, relief, light, soften, to_bytes)
+
+
+def instructions() -> str:
+    """The widest vector instructions that the stages are compiled to."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return hardware.widest([feature[1:] for feature in features.split(",") if feature.startswith("+")])
 
 
 def keep() -> None:
