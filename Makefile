@@ -67,8 +67,13 @@ typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING MIDI CONDUCT
 	HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER TORCH_INDEX
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
+# A score without a mix table gets one, made of its parts.
+DRAFT :=
 ifeq ($(MIX),)
-  override MIX := $(firstword $(wildcard scores/$(TITLE).mix.toml) scores/song.mix.toml)
+  ifeq ($(wildcard scores/$(TITLE).mix.toml),)
+    DRAFT := $(patsubst scores/%.mscz,media/%.mix.toml,$(wildcard scores/$(TITLE).mscz))
+  endif
+  override MIX := $(firstword $(wildcard scores/$(TITLE).mix.toml) $(DRAFT) scores/song.mix.toml)
 endif
 export MIX_TABLE := $(MIX)
 export DRAW_FLAGS := $(value GAN_FLAGS)
@@ -139,8 +144,8 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores gan audio video merge build amerge storyboard strip weights lint test test-fast test-trust bench clean \
-	distclean checked FORCE
+.PHONY: help demo scores tables gan audio video merge build amerge storyboard strip weights lint test test-fast \
+	test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
 hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
@@ -235,11 +240,14 @@ remember = cat > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@;
 # Settings that `video` and `audio` would refuse are refused before hours of drawing, and before anything else is made.
 first := $(if $(filter gan demo,$(MAKECMDGOALS)),checked)
 checked: | $(READY)
-	@$(PY) -m musicvideo check $(FILM) -- "$$MIX_TABLE" $(TITLE)
+	@$(PY) -m musicvideo check $(FILM) -- "$(if $(DRAFT),,$$MIX_TABLE)" $(TITLE)
 
 # Python finds out which exports are missing or old, since make does not know the parts of a score.
-media/%.wav media/%.mid: scores/%.mscz FORCE | $(READY) $(first)
+media/%.wav: scores/%.mscz FORCE | $(READY) $(first)
 	@$(PY) -m musicvideo score $(only_say) $<
+
+# The clock is exported with it. A rule for both would make again whatever depends on the second one, each time.
+media/%.mid: media/%.wav ;
 
 ifneq ($(SONG),)
 media/$(TITLE).wav: FORCE | $(READY) $(first)
@@ -262,6 +270,9 @@ media/%.notes.mid: media/%.wav | $(READY)
 media/$(TITLE).given.mid: FORCE
 	@test -f "$$MIDI" || { echo "error: no such file: MIDI=$$MIDI" >&2; exit 1; }
 	@cmp -s -- "$$MIDI" $@ || { cp -- "$$MIDI" $@.new && mv $@.new $@; }
+
+tables: media/$(TITLE).wav $(NOTES) | $(READY) ## write scores/TITLE.mix.toml and .conduct.toml, for you to edit
+	@$(PY) -m musicvideo tables $(TITLE) $(NOTES)
 
 # -- song -> square video ------------------------------------------------------------------------------------
 
@@ -297,9 +308,12 @@ endif
 
 # -- parts -> mix ----------------------------------------------------------------------------------------------
 
+media/%.mix.toml: media/%.mid media/%.wav FORCE | $(READY)
+	@$(PY) -m musicvideo draft $*
+
 # mix.py finds out which table and which parts are used, and leaves both mixes as they are if nothing changed.
 media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(if $(BY_HAND),$(wildcard media/$(TITLE).wav),media/$(TITLE).wav \
-	$(SCORES:scores/%.mscz=media/%.mid) FORCE)
+	$(SCORES:scores/%.mscz=media/%.mid) $(DRAFT) FORCE)
 
 media/%-Wet.wav media/%-Dry.wav: | $(READY) $(WITH_SOX)
 	@$(PY) mix.py "$$MIX_TABLE" --title $*

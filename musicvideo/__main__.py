@@ -4,6 +4,7 @@ python -m musicvideo doctor
 python -m musicvideo score scores/Impassive.mscz
 python -m musicvideo song ~/Music/song.mp3 media/MySong.wav
 python -m musicvideo notes song.mp3 song.notes.mid
+python -m musicvideo tables Impassive media/Impassive.mid
 python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
 python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
 python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
@@ -51,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     claim.add_argument("process", type=int)
     words = commands.add_parser("words")
     words.add_argument("text")
+    draft = commands.add_parser("draft")
+    draft.add_argument("title")
 
     song = commands.add_parser("song", help="decode a song")
     song.add_argument("song", help="any audio file")
@@ -60,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     notes.add_argument("song", help="any audio file")
     notes.add_argument("output", help="a .mid file")
 
+    tables = commands.add_parser("tables", help="write a mix table and a conduct table of a piece, for you to edit")
+    tables.add_argument("title", help="of the piece: scores/TITLE.mix.toml and scores/TITLE.conduct.toml are written")
+    tables.add_argument("notes", help="its notes, a .mid file")
+
     video = commands.add_parser("video", help="square video -> finished picture")
     video.add_argument("video", help="a square video")
     video.add_argument("sound", help="the mix it will be merged with")
@@ -67,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("--song", help="what the video was drawn from, for its beats")
 
     check = commands.add_parser("check", help="check a mix table and settings of `video`")
-    check.add_argument("table", help="mix table")
+    check.add_argument("table", help="mix table; empty for the one that is made of a score without one")
     check.add_argument("name", help="of the piece, for {title} in the table")
     for command in (video, check):
         command.add_argument("--width", type=int, default=1920, help="pixels (%(default)s)")
@@ -198,11 +205,53 @@ def run_notes(song: str, output: str) -> None:
     cli.say(f"{song} -> {output}: {len(found.onset)} notes (open it in MuseScore to correct it)")
 
 
+def run_draft(title: str) -> None:
+    """Write the mix table of a score that has none in scores/."""
+    from musicvideo.sound import drafting
+
+    table, score = Path("media", f"{title}.mix.toml"), Path("scores", f"{title}.mscz")
+    sounds = drafting.parts(score)
+    if drafting.is_fresh(table, score, sounds):
+        return
+    purpose = f"It is made anew with them. To edit it, let `make tables TITLE={title}` write one that stays."
+    write_text(table, drafting.draft(title, sounds, f"media/{title}.mid", purpose=purpose))
+    cli.say(f"{score} -> {table}: its parts, balanced (`make tables TITLE={title}` writes a table to edit)")
+
+
+def run_tables(title: str, notes: str) -> None:
+    from musicvideo.notes import read_notes
+    from musicvideo.sound import drafting as sound
+    from musicvideo.vision import drafting as vision
+
+    score = Path("scores", f"{title}.mscz")
+
+    def mix() -> str:
+        if not score.exists():  # a song circles the head
+            return files.require_file("scores/song.mix.toml").read_text(encoding="utf-8")
+        return sound.draft(title, sound.parts(score), f"media/{title}.mid", purpose="Edit it as you like.")
+
+    for table, text in (
+        (Path("scores", f"{title}.mix.toml"), mix),
+        (Path("scores", f"{title}.conduct.toml"), lambda: vision.draft(title, read_notes(notes))),
+    ):
+        if table.exists():
+            cli.say(f"{table} is there already")
+        else:
+            write_text(table, text())
+            cli.say(f"{table} is written: edit it as you like")
+
+
+def write_text(path: Path, text: str) -> None:
+    with files.atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def run_check(table: str, name: str, intro: float, outro: float, **settings) -> None:
     from musicvideo.sound.table import read_mix
     from musicvideo.vision import film
 
-    read_mix(table, name)
+    if table:
+        read_mix(table, name)
     film.check(**settings)
 
 

@@ -1,12 +1,15 @@
 """Tables that people write in TOML: a dataclass is the one definition of each.
 
 A field's type, default, range and meaning stand in the dataclass, and nowhere else. `schema` makes the JSON Schema that
-a document is checked against, `build` the table of a checked document, and `explain` the text of a help page.
+a document is checked against, `build` the table of a checked document, and `explain` the text of a help page. `quoted`,
+`key`, `untouched` and `commented` help to write a table that a person shall edit.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import types
 import typing
@@ -146,10 +149,44 @@ def explain(places: Mapping[str, Any]) -> str:
         for name, _, each in _settings(table):
             rules = each.metadata["rules"]
             within = f", {rules['minimum']}..{rules['maximum']}" if {"minimum", "maximum"} <= set(rules) else ""
-            named = "enum" in rules and not all(str(choice) in each.metadata["meaning"] for choice in rules["enum"])
+            named = "enum" in rules and not set(rules["enum"]) <= set(re.findall(r"[\w-]+", each.metadata["meaning"]))
             choices = f": {', '.join(rules['enum'])}" if named else ""
             lines.append(f"  {name:13}{each.metadata['meaning']}{choices}{within} [{_default(each)}]")
     return "\n".join(lines[1:])
+
+
+def quoted(text: str) -> str:
+    """A text as a TOML string on one line, which may stand in a comment as well.
+
+    Raises:
+        MediaError: it holds bytes of a file's name that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise MediaError(f"{os.fsencode(text)!r}: is not text in UTF-8, so no table can name it; rename it") from None
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def key(name: str) -> str:
+    """A name as a key of TOML."""
+    return name if re.fullmatch(NAME, name, re.ASCII) else quoted(name)
+
+
+def untouched(table: Any, known: Mapping[str, str], *, without: Sequence[str] = ()) -> list[str]:
+    """Settings of a table as lines of TOML that are comments, with their defaults.
+
+    Args:
+        known: TOML of settings without a default.
+        without: names to leave out.
+    """
+    shown = {name: known.get(name) or json.dumps(each.default) for name, _, each in _settings(table)}
+    return commented([f"{name} = {value}" for name, value in shown.items() if name not in without])
+
+
+def commented(lines: Sequence[str]) -> list[str]:
+    """Lines as comments of TOML."""
+    return [f"# {line}".rstrip() for line in lines]
 
 
 def _default(each: Any) -> str:

@@ -133,7 +133,19 @@ def test_the_command(installed):
     missing = run(installed, "musicvideo", "song", "nowhere.mp3", "out.wav")
     assert (missing.returncode, missing.stderr) == (1, "musicvideo: error: nowhere.mp3: no such file\n")
     help_ = run(installed, "musicvideo", "--help").stdout
-    for command in ("doctor", "score", "song", "video", "merge", "weights", "check", "strip", "sync", "notes"):
+    for command in (
+        "doctor",
+        "score",
+        "song",
+        "video",
+        "merge",
+        "weights",
+        "check",
+        "strip",
+        "sync",
+        "notes",
+        "tables",
+    ):
         assert f"    {command} " in help_
     setup = run(installed, "musicvideo", "setup", "--environment", ".")
     assert "no such file; set-up is for a checkout" in setup.stderr

@@ -26,7 +26,10 @@ import musicvideo.__main__
 import tiny_score
 from conftest import ROOT, assert_one_line_error, make_media, read_frames
 from musicvideo import files, probe
+from musicvideo.sound.mastering import measure
+from musicvideo.sound.table import read_mix
 from musicvideo.vision import generators
+from musicvideo.vision.conduct import read_conduct
 from musicvideo.vision.labels import resolve
 from musicvideo.vision.record import read as settings_of
 
@@ -219,6 +222,66 @@ def test_an_export_that_was_deleted_is_made_again(built):
     before = times(built)
     make(built, "build", *TINY)
     assert {name for name, when in times(built).items() if before.get(name) != when} == {"media/parts/Tiny/Bells.wav"}
+
+
+@pytest.fixture(scope="module")
+def plain(built):
+    """The same checkout with the same score under another title, exported and without tables."""
+    shutil.copy(built / "scores" / "Tiny.mscz", built / "scores" / "Plain.mscz")
+    shutil.copytree(built / "media" / "parts" / "Tiny", built / "media" / "parts" / "Plain", copy_function=shutil.copy)
+    for suffix in (".wav", ".mid"):
+        shutil.copy(built / "media" / f"Tiny{suffix}", built / "media" / f"Plain{suffix}")
+    return built
+
+
+def test_a_score_without_a_table_is_mixed_from_its_balanced_parts(plain):
+    table = plain / "media" / "Plain.mix.toml"
+    make(plain, "checked", "TITLE=Plain")
+    assert "LOOK=sepia: unknown" in make(plain, "gan", "TITLE=Plain", "LOOK=sepia", code=2)
+    assert not table.exists()
+    assert "media/Plain.mix.toml -> media/Plain-Dry.wav" in make(plain, "-j2", "audio", "TITLE=Plain")
+    mix = read_mix(table, "Plain")
+    assert [part.file for part in mix.parts.values()] == [f"media/parts/Plain/{name}.wav" for name in tiny_score.PARTS]
+    levels = [measure(plain / part.file).integrated + part.gain for part in mix.parts.values()]
+    assert np.ptp(levels) <= 0.5
+    for name in ("Dry", "Wet"):
+        sound, rate = soundfile.read(plain / "media" / f"Plain-{name}.wav")
+        assert pyloudnorm.Meter(rate).integrated_loudness(sound) == pytest.approx(-14, abs=0.5)
+
+    before = [path.stat().st_mtime_ns for path in (table, plain / "media" / "Plain-Wet.wav")]
+    make(plain, "audio", "TITLE=Plain")
+    assert [path.stat().st_mtime_ns for path in (table, plain / "media" / "Plain-Wet.wav")] == before
+    part = plain / "media" / "parts" / "Plain" / "Bells.wav"
+    sound, rate = soundfile.read(part)
+    with files.atomic(part) as partial:
+        soundfile.write(partial, sound * 0.7, rate)  # 3 dB
+    make(plain, "audio", "TITLE=Plain")
+    assert read_mix(table, "Plain").parts["Bells"].gain == pytest.approx(mix.parts["Bells"].gain + 3, abs=0.5)
+
+    said = make(plain, "audio", "TITLE=Plain", "MIX=scores/song.mix.toml")
+    assert "scores/song.mix.toml -> media/Plain-Dry.wav" in said
+
+
+def test_tables_are_written_as_a_start_and_never_over(plain):
+    tables = [plain / "scores" / f"Plain.{kind}.toml" for kind in ("mix", "conduct")]
+    said = make(plain, "tables", "TITLE=Plain")
+    assert all(f"scores/{table.name} is written" in said for table in tables)
+    assert list(read_mix(tables[0], "Plain").parts) == list(read_conduct(tables[1]).parts) == list(tiny_score.PARTS)
+    assert [section.mark for section in read_conduct(tables[1]).sections] == ["A: Calm", "B"]
+    assert "[scores/Plain.mix.toml]" in make(plain, "help", "TITLE=Plain")  # which counts from now on
+    tables[1].unlink()
+    tables[0].write_text(edited := tables[0].read_text().replace("gain = ", "gain = -"))
+    said = make(plain, "tables", "TITLE=Plain")
+    assert "scores/Plain.mix.toml is there already" in said and "scores/Plain.conduct.toml is written" in said
+    assert tables[0].read_text() == edited
+    assert "no scores/Nowhere.mscz" in make(plain, "tables", "TITLE=Nowhere", code=2)
+
+
+def test_a_song_gets_its_tables_too(plain):
+    make(plain, "tables", "TITLE=Sung", "SONG=media/Plain.wav", "MIDI=media/Plain.mid")
+    scores = plain / "scores"
+    assert (scores / "Sung.mix.toml").read_text() == (scores / "song.mix.toml").read_text()
+    assert list(read_conduct(scores / "Sung.conduct.toml").parts) == list(tiny_score.PARTS)
 
 
 def test_a_film_at_a_glance(built):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
 from pathlib import Path
@@ -75,9 +76,16 @@ def measure(path: str | os.PathLike) -> Loudness:
         MediaError: it is silent, or too short for a loudness.
     """
     curves = loudness_curves(path)
-    if not len(curves["I"]) or curves["I"][-1] <= ABSOLUTE_GATE:
+    loudness = integrated(curves)
+    if loudness is None:
         raise MediaError("the mix is silent, or shorter than 0.4 s: there is no loudness to set; check the parts")
-    return Loudness(float(curves["I"][-1]), float(curves["LRA"][-1]), 20 * log10(curves["true_peak"][-1]))
+    return Loudness(loudness, float(curves["LRA"][-1]), 20 * log10(curves["true_peak"][-1]))
+
+
+def integrated(curves: Mapping[str, np.ndarray]) -> float | None:
+    """Integrated loudness (LUFS) of a whole sound, by its `loudness_curves`; None if it is silent or too short."""
+    loudness = float(curves["I"][-1]) if len(curves["I"]) else ABSOLUTE_GATE
+    return None if loudness <= ABSOLUTE_GATE else loudness
 
 
 def master_file(source_path: Path, target: Path, master: Master) -> None:

@@ -23,6 +23,7 @@ from musicvideo.vision.labels import resolve
 
 SECTION_MEASURES = 16  # of a section, where a score names none
 AT_ONCE = 2  # classes of a part that a section shows, unless the table says otherwise
+MOST_SECTIONS = 1000
 ANY_NAME: Mapping = {}  # schema of a name that is not ours to choose: of a part, a handle
 
 # Seconds in which a note that is held falls to 1/e, by General MIDI family; strings and winds hold. Glockenspiel,
@@ -92,7 +93,7 @@ class Conduct:
     """A whole conduct table."""
 
     parts: Mapping[str, PartTable] = setting("how each part is seen", factory=dict, propertyNames=ANY_NAME)
-    sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=1000)
+    sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=MOST_SECTIONS)
     motion: Motion = setting("what moves everything", factory=Motion)
 
 
