@@ -16,7 +16,7 @@ HEAD = """\
 #
 # Nothing is decided yet. A line that begins with # says what holds without it, or has a NAME to fill in: take the #
 # away and change it. What each setting means is at the end. `python visualize.py --generator cppn --list_classes` lists
-# the classes of a generator.
+# the classes of a generator, and docs/conducting.md has examples.
 """
 
 
