@@ -24,7 +24,8 @@ MEMORY = (0.1, 8.0)  # share of a note's strength that stays after it, and the s
 SETTLING = 0.2  # seconds that any note moves the picture, at least
 FLOOR = 0.0  # weight of the classes in play that do not sound
 LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
-LOUDNESS = 1.3  # exponent from velocity to strength
+LOUDNESS = 1.3  # exponent from velocity to the strength of classes
+MOTION = 0.6  # the same for handles and drift: soft notes, too, are seen
 KICK = (0.05, 0.4)  # seconds in which a note moves its handle, and in which that falls to 1/e
 KICKED = 0.3  # of a handle's reach, by the loudest note, where the table names no handle
 PLACES, FLIGHTS = 0.6, 3  # of the reach, at the most, and how many handles: where a section stands without a table
@@ -104,7 +105,7 @@ def conducted(
     weights *= depth * np.interp(time.grid, *_steps(cast, shown, time, cast.motion.flight))[:, None]
 
     used = _used(cast, handles)
-    accented = loudness * _accents(notes, cast)
+    accented = (notes.velocity / 127.0) ** MOTION * _accents(notes, cast)
     amounts = _kicks(notes, cast, used, time, strikes, accented)
     amounts += _places(cast, used, time, rng)
     np.clip(amounts, -1, 1, out=amounts)
