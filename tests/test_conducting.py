@@ -1,5 +1,7 @@
 """The notes conduct the picture: what each note raises and moves, and when."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from test_notes import midi_file
@@ -7,11 +9,14 @@ from test_notes import midi_file
 from musicvideo import clock
 from musicvideo.errors import MediaError
 from musicvideo.notes import read_notes
+from musicvideo.vision import generators
 from musicvideo.vision.conduct import Conduct, cast, read_conduct, require_handles
 from musicvideo.vision.conducting import GRID_RATE, conducted
 from musicvideo.vision.generators import Handle
 from musicvideo.vision.latents import Trajectory
 
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "tests" / "data"
 FPS = 30
 LABELS = ("ash", "bone", "coal", "dust", "ember", "fog", "glass", "husk")
 HANDLES = {name: Handle(np.eye(8)[number], 3.0) for number, name in enumerate(["zoom", "turn", "lamp", "tint", "sway"])}
@@ -208,3 +213,23 @@ def test_a_hundred_thousand_notes_in_a_second_stay_in_bounds(tmp_path):
     assert clock.read_clock(file).duration == pytest.approx(2.0)
     _, path = path_of(found)
     assert np.isfinite(path.noise[:]).all() and path.weights.max() <= 1
+
+
+def test_every_note_of_impassive_is_seen():
+    """By its own table, in the pattern generator's handles."""
+    notes = read_notes(DATA / "impassive.mid")
+    table = read_conduct(ROOT / "scores" / "Impassive.cppn.conduct.toml")
+    generator = generators.load("cppn", resolution=16)
+    require_handles(table, generator.handles)
+    roles = cast(table, notes, range(12), generator.labels)
+    path = conducted(notes, roles, generator.handles, noise_dim=128, rng=np.random.default_rng(7))
+    assert [scene.name[0] for scene in roles.scenes] == list("ABCDE")
+    column = {index: number for number, index in enumerate(path.classes)}
+    times = notes.onset[:, None] + np.array([-0.06, 1 / FPS])
+    weights = path.at(times.ravel())[1].reshape(*times.shape, -1)
+    struck = [column[class_of(roles, notes, number)] for number in range(len(notes.onset))]
+    rise = weights[np.arange(len(struck)), 1, struck] - weights[np.arange(len(struck)), 0, struck]
+    first = np.flatnonzero(np.diff(notes.onset, prepend=-1) > 0.1)  # where nothing has just been struck
+    assert len(first) > 120 and (rise[first] > 0).mean() > 0.99
+    noise = path.at(times.ravel())[0].reshape(*times.shape, -1)
+    assert (np.abs(np.diff(noise, axis=1)).max(axis=(1, 2))[first] > 0.5).all()  # and its handle moves

@@ -20,7 +20,7 @@ from musicvideo.vision.settings import Settings
 GRID_RATE = 100  # grid points a second
 LEAD = 1 / 30  # seconds by which a note's rise precedes its sound: the frame that sounds is the frame that moves
 FAINT = 0.12  # a note counts as gone when it has fallen to this share of full strength
-MEMORY = (0.1, 8.0)  # share of a note's strength that stays after it, and the seconds in which that falls to 1/e
+MEMORY = (0.35, 8.0)  # share of a note that stays after it, and the seconds in which that falls to 1/e
 SETTLING = 0.2  # seconds that any note moves the picture, at least
 FLOOR = 0.0  # weight of the classes in play that do not sound
 LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
@@ -174,7 +174,6 @@ def _accents(notes: Notes, cast: Cast) -> np.ndarray:
 def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.ndarray:
     """Class weights (P, K) in playing time."""
     column = {index: number for number, index in enumerate(classes)}
-    weights = np.zeros((len(time.grid), len(classes)), np.float32)
     struck = [
         column[cast.roles[part].class_of(pitch, cast.in_play(cast.roles[part], scene))]
         for part, pitch, scene in zip(notes.part.tolist(), notes.pitch.tolist(), scenes)
@@ -189,16 +188,16 @@ def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.
             floors[number, raised[number].argmax()] = LEADING
         elif number + 1 < len(floors):  # without notes it looks forward to the next one
             floors[number] = floors[number + 1]
-    tracks = np.ascontiguousarray(weights.T)
-    if struck:  # the first picture is the first note's
-        tracks[struck[0]] += MEMORY[0] * np.exp(-time.grid / MEMORY[1])
+    tracks = np.zeros((len(classes), len(time.grid)), np.float32)
     for number, part, at, end, loud in zip(struck, notes.part.tolist(), strikes.tolist(), ends.tolist(), loudness):
         role = cast.roles[part]
         _strike(
             tracks[number], at, loud * role.table.strength, role.table.attack, role.decay,
-            held=(end - at) / GRID_RATE, release=role.table.release, memory=MEMORY,
+            held=(end - at) / GRID_RATE, release=role.table.release,
         )  # fmt: skip
     for number in range(len(classes)):
+        remembered = _remembered(tracks[number], begun=number == struck[0])  # the first picture is the first note's
+        tracks[number] += remembered * (1 - np.minimum(tracks[number], 1))
         floor = np.interp(time.grid, *_steps(cast, floors[:, number], time, cast.motion.flight))
         tracks[number] = floor + (1 - floor) * np.minimum(tracks[number], 1)
     return np.ascontiguousarray(tracks.T)
@@ -213,7 +212,6 @@ def _strike(
     *,
     held: float = np.inf,
     release: float = 1.0,
-    memory: tuple[float, float] | None = None,
 ) -> None:
     """Add the envelope of one note to a track in place: up at once, then down.
 
@@ -222,26 +220,37 @@ def _strike(
     Args:
         track: (P,) in playing time.
         at: row, with a fraction.
-        height: 0..1 of the gap.
+        height: 0..1, or -1..0 for a note that moves the track the other way.
         attack, decay: seconds of the rise, and in which it falls to 1/e.
         held, release: seconds after which it falls to 1/e in `release` seconds.
-        memory: share of the height that falls to 1/e in so many seconds, whatever the note does.
     """
     first = max(int(np.ceil(at)), 0)
-    share, slow = memory or (0.0, decay)
-    span = max(CUT * slow if share else 0.0, min(CUT * decay, held + CUT * release)) + attack
+    span = attack + min(CUT * decay, held + CUT * release)
     end = min(len(track), first + int(span * GRID_RATE) + 1)
     if first >= end:
         return
-    before = min(float(track[min(first + int(attack * GRID_RATE), end - 1)]), 1.0)  # without this note, at its height
-    rise_to = np.sqrt(before**2 + (1 - before**2) * min(height, 1.0) ** 2) - before
+    sign, height = (1.0, min(height, 1.0)) if height >= 0 else (-1.0, min(-height, 1.0))
+    level = sign * float(track[min(first + int(attack * GRID_RATE), end - 1)])  # without this note, at its height
+    level = min(max(level, 0.0), 1.0)
     since = (np.arange(first, end) - at) / GRID_RATE
-    rise = np.minimum(since / attack, 1.0)
+    envelope = np.minimum(since / attack, 1.0)
     since = np.maximum(since - attack, 0.0)
-    falls = (1 - share) * np.exp(-np.minimum(since, held) / decay - np.maximum(since - held, 0.0) / release)
-    if share:
-        falls += share * np.exp(-since / slow)
-    track[first:end] += rise_to * rise * falls
+    envelope *= np.exp(-np.minimum(since, held) / decay - np.maximum(since - held, 0.0) / release)
+    track[first:end] += sign * (np.sqrt(level**2 + (1 - level**2) * height**2) - level) * envelope
+
+
+def _remembered(track: np.ndarray, *, begun: bool) -> np.ndarray:
+    """What stays of the notes of a track (P,): a share of its highest point, which falls slowly.
+
+    Args:
+        begun: as if a note had reached 1 at the beginning.
+    """
+    share, seconds = MEMORY
+    fallen = np.arange(len(track)) / (seconds * GRID_RATE)
+    heights = np.log(np.maximum(track, 1e-6)) + fallen
+    if begun:
+        heights[0] = 0.0
+    return share * np.exp(np.maximum.accumulate(heights) - fallen)
 
 
 def _used(cast: Cast, handles: Mapping[str, Handle]) -> list[str]:
@@ -270,11 +279,7 @@ def _kicks(notes, cast, used, time, strikes, loudness) -> np.ndarray:
     kicked = _kicked(cast, used)
     for part, at, loud in zip(notes.part.tolist(), strikes.tolist(), loudness.tolist()):
         for name, far in kicked[part].items():
-            track = tracks[used.index(name)]
-            sign = 1.0 if far >= 0 else -1.0
-            track *= sign
-            _strike(track, at, abs(far) * loud, *KICK)
-            track *= sign
+            _strike(tracks[used.index(name)], at, far * loud, *KICK)
     return np.ascontiguousarray(tracks.T)
 
 
