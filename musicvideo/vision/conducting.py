@@ -24,6 +24,7 @@ MEMORY = (0.35, 8.0)  # share of a note that stays after it, and the seconds in 
 SETTLING = 0.2  # seconds that any note moves the picture, at least
 FLOOR = 0.0  # weight of the classes in play that do not sound
 LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
+SOFTEST = 0.15  # strength of the softest note, so that it is seen while a loud one rings
 LOUDNESS = 1.3  # exponent from velocity to the strength of classes
 MOTION = 0.6  # the same for handles and drift: soft notes, too, are seen
 KICK = (0.05, 0.4)  # seconds in which a note moves its handle, and in which that falls to 1/e
@@ -94,7 +95,7 @@ def conducted(
         tempo_sensitivity: speed of the drift, 0..1; 0.25 is usual.
     """
     classes = cast.classes
-    loudness = (notes.velocity / 127.0) ** LOUDNESS
+    loudness = SOFTEST + (1 - SOFTEST) * (notes.velocity / 127.0) ** LOUDNESS
     time = _PlayingTime(notes, cast, loudness)
     strikes = time.at(notes.onset) - LEAD * GRID_RATE  # a note at the very beginning has begun already
     ends = time.at(notes.onset + notes.length)
@@ -215,7 +216,7 @@ def _strike(
 ) -> None:
     """Add the envelope of one note to a track in place: up at once, then down.
 
-    Powers add up, as those of sounds do, but a track stays below 1. So repeated notes all show.
+    A track stays below 1: a note closes the part of the gap that its height says. So repeated notes all show.
 
     Args:
         track: (P,) in playing time.
@@ -236,7 +237,7 @@ def _strike(
     envelope = np.minimum(since / attack, 1.0)
     since = np.maximum(since - attack, 0.0)
     envelope *= np.exp(-np.minimum(since, held) / decay - np.maximum(since - held, 0.0) / release)
-    track[first:end] += sign * (np.sqrt(level**2 + (1 - level**2) * height**2) - level) * envelope
+    track[first:end] += sign * (1 - level) * height * envelope
 
 
 def _remembered(track: np.ndarray, *, begun: bool) -> np.ndarray:
