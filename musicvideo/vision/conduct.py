@@ -63,7 +63,7 @@ class Section:
     ALTERNATIVES: ClassVar = ("mark", "measure")
 
     mark: str | None = setting("rehearsal mark it begins at, or the beginning of its name", None, minLength=1)
-    measure: int | None = setting("measure it begins at, from 1", None, minimum=1)
+    measure: int | None = setting("measure it begins at, from 1", None, minimum=1, maximum=limits.MEASURES)
     classes: Sequence[str] | None = setting(
         "classes that it shows, low to high: a part with classes of its own shows those among them",
         None,
