@@ -159,6 +159,10 @@ def run_claim(title: str, process: int) -> None:
     other = files.claim(Path("media", f".{title}.make"), process)
     if other:
         print(other)
+        return
+    here = [f"scores/{title}.mscz", f"scores/{title}-8d.mscz", f"{title}.mkv", f"{title}.mp4"]
+    made = [*Path("media").glob(f"{title}*"), *Path("media", "parts").glob(f"{title}*/*")]
+    files.date_back([*map(Path, here), *made])
 
 
 def run_words(text: str) -> None:

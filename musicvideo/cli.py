@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +69,8 @@ def entry_point(main: Callable[[], None]) -> None:
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in STOPS}
     programs.kill_all(stopping=False)
+    # Of matplotlib, which quotes the letter as it is: a name from a file may hold control characters.
+    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
     try:
         main()
         sys.stdout.flush()

@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -168,6 +169,21 @@ def claim(path: str | os.PathLike, process: int) -> int | None:
         file.truncate(0)
         file.write(f"{process} {_start_time(process)}\n")
     return None
+
+
+def date_back(paths: Iterable[Path]) -> None:
+    """Give files whose time lies ahead of the clock the present time, and keep their order.
+
+    A clock that jumped back leaves such files. To make, which compares times, they would be newer than what is written
+    now.
+    """
+    now = time.time_ns()
+    times = {path: path.stat().st_mtime_ns for path in paths if path.is_file()}
+    ahead = sorted({when for when in times.values() if when > now}, reverse=True)
+    stamps = {when: now - 1000 * place for place, when in enumerate(ahead)}
+    for path, when in times.items():
+        if stamp := stamps.get(when):
+            os.utime(path, ns=(stamp, stamp))
 
 
 def _start_time(process: int) -> str | None:

@@ -94,7 +94,7 @@ def read_notes(path: str | PathLike) -> Notes:
     A part is a track with a name, or else all notes of one program on one channel. Markers are sections.
 
     Raises:
-        MediaError: as `musicvideo.clock.read_clock`, or no notes.
+        MediaError: as `musicvideo.clock.read_clock`, no notes, or more parts or markers than `musicvideo.limits` has.
     """
     midi = read_midi(path)
     clock = tempo_map(midi, path)
@@ -102,6 +102,7 @@ def read_notes(path: str | PathLike) -> Notes:
     described: list[Part] = []
     found: list[tuple[int, int, int, int, int]] = []  # onset and end in ticks, pitch, velocity, part
     marks: dict[int, str] = {}
+    elsewhere = _programs(midi)
     for number, track in enumerate(midi.tracks):
         name = next((_text(m.name) for m in track if m.type == "track_name" and m.name.strip()), "")
         channels = {m.channel for m in track if m.type == "note_on"}
@@ -118,7 +119,7 @@ def read_notes(path: str | PathLike) -> Notes:
                 key = message.channel, message.note
                 if message.type == "note_on" and message.velocity:
                     drums = message.channel == DRUMS
-                    program = programs.get(message.channel, _program(midi, message.channel))
+                    program = programs.get(message.channel, elsewhere.get(message.channel, 0))
                     who = (name,) if name and len(channels) == 1 else (number if name else "", program, drums)
                     if who not in parts:
                         parts[who] = len(described)
@@ -134,6 +135,9 @@ def read_notes(path: str | PathLike) -> Notes:
         ]
     if not found:
         raise MediaError(f"{path}: this MIDI file holds no notes; export it again")
+    for what, many, most in (("parts", described, limits.PARTS), ("markers", marks, limits.SECTIONS)):
+        if len(many) > most:
+            raise MediaError(f"{path}: has {len(many)} {what}, give at most {most}")
     found.sort()
     ticks = np.unique([time for note in found for time in note[:2]])
     times = dict(zip(ticks.tolist(), (clock.tick_seconds(int(tick)) for tick in ticks)))
@@ -270,13 +274,14 @@ def _text(packed: str) -> str:
         return packed.strip()
 
 
-def _program(midi: mido.MidiFile, channel: int) -> int:
-    """Program of a channel that another track sets: a second staff of one instrument."""
+def _programs(midi: mido.MidiFile) -> dict[int, int]:
+    """The first program of each channel in any track, for a track that sets none: a second staff of one instrument."""
+    found: dict[int, int] = {}
     for track in midi.tracks:
         for message in track:
-            if message.type == "program_change" and message.channel == channel:
-                return message.program
-    return 0
+            if message.type == "program_change":
+                found.setdefault(message.channel, message.program)
+    return found
 
 
 def _family(program: int, drums: bool) -> str:

@@ -130,7 +130,10 @@ def read(path: str | os.PathLike, table: Any) -> dict[str, Any]:
         document = tomllib.loads(text, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise MediaError(f"{path}: not TOML ({error})") from None
-    fault = find_fault(document, schema(table))
+    try:
+        fault = find_fault(document, schema(table))
+    except ValueError:  # of hexadecimal ones, TOML reads more digits than Python writes
+        raise MediaError(f"{path}: holds a number of thousands of digits") from None
     if fault:
         place = ".".join(map(str, fault.path))
         raise MediaError(f"{path}: {f'[{place}]: ' if place else ''}{fault.message}")

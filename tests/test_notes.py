@@ -4,6 +4,7 @@ import mido
 import numpy as np
 import pytest
 
+from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.notes import label, read_notes
 
@@ -110,3 +111,23 @@ def test_a_broken_file_is_named(tmp_path, content):
 def test_a_file_without_notes_is_named(tmp_path):
     with pytest.raises(MediaError, match="holds no notes"):
         read_notes(midi_file(tmp_path / "a.mid", [("Piano", 0, 0, [])], tempo=[(0, 500_000), (960, 400_000)]))
+
+
+def test_too_many_parts_and_markers_are_refused(tmp_path):
+    """Time and memory of a drawing grow with their product."""
+    crowd = [(f"Part {number}", 0, 0, [(0, 480, 60, 100)]) for number in range(limits.PARTS + 1)]
+    with pytest.raises(MediaError, match=f"{limits.PARTS + 1} parts, give at most {limits.PARTS}"):
+        read_notes(midi_file(tmp_path / "a.mid", crowd))
+    marks = [(number, str(number)) for number in range(limits.SECTIONS + 1)]
+    marked = label(midi_file(tmp_path / "b.mid", [PIANO]), {}, marks)
+    marked.save(tmp_path / "b.mid")
+    with pytest.raises(MediaError, match=f"{limits.SECTIONS + 1} markers"):
+        read_notes(tmp_path / "b.mid")
+
+
+def test_many_notes_take_their_instrument_from_another_track(tmp_path):
+    """So many that a search through the file for each of them would never end."""
+    notes = [(2 * number, 1, 60, 100) for number in range(20_000)]
+    midi_file(tmp_path / "a.mid", [("", 3, None, notes), ("", 3, 11, [(0, 1, 60, 100)])])
+    found = read_notes(tmp_path / "a.mid")
+    assert len(found.onset) == 20_001 and [part.program for part in found.parts] == [11]

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,19 @@ def test_partial_files_of_killed_processes_are_swept(tmp_path):
         f".other.{gone.pid}-0.partial.mkv",
         ".film.hidden.mkv",
     }
+
+
+def test_files_from_the_future_are_dated_back_in_their_order(tmp_path):
+    now = time.time()
+    dates = {"past": now - 100, "first": now + 50, "second": now + 60, "same": now + 60, "missing": None}
+    paths = {name: tmp_path / name for name in dates}
+    for name, date in dates.items():
+        if date:
+            paths[name].touch()
+            os.utime(paths[name], (date, date))
+    files.date_back(paths.values())
+    found = {name: paths[name].stat().st_mtime for name, date in dates.items() if date}
+    assert found["past"] < now - 99 and found["past"] < found["first"] < found["second"] == found["same"] <= time.time()
 
 
 def test_the_longest_names(tmp_path):

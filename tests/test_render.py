@@ -23,7 +23,7 @@ from PIL import Image
 
 from conftest import ROOT, command, make_media, read_frames
 from musicvideo import probe, programs
-from musicvideo.errors import DiskFull, MediaError
+from musicvideo.errors import MediaError
 from musicvideo.vision import codecs
 from musicvideo.vision import segments as encoders
 from musicvideo.vision.containers import Soundtrack, encoding, soundtrack
@@ -565,15 +565,15 @@ def test_a_very_small_offset_of_the_sound(song, tmp_path):
     assert abs(probe.probe(video).audio_duration - 1) < 0.05
 
 
-def test_a_full_disk_is_no_reason_to_encode_the_sound(song, monkeypatch):
-    """The folder of temporary files is full, where the encoding of the sound is tried."""
-
-    def full(command, *, doing):
-        raise DiskFull(f"{doing}: no space left")
-
-    original = make_media(song.with_name("tone.mp3"), "-i", song)
-    monkeypatch.setattr(programs, "run", full)  # FFprobe is run by another name
-    with pytest.raises(DiskFull):
+@pytest.mark.parametrize("end", ["echo No space left on device >&2; exit 1", "kill -KILL $$"])
+def test_a_full_disk_and_a_killed_program_are_no_reason_to_encode_the_sound(song, tmp_path, monkeypatch, end):
+    """The trial of a copy says nothing then of what the container holds."""
+    original = make_media(tmp_path / "tone.mp3", "-i", song)
+    failing = tmp_path / "ffmpeg"
+    failing.write_text(f"#!/bin/sh\n{end}\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("FFMPEG", str(failing))
+    with pytest.raises(MediaError, match="trying the sound of"):
         soundtrack(original, "a.mkv")
 
 

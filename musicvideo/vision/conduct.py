@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from musicvideo import tables
+from musicvideo import limits, tables
 from musicvideo.documents import nearest
 from musicvideo.errors import MediaError
 from musicvideo.notes import FAMILY, Notes, Part
@@ -23,7 +23,7 @@ from musicvideo.vision.labels import resolve
 
 SECTION_MEASURES = 16  # of a section, where a score names none
 AT_ONCE = 2  # classes of a part that a section shows, unless the table says otherwise
-MOST_SECTIONS = 1000
+MOST_NAMED = 12  # unknown classes in a message
 ANY_NAME: Mapping = {}  # schema of a name that is not ours to choose: of a part, a handle
 
 # Seconds in which a note that is held falls to 1/e, by General MIDI family; strings and winds hold. Glockenspiel,
@@ -63,7 +63,7 @@ class Section:
     ALTERNATIVES: ClassVar = ("mark", "measure")
 
     mark: str | None = setting("rehearsal mark it begins at, or the beginning of its name", None, minLength=1)
-    measure: int | None = setting("measure it begins at, from 1", None, minimum=1)
+    measure: int | None = setting("measure it begins at, from 1", None, minimum=1, maximum=limits.MEASURES)
     classes: Sequence[str] | None = setting(
         "classes that it shows, low to high: a part with classes of its own shows those among them",
         None,
@@ -93,7 +93,7 @@ class Conduct:
     """A whole conduct table."""
 
     parts: Mapping[str, PartTable] = setting("how each part is seen", factory=dict, propertyNames=ANY_NAME)
-    sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=MOST_SECTIONS)
+    sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=limits.SECTIONS)
     motion: Motion = setting("what moves everything", factory=Motion)
 
 
@@ -205,8 +205,8 @@ def cast(table: Conduct, notes: Notes, classes: Sequence[int], labels: Sequence[
         name: of the table's file, for messages.
 
     Raises:
-        MediaError: a part that the notes do not have, classes that the generator does not have (all of them in one
-            message), a section that the piece does not have.
+        MediaError: a part that the notes do not have, classes that the generator does not have (up to `MOST_NAMED` of
+            them in one message), a section that the piece does not have.
     """
     names = [part.name for part in notes.parts]
     for known in table.parts:
@@ -242,12 +242,14 @@ def require_handles(table: Conduct, handles: Iterable[str], *, name: str = "") -
 
 def _require_known(table: Conduct, labels: Sequence[str], name: str) -> None:
     named = [settings.classes for settings in table.parts.values()] + [section.classes for section in table.sections]
-    unknown = []
+    unknown: list[str] = []
     for word in dict.fromkeys(word for words in named for word in words or ()):
         try:
             resolve([word], labels)
         except ValueError:
             unknown.append(word)
+            if len(unknown) == MOST_NAMED:  # each takes a search for names that are spelt alike
+                break
     if unknown:
         raise MediaError(
             f"{name}: this generator has no class {', '.join(map(repr, unknown))} (--list_classes prints those it has; "

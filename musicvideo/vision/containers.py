@@ -119,25 +119,29 @@ def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack
 
     Raises:
         ValueError: no container has the output's suffix.
-        MediaError: the song has no sound, or the container cannot hold it either way.
+        MediaError: the song has no sound, the container cannot hold it either way, or FFmpeg was killed or hangs.
     """
     holds = container(output)
     found = probe.probe(song)
     if found.audio_codec is None:
         raise MediaError(f"{song}: has no sound in it")
     copied = [_COPY] if holds.audio.fullmatch(found.audio_codec) else []
+    doing = f"trying the sound of {song}"
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
         trial = Path(folder) / f"trial{Path(output).suffix.lower()}"
         for options in (*copied, holds.reencode):
+            tried = programs.completed_run(
+                ["ffmpeg", "-v", "error", "-y", *ffmpeg.SAFE_INPUT, "-t", ffmpeg.seconds(found.audio_start + TRIAL),
+                 "-i", ffmpeg.source(song), "-map", "0:a:0", *options, ffmpeg.source(trial)],
+                doing=doing,
+            )  # fmt: skip
             try:
-                programs.run(
-                    ["ffmpeg", "-v", "error", "-y", *ffmpeg.SAFE_INPUT, "-t", ffmpeg.seconds(found.audio_start + TRIAL),
-                     "-i", ffmpeg.source(song), "-map", "0:a:0", *options, ffmpeg.source(trial)],
-                    doing=f"trying the sound of {song}",
-                )  # fmt: skip
+                programs.require_success("ffmpeg", doing, tried.returncode, tried.stderr)
             except DiskFull:
                 raise
             except MediaError as error:
+                if tried.returncode < 0:  # killed, which says nothing about the container
+                    raise
                 refused = error
             else:
                 return Soundtrack(Path(song), found.audio_start, options)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isclose
 
+from musicvideo import limits
 from musicvideo.notes import Notes
 from musicvideo.tables import commented, key, quoted, untouched
-from musicvideo.vision.conduct import MOST_SECTIONS, Conduct, Motion, PartTable, Scene, Section, cast, explain
+from musicvideo.vision.conduct import Conduct, Motion, PartTable, Scene, Section, cast, explain
 
 OPEN = {"classes": '["NAME", "NAME"]', "handles": "{ NAME = 0.5 }"}  # what a person fills in
 LONGEST_MARK = 100  # characters of a mark that a table repeats; its beginning is enough
@@ -40,7 +41,7 @@ def draft(title: str, notes: Notes) -> str:
 def _sections(scenes: Sequence[Scene], notes: Notes) -> list[str]:
     """Lines of the sections: as they are without a table. All of them count, or none, so none may be missing."""
     begins = [_begin(scene, notes) for scene in scenes]
-    if None in begins or len(scenes) > MOST_SECTIONS:
+    if None in begins or len(scenes) > limits.SECTIONS:
         return ["# Sections are left to the notes, since a table cannot name all of theirs.", ""]
     lines = ["# The sections. Those that are deleted here are gone.", ""]
     for scene, begin in zip(scenes, begins):

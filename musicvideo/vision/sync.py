@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
-from musicvideo import decoder, files, probe
+from musicvideo import decoder, files, limits, probe
 from musicvideo.errors import MediaError
 from musicvideo.vision.features import SAMPLE_RATE, Song
 from musicvideo.vision.onsets import onset_envelope
+from musicvideo.vision.settings import RATES
 
 SIZE = 64  # pixels of a side at which pictures are compared
 HOP = 256  # samples from point to point of the onset envelope: three points a frame
@@ -77,13 +78,17 @@ def sync(film: str | os.PathLike) -> Sync:
         film: a video with sound.
 
     Raises:
-        MediaError: no picture, no sound, or damaged.
+        MediaError: no picture, no sound, damaged, longer than `limits.LONGEST`, or more frames a second than `RATES`.
     """
     found = probe.probe(film)
     if not found.frame_rate:
         raise MediaError(f"{film}: has no picture (give a film)")
     decoder.require_sound(film, found)
     fps = found.frame_rate
+    if found.duration > limits.LONGEST:
+        raise MediaError(f"{film}: lasts longer than {limits.LONGEST // 3600} hours; give a part of it")
+    if fps > RATES[1]:
+        raise MediaError(f"{film}: states {float(fps):g} frames a second; give a film of at most {RATES[1]}")
     differences, brightness = _changes(film, fps)
     times = np.arange(len(differences)) / float(fps)
     envelope, _ = onset_envelope(film, HOP)

@@ -785,6 +785,7 @@ def known_mixes() -> list[Attack]:
         mix("a = " + "{a=" * 10_000),
         mix("a." * 50_000 + "b = 1"),
         mix(SMALL_TABLE + "gain = " + "9" * 5000),
+        mix(SMALL_TABLE.replace("tail = 0", "tail = 0x" + "f" * 4000)),
         mix(SMALL_TABLE.replace("tail = 0", f"tail = {'9' * 400}")),
         mix(SMALL_TABLE.replace('file = "a.wav"', 'file = "a.wav"\ngain = 1e400')),
         mix(SMALL_TABLE.replace('file = "a.wav"', 'file = "a.wav"\ngain = 2.3e-05')),
@@ -1194,6 +1195,249 @@ def played_attacks() -> st.SearchStrategy[Attack]:
     )
 
 
+# -- Notes and conduct tables --------------------------------------------------------------------------------------
+
+
+def chunk(*events: bytes) -> bytes:
+    body = b"".join(events) + b"\0\xff\x2f\0"
+    return b"MTrk" + struct.pack(">I", len(body)) + body
+
+
+def many_tracks(tracks: Sequence[bytes], division: int = 480) -> bytes:
+    """A MIDI file of type 1."""
+    return b"MThd" + struct.pack(">IHHH", 6, 1, len(tracks), division) + b"".join(tracks)
+
+
+def texted(kind: int, text: bytes) -> bytes:
+    """A meta event of text, at once: 3 names a track, 6 is a marker."""
+    return bytes([0, 0xFF, kind]) + variable(len(text)) + text
+
+
+def variable(number: int) -> bytes:
+    digits = [number & 127]
+    while number := number >> 7:
+        digits.insert(0, 128 | number & 127)
+    return bytes(digits)
+
+
+@cache
+def ensemble() -> bytes:
+    """Two named parts and drums, with markers."""
+    return many_tracks(
+        [
+            chunk(TEMPO, texted(6, b"A"), b"\x87\x40" + texted(6, b"B")[1:]),
+            chunk(texted(3, b"Vibes"), b"\0\xc0\x0b", NOTE, NOTE),
+            chunk(texted(3, b"Cello"), b"\0\xc1\x2a", b"\0\x91\x30\x50\x83\x60\x81\x30\0", b"\0\x91\x35\x60"),
+            chunk(b"\0\x99\x24\x70\x60\x89\x24\0"),
+        ]
+    )
+
+
+CONDUCT = """\
+[parts.Vibes]
+classes = ["0", "1"]
+by = "pitch"
+attack = 0.05
+decay = 0.6
+release = 0.3
+strength = 0.8
+[parts.Cello]
+by = "register"
+[[sections]]
+mark = "A"
+classes = ["0", "2"]
+depth = 0.9
+speed = 1.5
+[[sections]]
+measure = 2
+[motion]
+speed = 0.5
+downbeat = 0.4
+flight = 2
+"""
+SMALL_CONDUCT = '[parts.Vibes]\nby = "pitch"\n'
+CONDUCT_KEYS = {
+    "[parts.Vibes]": ("classes", "by", "attack", "decay", "release", "strength", "handles"),
+    "[parts.Nobody]": ("by",),
+    "[[sections]]": ("mark", "measure", "classes", "depth", "speed", "handles"),
+    "[motion]": ("speed", "downbeat", "flight"),
+}
+conduct_values = toml_values | st.sampled_from(
+    [
+        '["0"]',
+        '["0", "0"]',
+        '["moon", "castle"]',
+        '["-1", "999999"]',
+        '["\\u001b[2J"]',
+        "[0, 1]",
+        "{zoom = 1}",
+        "{zoom = nan}",
+        '"A"',
+        '"register"',
+        "1",
+        "2",
+    ]
+)
+conduct_tables = st.builds(
+    lambda found: SMALL_CONDUCT + "".join(f"{place}\n{key} = {value}\n" for (place, key), value in found),
+    st.lists(
+        st.tuples(
+            st.sampled_from([(place, key) for place, keys in CONDUCT_KEYS.items() for key in keys]), conduct_values
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda pair: pair[0][0] if pair[0][0] != "[[sections]]" else pair,
+    ),
+).map(lambda text: text.removeprefix(SMALL_CONDUCT) if text.count("[parts.Vibes]") > 1 else text)
+
+
+def conducted(notes: bytes, table: bytes | str | None = None, *more: str, storyboard: bool = False) -> Attack:
+    """A drawing by notes, or its storyboard."""
+    files = {"in.wav": wav(), "n.mid": notes}
+    if table is not None:
+        files["c.toml"] = table.encode(errors="surrogatepass") if isinstance(table, str) else table
+    arguments = ("--song", "in.wav", *DRAW, "--mapping", "score", "--midi", "n.mid")
+    arguments += (*(("--conduct", "c.toml") if table is not None else ()), *more)
+    if storyboard:
+        return Attack("visualize", (*arguments, "--storyboard", "out.png"), files, ("out.png",))
+    return Attack(
+        "visualize",
+        (*arguments, "--output_file", "out.mp4"),
+        files,
+        ("out.mp4", "out.mp4.json", *RENDER),
+        RENDER,
+        drawn,
+    )
+
+
+def conduct_attacks() -> st.SearchStrategy[Attack]:
+    text = conduct_tables | conduct_tables | mutations(st.just(CONDUCT.encode())) | st.binary(max_size=60)
+    return st.builds(lambda table: conducted(ensemble(), table), text)
+
+
+def known_conducts() -> list[Attack]:
+    long = "0x" + "f" * 4000  # more decimal digits than Python converts
+    unknown = [[f"mush{line}x{word}" for word in range(48)] for line in range(180)]
+    return [
+        conducted(ensemble(), CONDUCT),
+        conducted(ensemble(), SMALL_CONDUCT),
+        conducted(ensemble(), CONDUCT, storyboard=True),
+        conducted(ensemble(), "a = " + "[" * 100_000),
+        conducted(ensemble(), "a." * 2000 + "b = 1"),
+        conducted(ensemble(), f"[[sections]]\nmeasure = {long}\n"),
+        conducted(ensemble(), f"[motion]\nspeed = {long}\n"),
+        conducted(ensemble(), "[[sections]]\nmeasure = 9999999999\n"),
+        conducted(ensemble(), "[[sections]]\nmark = 'A'\nmeasure = 1\n"),
+        conducted(ensemble(), "[[sections]]\nmark = '\\u001b[2J'\n"),
+        conducted(ensemble(), '[parts."\\u001b[2J"]\n'),
+        conducted(ensemble(), f'[parts."{"x" * 4000}"]\n'),
+        conducted(ensemble(), "[[sections]]\n" * 1000),
+        conducted(ensemble(), "[[sections]]\n" * 1001),
+        conducted(ensemble(), "[motion]\nspeed = 10\nflight = 0.2\n[parts.Vibes]\nattack = 0.01\ndecay = 60\n"),
+        conducted(ensemble(), '[parts.Vibes]\nhandles = {"../../victim" = 1}\n'),
+        conducted(ensemble(), "".join(f"[[sections]]\nclasses = {json.dumps(names)}\n" for names in unknown)),
+        conducted(ensemble(), CONDUCT.encode("utf-16")),
+        conducted(ensemble(), b"\xef\xbb\xbf" + CONDUCT.encode()),
+        conducted(ensemble(), CONDUCT, "--midi_offset", "nan"),
+    ]
+
+
+def note_attacks() -> st.SearchStrategy[Attack]:
+    named = st.builds(
+        lambda kind, text: texted(kind, text.encode(errors="replace")), st.sampled_from([1, 3, 4, 5, 6, 7]), texts
+    )
+    tracks = st.lists(st.lists(events | named, max_size=6).map(lambda found: chunk(*found)), min_size=1, max_size=4)
+    files = (
+        st.builds(lambda found, division: many_tracks([chunk(TEMPO, NOTE), *found], division), tracks, divisions)
+        | mutations(st.just(ensemble()))
+        | mutations(st.just(ensemble()))
+    )
+    offsets = st.sampled_from(TYPED) | st.floats(-2, 1).map(repr)
+    more = st.just(()) | st.just(()) | offsets.map(lambda offset: (f"--midi_offset={offset}",))
+    return st.builds(
+        lambda notes, more, storyboard: conducted(notes, None, *more, storyboard=storyboard),
+        files,
+        more,
+        st.sampled_from([False] * 7 + [True]),
+    )
+
+
+def known_notes() -> list[Attack]:
+    stroke = b"\x01\x3c\0\0\x3c\x40"  # running status: off, and on again
+    crowd = b"\0\x90\x3c\x40" + stroke * 300_000
+    lone = [chunk(texted(3, b"%x" % number), NOTE) for number in range(20_000)]
+    return [
+        conducted(ensemble()),
+        conducted(midi()),
+        conducted(ensemble(), None, storyboard=True),
+        conducted(track(TEMPO, crowd)),
+        conducted(track(TEMPO, b"\0\x90\x3c\x40" + b"\0\x3c\x40" * 20_000)),  # none of them ends
+        conducted(many_tracks([chunk(TEMPO), *lone])),
+        conducted(track(TEMPO, *[b"\1" + texted(6, b"%x" % number)[1:] for number in range(100_000)], NOTE)),
+        conducted(track(TEMPO, *[b"\1" + texted(6, b"$\\frac{%x")[1:]] * 12, NOTE), None, storyboard=True),
+        conducted(track(TEMPO, texted(6, b"\x1b[2J\xff"), texted(3, b"\x1b]0;owned\x07"), NOTE), None, storyboard=True),
+        conducted(track(TEMPO, texted(3, b"x" * 1_000_000), NOTE), SMALL_CONDUCT),
+        conducted(track(TEMPO, signature(255, 7), *[LONGEST_DELTA + NOTE[1:]] * 40)),
+        conducted(track(TEMPO, *[signature(1, 7)] * 20_000, NOTE)),
+        conducted(track(TEMPO)),
+        conducted(track(b"\0\xff\x51\x03\0\0\1", NOTE, division=32767)),
+        conducted(ensemble(), None, "--midi_offset=-86400"),
+        conducted(ensemble(), None, "--midi_offset=1e-300"),
+        conducted(ensemble(), None, "--midi", "nothing.mid"),
+        conducted(ensemble(), None, "--midi", "../home/.ssh/id_ed25519"),
+        conducted(ensemble(), None, "--mapping", "classic"),
+    ]
+
+
+# -- Films whose picture is compared with their sound --------------------------------------------------------------
+
+
+@cache
+def film() -> bytes:
+    """Half a second of picture and sound."""
+    clicks = r"aevalsrc=sin(2000*t)*lt(mod(t\,0.2)\,0.1):d=0.5"
+    return generated(
+        "a.mkv", *FFMPEG, "testsrc2=s=32x32:r=10:d=0.5", "-f", "lavfi", "-i", clicks, "-preset", "ultrafast",
+        "-c:a", "flac", "OUT",
+    )  # fmt: skip
+
+
+def synced(content: bytes, name: str = "f.mkv") -> Attack:
+    return Attack("musicvideo.__main__", ("sync", "--plot", "out.png", "--", name), {name: content}, ("out.png",))
+
+
+def sync_attacks() -> st.SearchStrategy[Attack]:
+    return st.builds(synced, mutations(st.just(film())) | st.sampled_from(DISGUISES) | st.binary(max_size=100))
+
+
+def known_syncs() -> list[Attack]:
+    both = (*FFMPEG, "testsrc2=s=32x32:r=10:d=0.5", "-f", "lavfi", "-i", "sine=d=0.5", "-preset", "ultrafast")
+    spread = "setpts='if(N,86400*30*%d,0)/TB'"
+
+    def made(*how: str) -> bytes:
+        return generated("a.mkv", *both, *how, "OUT")
+
+    return [
+        synced(film()),
+        synced(film(), "$\\frac{.mkv"),
+        synced(film(), "-a.mkv"),
+        synced(film(), "\x1b[2J.mkv"),
+        synced(picture()),
+        synced(wav(), "a.wav"),
+        synced(encoded("mp3"), "a.mp3"),
+        synced(made("-frames:v", "1")),
+        synced(made("-af", "volume=0")),
+        synced(made("-vf", "geq=0:128:128")),
+        synced(made("-vf", "scale=2:2")),
+        synced(made("-vf", "scale=16:4096")),
+        synced(made("-vf", "setpts=PTS+3/TB")),
+        synced(made("-af", "asetpts=PTS+3/TB")),
+        synced(made("-t", "0.1", "-r", "1000")),
+        *(synced(made("-vf", spread % days, "-fps_mode", "passthrough")) for days in (1, 1000)),
+        *(synced(disguise, name) for disguise, name in zip(DISGUISES, ("a.m3u8", "b.m3u8", "a.ffconcat", "a.mkv"))),
+    ]
+
+
 # -- Vectors -------------------------------------------------------------------------------------------------------
 
 
@@ -1359,6 +1603,11 @@ SETTINGS = (
     "frames",
     "versions",
     "weights_sha256",
+    "midi",
+    "midi_sha256",
+    "midi_offset",
+    "conduct",
+    "conduct_sha256",
     "runs_on",
     "save_vectors",
     "output_file",

@@ -32,7 +32,8 @@ from urllib.parse import urlsplit
 from musicvideo import cli
 from musicvideo.vision.generators import weights
 
-HANG = 60  # seconds; far more than any case needs
+HANG = 60  # seconds of processor time; far more than any case needs, however busy the machine is
+WAITING = 10 * HANG  # seconds on the clock, for a case that waits for something
 GROWTH = 2 << 30  # bytes that a case may add to this process, and that a program may take
 ROOM = 4 << 30  # bytes of data after which an allocation fails, so that a bomb does not end the test run
 EXCERPT = 160  # bytes of a hostile file that a report shows
@@ -98,7 +99,7 @@ class Outcome:
 
 
 class Hang(BaseException):
-    """A case has not ended after `HANG` seconds."""
+    """A case has not ended after `HANG` seconds of processor time, or `WAITING` seconds."""
 
 
 class Sandbox:
@@ -157,7 +158,7 @@ class Sandbox:
         except SystemExit as stop:
             return stop.code or 0, []
         except Hang:
-            return "hang", [f"hangs: not finished after {HANG} s"]
+            return "hang", [f"hangs: not finished after {HANG} s of processor time, or {WAITING} s"]
         except BaseException as error:  # any exception that escapes is a finding
             return "escaped", [f"escaped: {_where(error)}"]
         return 0, []
@@ -356,16 +357,20 @@ def _alarm() -> Iterator[None]:
     def ring(number, frame):
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, ring)
-    # Again and again: raised in a callback of the interpreter it would be ignored.
-    signal.setitimer(signal.ITIMER_REAL, HANG, HANG / 4)
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, HANG), signal.ITIMER_REAL: (signal.SIGALRM, WAITING)}
+    before = {number: signal.signal(number, ring) for number, _ in timers.values()}
+    for timer, (_, limit) in timers.items():
+        # Again and again: raised in a callback of the interpreter it would be ignored.
+        signal.setitimer(timer, limit, HANG / 4)
     # A loop outside Python never comes to the signal's handler.
-    faulthandler.dump_traceback_later(5 * HANG, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(2 * WAITING, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         faulthandler.cancel_dump_traceback_later()
 
 

@@ -93,6 +93,18 @@ def test_scores_played(sandbox):
     )
 
 
+def test_notes(sandbox):
+    campaign("notes", sandbox, hostile.known_notes(), hostile.note_attacks())
+
+
+def test_conduct_tables(sandbox):
+    campaign("conduct", sandbox, hostile.known_conducts(), hostile.conduct_attacks())
+
+
+def test_films_compared(sandbox):
+    campaign("sync", sandbox, hostile.known_syncs(), hostile.sync_attacks())
+
+
 def test_vectors(sandbox):
     campaign("vectors", sandbox, hostile.known_vectors(), hostile.vector_attacks())
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
 from numba.core.registry import cpu_target
 
 from musicvideo import caches
@@ -104,7 +106,22 @@ _sources = b"".join(Path(source).read_bytes() for source in (__file__, arithmeti
 _cache = caches.folder("cppn") / hashlib.sha256(_sources).hexdigest()[:16]
 _kept = caches.open_sealed(_cache)
 _usual, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache)
-stage: Callable[[Callable], Any] = numba.njit(**OPTIONS, cache=_kept)
+
+
+class _Cache(FunctionCache):
+    """Numba's, which gives up on a full disk."""
+
+    def save_overload(self, *compiled):
+        with suppress(OSError):
+            super().save_overload(*compiled)
+
+
+def stage(function: Callable) -> Any:
+    """A function that numba compiles, from the cache where it can be used."""
+    compiled = numba.njit(**OPTIONS)(function)
+    if _kept:
+        compiled._cache = _Cache(function)
+    return compiled
 
 
 @stage
