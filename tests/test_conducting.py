@@ -233,4 +233,4 @@ def test_every_note_of_impassive_is_seen():
     # A soft note within the ring of a loud one of its class may only slow that one's fall.
     assert len(first) > 120 and (rise[first] > 0).mean() > 0.93
     noise = path.at(times.ravel())[0].reshape(*times.shape, -1)
-    assert (np.abs(np.diff(noise, axis=1)).max(axis=(1, 2))[first] > 0.5).all()  # and its handle moves
+    assert (np.abs(np.diff(noise, axis=1)).max(axis=(1, 2))[first] > 0.3).all()  # and its handle moves
