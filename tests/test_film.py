@@ -639,7 +639,7 @@ def test_encoder_by_name(square, sound, tmp_path):
         (dict(height=181), "1920x181: WIDTH must be a multiple of 4, HEIGHT of 2"),
         (dict(width=0), "both from 16 to 8192"),
         (dict(width=8196), "both from 16 to 8192"),
-        (dict(height=160), "wider or taller than 3:1"),
+        (dict(height=160), "mirrors fill at most 3:1"),
         (dict(title="x", font="No Such Font"), "FONT=No Such Font: is not installed"),
         (dict(title="x", font="a"), "FONT=a: is not installed"),  # though it is in a name of one
         (dict(codec="mpeg1"), "ENCODER=mpeg1: unknown .*h264_nvenc"),
