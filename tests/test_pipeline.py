@@ -21,6 +21,7 @@ import safetensors.numpy
 import soundfile
 from PIL import Image
 from scipy.signal import resample_poly
+from test_notes import midi_file
 
 import musicvideo.__main__
 import tiny_score
@@ -380,6 +381,11 @@ def test_someone_elses_song(tmp_path):
     after = times(folder)
     assert not [name for name in before if after[name] == before[name]]
     assert probe.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(1, abs=0.1)
+
+    given = midi_file(tmp_path / "it's $(HOME) my.mid", [("Voice", 0, 52, [(0, 480, 60, 90), (480, 480, 64, 90)])])
+    assert "no such file: MIDI=nowhere.mid" in make(folder, "gan", *variables, "MIDI=nowhere.mid", code=2)
+    make(folder, "gan", *variables, f"MIDI={given}")
+    assert settings_of(square)["midi_sha256"] == files.sha256(given)
 
 
 def test_a_video_and_a_mix_made_by_hand_are_finished(empty):
