@@ -205,6 +205,10 @@ def run_notes(song: str, output: str) -> None:
     if Path(output).suffix.lower() not in (".mid", ".midi"):
         raise errors.MediaError(f"{output}: notes are written as MIDI; give a name that ends in .mid")
     found = transcribe(song)
+    if not len(found.onset):
+        raise errors.MediaError(
+            f"{song}: no notes are heard in it (give them with MIDI=, or draw with MAPPING=classic)"
+        )
     write_midi(found, output)
     cli.say(f"{song} -> {output}: {len(found.onset)} notes (open it in MuseScore to correct it)")
 

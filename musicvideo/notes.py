@@ -202,15 +202,15 @@ def write_midi(notes: Notes, path: str | PathLike) -> None:
         (beat * TICKS, mido.MetaMessage("time_signature", numerator=numerator, denominator=4))
         for beat, numerator in _measures(grid, notes)
     ]
-    head += [(int(ticks(np.array(when))), mido.MetaMessage("marker", text=name)) for when, name in notes.marks]
-    midi = mido.MidiFile(type=1, ticks_per_beat=TICKS, charset="utf-8")
+    head += [(int(ticks(np.array(when))), mido.MetaMessage("marker", text=_packed(name))) for when, name in notes.marks]
+    midi = mido.MidiFile(type=1, ticks_per_beat=TICKS)
     midi.tracks.append(_track(head, end))
     melodic = [channel for channel in range(16) if channel != DRUMS]
     begins, ends = ticks(notes.onset), ticks(notes.onset + notes.length)
     for index, part in enumerate(notes.parts):
         channel = DRUMS if part.drums else melodic[sum(not other.drums for other in notes.parts[:index]) % len(melodic)]
         events: list[tuple[int, mido.Message]] = [
-            (0, mido.MetaMessage("track_name", name=part.name)),
+            (0, mido.MetaMessage("track_name", name=_packed(part.name))),
             (0, mido.Message("program_change", channel=channel, program=part.program)),
         ]
         for note in np.flatnonzero(notes.part == index):
@@ -290,11 +290,15 @@ def _family(program: int, drums: bool) -> str:
 
 def _numbered(parts: list[Part]) -> tuple[Part, ...]:
     """Parts with different names."""
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     named = []
     for part in parts:
-        taken[part.name] = count = taken.get(part.name, 0) + 1
-        named.append(part if count == 1 else Part(f"{part.name} {count}", part.program, part.drums))
+        name, number = part.name, 1
+        while name in taken:
+            number += 1
+            name = f"{part.name} {number}"
+        taken.add(name)
+        named.append(Part(name, part.program, part.drums))
     return tuple(named)
 
 

@@ -110,6 +110,13 @@ def test_rests_hold_still(notes):
     assert np.abs(np.diff(noise, axis=0)).max() > 0.1
 
 
+@pytest.mark.parametrize("by, shown", [("register", {0, 1}), ("pitch", {0, 1, 2, 3}), ("part", {0})])
+def test_what_chooses_says_how_many_classes_a_section_shows(notes, tmp_path, by, shown):
+    settings = table(tmp_path, f'[parts.Vibes]\nclasses = ["ash", "bone", "coal", "dust"]\nby = "{by}"')
+    roles = cast(settings, notes, [4, 5], LABELS)
+    assert set(roles.in_play(roles.roles[0], 0)) == shown
+
+
 def test_loud_notes_show_more(notes):
     _, path = path_of(notes)
     height = [path.at(np.array([onset + 0.05]))[1].max() for onset in (0.0, 1.0)]  # velocities 100 and 80

@@ -71,6 +71,13 @@ def test_two_staves_of_one_instrument_are_one_part(tmp_path):
     assert [(part.name, part.program) for part in found.parts] == [("Marimba", 12)]
 
 
+def test_parts_of_one_name_are_told_apart(tmp_path):
+    tracks = [(name, channel, program, [(0, 480, 60, 90)]) for channel, (name, program) in enumerate(
+        [("", 0), ("Piano 2", 40), ("", 1), ("", 2)])]  # fmt: skip
+    names = [part.name for part in read_notes(midi_file(tmp_path / "a.mid", tracks)).parts]
+    assert sorted(names) == ["Piano", "Piano 2", "Piano 3", "Piano 4"]
+
+
 def test_a_note_that_never_ends_lasts_to_the_end_of_its_track(tmp_path):
     path = midi_file(tmp_path / "a.mid", [("", 0, 0, [(0, 9600, 60, 100)])])
     midi = mido.MidiFile(path)

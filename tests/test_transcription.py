@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+import musicvideo.__main__
 import tiny_score
-from conftest import ROOT, make_media
+from conftest import ROOT, assert_one_line_error, make_media
 from musicvideo.clock import read_clock
 from musicvideo.errors import MediaError
 from musicvideo.notes import Notes, Part, write_midi
@@ -123,6 +124,14 @@ def test_silence_has_no_notes(write_wav, level):
     notes = transcribe(write_wav("silence.wav", noise, RATE))
     assert not len(notes.onset) and not len(notes.beats) and not len(notes.downbeats)
     assert notes.duration == 5
+
+
+def test_a_song_without_notes_says_what_to_do(write_wav, tmp_path, run_script):
+    song, output = write_wav("silence.wav", np.zeros(RATE), RATE), tmp_path / "silence.notes.mid"
+    assert_one_line_error(
+        run_script(musicvideo.__main__, "notes", song, output), "no notes are heard", "MAPPING=classic"
+    )
+    assert not output.exists()
 
 
 def test_a_song_shorter_than_a_window(write_wav):

@@ -10,7 +10,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from musicvideo.tables import setting
 from musicvideo.vision.labels import resolve
 
 SECTION_MEASURES = 16  # of a section, where a score names none
-AT_ONCE = 2  # classes of a part that a section shows, unless the table says otherwise
+MOST_CLASSES = 48  # of a part or a section
+# Classes of a part that a section shows unless the table says otherwise, by what chooses among them.
+AT_ONCE = {"register": 2, "pitch": 12, "part": 1}
 MOST_NAMED = 12  # unknown classes in a message
 ANY_NAME: Mapping = {}  # schema of a name that is not ours to choose: of a part, a handle
 
@@ -33,16 +35,25 @@ PROGRAM_DECAY = {9: 0.35, 11: 0.6, 12: 0.22, 13: 0.18, 14: 1.5, 45: 0.2, 47: 0.8
 DRUM_DECAY = 0.2
 
 
+def _classes(meaning: str, *, shown: str) -> Any:
+    """A field with names or numbers of classes."""
+    return setting(meaning, None, shown=shown, minItems=1, maxItems=MOST_CLASSES)
+
+
+def _handles(meaning: str, *, shown: str) -> Any:
+    """A field with handles and amounts of their reach."""
+    amount = {"type": "number", "minimum": -1, "maximum": 1}
+    return setting(meaning, None, shown=shown, propertyNames=ANY_NAME, additionalProperties=amount)
+
+
 @dataclass(frozen=True)
 class PartTable:
     """How one part is seen. NAME is the part's name in the score or the MIDI file."""
 
-    classes: Sequence[str] | None = setting(
-        "classes it shows, low to high", None, shown="its share of --classes", minItems=1, maxItems=48
-    )
+    classes: Sequence[str] | None = _classes("classes it shows, low to high", shown="its share of --classes")
     by: str = setting(
         "what chooses among them: register (low to high), pitch (of twelve) or part (one at a time)", "register",
-        enum=["register", "pitch", "part"],
+        enum=list(AT_ONCE),
     )  # fmt: skip
     attack: float = setting("seconds in which a note reaches its height", 0.06, minimum=0.01, maximum=0.1)
     decay: float | None = setting(
@@ -50,10 +61,9 @@ class PartTable:
     )
     release: float = setting("seconds in which it falls to 1/e after its end", 0.2, minimum=0.02, maximum=10)
     strength: float = setting("of its classes", 0.55, minimum=0, maximum=1)
-    handles: Mapping[str, float] | None = setting(
-        "handle -> how far a loud note moves it, -1..1 of its reach", None, shown="one of the generator's",
-        propertyNames=ANY_NAME, additionalProperties={"type": "number", "minimum": -1, "maximum": 1},
-    )  # fmt: skip
+    handles: Mapping[str, float] | None = _handles(
+        "handle -> how far a loud note moves it, -1..1 of its reach", shown="one of the generator's"
+    )
 
 
 @dataclass(frozen=True)
@@ -64,19 +74,15 @@ class Section:
 
     mark: str | None = setting("rehearsal mark it begins at, or the beginning of its name", None, minLength=1)
     measure: int | None = setting("measure it begins at, from 1", None, minimum=1, maximum=limits.MEASURES)
-    classes: Sequence[str] | None = setting(
+    classes: Sequence[str] | None = _classes(
         "classes that it shows, low to high: a part with classes of its own shows those among them",
-        None,
         shown="two of each part's, in turn",
-        minItems=1,
-        maxItems=48,
     )
     depth: float = setting("of all classes", 1.0, minimum=0, maximum=1)
     speed: float = setting("of all movement, 1 is usual", 1.0, minimum=0, maximum=10)
-    handles: Mapping[str, float] | None = setting(
-        "handle -> where it stands, -1..1 of its reach", None, shown="three that no part moves, by the seed",
-        propertyNames=ANY_NAME, additionalProperties={"type": "number", "minimum": -1, "maximum": 1},
-    )  # fmt: skip
+    handles: Mapping[str, float] | None = _handles(
+        "handle -> where it stands, -1..1 of its reach", shown="three that no part moves, by the seed"
+    )
 
 
 @dataclass(frozen=True)
@@ -187,10 +193,10 @@ class Cast:
         if wanted is not None:
             own = role.classes if role.table.classes else ()
             return tuple(index for index in own if index in wanted) or wanted
-        count = len(role.classes)
-        if count <= AT_ONCE:
+        count, at_once = len(role.classes), AT_ONCE[role.table.by]
+        if count <= at_once:
             return role.classes
-        turn = sorted((AT_ONCE * number + step) % count for step in range(AT_ONCE))
+        turn = sorted((at_once * number + step) % count for step in range(at_once))
         return tuple(role.classes[index] for index in turn)
 
 

@@ -22,7 +22,6 @@ LEAD = 1 / 30  # seconds by which a note's rise precedes its sound: the frame th
 FAINT = 0.12  # a note counts as gone when it has fallen to this share of full strength
 MEMORY = (0.35, 8.0)  # share of a note that stays after it, and the seconds in which that falls to 1/e
 SETTLING = 0.2  # seconds that any note moves the picture, at least
-FLOOR = 0.0  # weight of the classes in play that do not sound
 LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
 SOFTEST = 0.15  # strength of the softest note, so that it is seen while a loud one rings
 LOUDNESS = 1.3  # exponent from velocity to the strength of classes
@@ -47,7 +46,8 @@ class ConductedNoise:
         phase: (T,) radians, how far the drift has come.
         moved: (T, H) amounts of the handles, in units of the noise.
         handles: (H, noise_dim) unit vectors.
-        speeds, starts, amplitudes: (noise_dim,) of the circle that each unit of the noise goes through.
+        speeds, starts: (noise_dim,) of the circle that each unit of the noise goes through.
+        amplitude: of the circles.
     """
 
     phase: np.ndarray
@@ -55,7 +55,7 @@ class ConductedNoise:
     handles: np.ndarray
     speeds: np.ndarray
     starts: np.ndarray
-    amplitudes: np.ndarray
+    amplitude: float
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,7 +65,7 @@ class ConductedNoise:
         return len(self.phase)
 
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
-        drift = self.amplitudes * np.sin(self.phase[index][:, None] * self.speeds + self.starts)
+        drift = self.amplitude * np.sin(self.phase[index][:, None] * self.speeds + self.starts)
         return drift + self.moved[index].astype(float) @ self.handles
 
 
@@ -94,14 +94,12 @@ def conducted(
         jitter: 0..1, how unevenly the noise units drift.
         tempo_sensitivity: speed of the drift, 0..1; 0.25 is usual.
     """
-    classes = cast.classes
     loudness = SOFTEST + (1 - SOFTEST) * (notes.velocity / 127.0) ** LOUDNESS
     time = _PlayingTime(notes, cast, loudness)
     strikes = time.at(notes.onset) - LEAD * GRID_RATE  # a note at the very beginning has begun already
     ends = time.at(notes.onset + notes.length)
-    scenes = [cast.scene_at(onset) for onset in notes.onset.tolist()]
 
-    weights = _weights(notes, cast, classes, time, strikes, ends, loudness, scenes)
+    weights = _weights(notes, cast, time, strikes, ends, loudness)
     shown = np.array([scene.table.depth for scene in cast.scenes])
     weights *= depth * np.interp(time.grid, *_steps(cast, shown, time, cast.motion.flight))[:, None]
 
@@ -128,9 +126,9 @@ def conducted(
         handles=np.array([handles[name].direction for name in used]).reshape(len(used), noise_dim),
         speeds=1 + jitter * rng.uniform(-0.8, 0.8, noise_dim),
         starts=rng.uniform(0, 2 * np.pi, noise_dim),
-        amplitudes=np.full(noise_dim, SPREAD * truncation),
+        amplitude=SPREAD * truncation,
     )
-    return Trajectory(noise, weights[rows], classes, float(GRID_RATE), notes.duration)
+    return Trajectory(noise, weights[rows], cast.classes, float(GRID_RATE), notes.duration)
 
 
 class _PlayingTime:
@@ -172,8 +170,12 @@ def _accents(notes: Notes, cast: Cast) -> np.ndarray:
     return np.where(on, 1.0, 1 - cast.motion.downbeat)
 
 
-def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.ndarray:
-    """Class weights (P, K) in playing time."""
+def _weights(
+    notes: Notes, cast: Cast, time: _PlayingTime, strikes: np.ndarray, ends: np.ndarray, loudness: np.ndarray
+) -> np.ndarray:
+    """Class weights (P, K) in playing time, of notes that begin and end at rows `strikes` and `ends`."""
+    classes = cast.classes
+    scenes = [cast.scene_at(onset) for onset in notes.onset.tolist()]
     column = {index: number for number, index in enumerate(classes)}
     struck = [
         column[cast.roles[part].class_of(pitch, cast.in_play(cast.roles[part], scene))]
@@ -183,14 +185,14 @@ def _weights(notes, cast, classes, time, strikes, ends, loudness, scenes) -> np.
     np.add.at(raised, (scenes, struck), loudness * np.minimum(notes.length, 1.0))
     floors = np.zeros_like(raised)
     for number in reversed(range(len(cast.scenes))):
-        for role in cast.roles:
-            floors[number, [column[index] for index in cast.in_play(role, number)]] = FLOOR
         if raised[number].any():
             floors[number, raised[number].argmax()] = LEADING
         elif number + 1 < len(floors):  # without notes it looks forward to the next one
             floors[number] = floors[number + 1]
     tracks = np.zeros((len(classes), len(time.grid)), np.float32)
-    for number, part, at, end, loud in zip(struck, notes.part.tolist(), strikes.tolist(), ends.tolist(), loudness):
+    for number, part, at, end, loud in zip(
+        struck, notes.part.tolist(), strikes.tolist(), ends.tolist(), loudness.tolist()
+    ):
         role = cast.roles[part]
         _strike(
             tracks[number], at, loud * role.table.strength, role.table.attack, role.decay,
@@ -274,7 +276,9 @@ def _kicked(cast: Cast, used: Sequence[str]) -> list[Mapping[str, float]]:
     return found
 
 
-def _kicks(notes, cast, used, time, strikes, loudness) -> np.ndarray:
+def _kicks(
+    notes: Notes, cast: Cast, used: Sequence[str], time: _PlayingTime, strikes: np.ndarray, loudness: np.ndarray
+) -> np.ndarray:
     """How far notes move handles, (P, H) of their reach."""
     tracks = np.zeros((len(used), len(time.grid)), np.float32)
     kicked = _kicked(cast, used)
