@@ -55,48 +55,21 @@ def make(song, output, path=None, *, generator=None, settings=None, overwrite=Fa
     return Path(output)
 
 
+def probed(video, entries, kind="v") -> dict:
+    """What FFprobe says of a stream and its packets."""
+    arguments = ["-v", "error", "-select_streams", kind, "-show_entries", entries, "-of", "json"]
+    return json.loads(programs.run(["ffprobe", *arguments, video], doing="looking"))
+
+
 def packets(video) -> tuple[list[int], Fraction]:
     """Presentation times of a video's frames in order, in ticks; and the length of a tick in seconds."""
-    found = json.loads(
-        programs.run(
-            [
-                "ffprobe",
-                "-v",
-                "error",
-                "-select_streams",
-                "v",
-                "-show_entries",
-                "packet=pts:stream=time_base",
-                "-of",
-                "json",
-                video,
-            ],
-            doing="looking",
-        )
-    )
+    found = probed(video, "packet=pts:stream=time_base")
     return sorted(packet["pts"] for packet in found["packets"]), Fraction(found["streams"][0]["time_base"])
 
 
 def stream(video, entries, kind="v") -> dict:
     """What FFprobe says of a stream."""
-    found = json.loads(
-        programs.run(
-            [
-                "ffprobe",
-                "-v",
-                "error",
-                "-select_streams",
-                kind,
-                "-show_entries",
-                f"stream={entries}",
-                "-of",
-                "json",
-                video,
-            ],
-            doing="looking",
-        )
-    )
-    return found["streams"][0]
+    return probed(video, f"stream={entries}", kind)["streams"][0]
 
 
 def samples(file, rate=CD) -> np.ndarray:

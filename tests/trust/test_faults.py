@@ -103,27 +103,21 @@ def test_the_pipeline_needs_no_network(undisturbed):
     assert streams(undisturbed / FILM).count("MD5") == 2
 
 
+def small_video(generator: str, output: Path, *more: str) -> list:
+    """Draws two seconds of the song a.mp3, ten frames of 64x64; `more` is given after that."""
+    return script(
+        "visualize", "--song", "a.mp3", "--generator", generator, "--resolution", "64", "--fps", "5", "--seed", "1",
+        "--duration", "2", "--output_file", output, *more,
+    )  # fmt: skip
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="no strace here")
 @pytest.mark.parametrize("generator", ["cppn", "pocket"] if CAMPAIGN else ["pocket"])
 def test_nobody_is_called(materials, tmp_path, generator):
     """No process of a drawing asks for an address on a network; nothing is put into the home folder."""
     home = tmp_path / "home"
     home.mkdir()
-    command = script(
-        "visualize",
-        "--song",
-        "a.mp3",
-        "--generator",
-        generator,
-        "--resolution",
-        "64",
-        "--fps",
-        "5",
-        "--duration",
-        "1",
-        "--output_file",
-        tmp_path / "out.mkv",
-    )
+    command = small_video(generator, tmp_path / "out.mkv", "--duration", "1")
     result = run(
         ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", tmp_path / "calls", *command],
         materials,
@@ -515,23 +509,7 @@ def test_a_mix_needs_no_space_outside_media(ready):
 def test_a_full_cache_is_done_without(materials, tmp_path, generator):
     """Pictures do not depend on whether features and compiled models could be cached."""
     cache = tmp_path / "cache"
-    command = script(
-        "visualize",
-        "--song",
-        "a.mp3",
-        "--generator",
-        generator,
-        "--resolution",
-        "64",
-        "--fps",
-        "5",
-        "--seed",
-        "1",
-        "--duration",
-        "2",
-        "--output_file",
-        tmp_path / "out.mkv",
-    )
+    command = small_video(generator, tmp_path / "out.mkv")
     with small_disk(cache, 16384):
         result = run(command, materials, XDG_CACHE_HOME=cache)
         assert result.returncode == 0, result.stderr
@@ -749,25 +727,7 @@ def test_many_renders_at_once(materials, tmp_path, generator):
     cache = tmp_path / "cache"
 
     def render(number: int) -> subprocess.Popen:
-        command = script(
-            "visualize",
-            "--song",
-            "a.mp3",
-            "--generator",
-            generator,
-            "--resolution",
-            "64",
-            "--fps",
-            "5",
-            "--seed",
-            "1",
-            "--duration",
-            "2",
-            "--batch_size",
-            "2",
-            "--output_file",
-            tmp_path / f"{number}.mkv",
-        )
+        command = small_video(generator, tmp_path / f"{number}.mkv", "--batch_size", "2")
         return start(command, materials, XDG_CACHE_HOME=cache)
 
     chance = random.Random(SEED)
@@ -796,23 +756,7 @@ def test_a_damaged_cache_is_made_anew(materials, tmp_path):
 
     def render(name: str) -> subprocess.CompletedProcess:
         return run(
-            script(
-                "visualize",
-                "--song",
-                "a.mp3",
-                "--generator",
-                "pocket",
-                "--resolution",
-                "64",
-                "--fps",
-                "5",
-                "--seed",
-                "1",
-                "--duration",
-                "2",
-                "--output_file",
-                tmp_path / name,
-            ),
+            small_video("pocket", tmp_path / name),
             materials,
             XDG_CACHE_HOME=cache,
         )
