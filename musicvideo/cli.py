@@ -128,9 +128,11 @@ def progress_bar(**options: Any) -> tqdm:
     """A progress bar on stderr. In a log, which is no terminal, it is a line every `LOG_INTERVAL` seconds.
 
     Args:
-        options: as of `tqdm.tqdm`.
+        options: as of `tqdm.tqdm`; `desc` may hold anything.
     """
     from tqdm import tqdm  # here, since `setup` runs before any package is installed
+
+    options["desc"] = one_line(str(options.get("desc") or ""))
 
     if sys.stderr.isatty():
         return tqdm(**options)

@@ -246,7 +246,7 @@ def test_messages_are_one_line_that_no_terminal_obeys():
 
 def test_progress_in_a_log_is_whole_lines(capfd, monkeypatch):
     monkeypatch.setattr(cli, "LOG_INTERVAL", 0)
-    with cli.progress_bar(total=3, desc="film.mkv", miniters=1) as bar:
+    with cli.progress_bar(total=3, desc="film.mkv\x1b[2J", miniters=1) as bar:
         for _ in range(3):
             bar.update(1)
     lines = capfd.readouterr().err.split("\n")

@@ -194,3 +194,14 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, missing):
     assert_one_line_error(result, "out.wav", "no space left")
     assert output.read_bytes() == old
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.flac", "out.source.json", "out.wav"]
+
+
+def test_a_name_that_leaves_its_note_no_room_keeps_the_old_file(tmp_path):
+    """The note beside it has a longer name, and no file's name has more than 255 bytes."""
+    source = make_media(tmp_path / "in.wav", "-f", "lavfi", "-i", "sine=d=0.2")
+    output = tmp_path / f"{'x' * 250}.wav"
+    output.write_bytes(b"old")
+    with pytest.raises(OSError):
+        song.decode(source, output)
+    assert output.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", output.name]

@@ -41,9 +41,9 @@ def decode(song: str | os.PathLike, output: str | os.PathLike) -> bool:
         raise MediaError(f"{song}: is where the decoded song goes; keep your song outside {output.parent}/")
     with files.atomic(output) as partial:
         _write(song, found, partial)
-        made = json.dumps([*identity, files.sha256(partial)])
-    with files.atomic(note) as partial:
-        partial.write_text(made, encoding="ascii")
+        # The note first: one that matches no output is seen, and one that cannot be written keeps the old output.
+        with files.atomic(note) as beside:
+            beside.write_text(json.dumps([*identity, files.sha256(partial)]), encoding="ascii")
     return True
 
 
