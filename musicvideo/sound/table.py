@@ -44,7 +44,7 @@ class Tremolo:
 class Part:
     """One track. The Dry mix has its gain, balance, high-pass and tremolo; the Wet mix its motion and reverb, too."""
 
-    ALTERNATIVES: ClassVar = ("set", "orbit")
+    ALTERNATIVES: ClassVar[tuple[str, ...]] = ("set", "orbit")
 
     file: str = setting("mono or stereo sound at any rate", minLength=1)
     gain: float = level()
@@ -114,7 +114,7 @@ class Buses:
 class Master:
     """Loudness, peak level and end of a finished mix."""
 
-    ALTERNATIVES: ClassVar = ("profile", "loudness")
+    ALTERNATIVES: ClassVar[tuple[str, ...]] = ("profile", "loudness")
 
     profile: str = setting(
         f"loudness of a place to publish, LUFS: {_PROFILE_LIST}",

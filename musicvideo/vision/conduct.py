@@ -70,7 +70,7 @@ class PartTable:
 class Section:
     """A section of the piece: where it begins, and what its world is like."""
 
-    ALTERNATIVES: ClassVar = ("mark", "measure")
+    ALTERNATIVES: ClassVar[tuple[str, ...]] = ("mark", "measure")
 
     mark: str | None = setting("rehearsal mark it begins at, or the beginning of its name", None, minLength=1)
     measure: int | None = setting("measure it begins at, from 1", None, minimum=1, maximum=limits.MEASURES)

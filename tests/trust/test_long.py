@@ -96,14 +96,14 @@ import sys
 from fractions import Fraction
 sys.path.insert(0, "tests")
 import stub
-from musicvideo.vision.containers import encoding
+from musicvideo.vision.containers import encoding, soundtrack
 from musicvideo.vision.render import render
 from musicvideo.vision.work import Work
 song, output, seconds, flash = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
 how = encoding(output, fps=Fraction(30000, 1001), size=16)
 work = Work(output)
 with work.open({"stub": True}):
-    render(stub.Stub(16), stub.flashing(seconds, [flash]), song, work, encoding=how, batch_size=240)
+    render(stub.Stub(16), stub.flashing(seconds, [flash]), soundtrack(song, output), work, encoding=how, batch_size=240)
 """
 
 
