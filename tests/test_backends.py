@@ -284,7 +284,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tiny, cache):
 PROGRAM = """
 import torch
 from musicvideo.cli import entry_point
-from musicvideo.vision.generators import kernels, pocket
+from musicvideo.vision.generators import pocket
 from musicvideo.vision.generators.backends import choosing, kernel_backend, openvino_backend
 from musicvideo.vision.generators.biggan.network import Network
 from musicvideo.vision.generators.random_weights import random_model
@@ -298,7 +298,7 @@ def kernel():
     layers = [(True, 16, 8), (True, 8, 4), (True, 4, 2), (True, 2, 1), (True, 1, 1)]
     torch.set_num_threads(2)
     network = Network(random_model(BigGANConfig(channel_width=64, num_classes=9, layers=layers), batch=2), 1.0)
-    return kernel_backend.KernelBackend(network, kernels.lanes()), choosing.trial(network, 16)
+    return kernel_backend.KernelBackend(network, 8), choosing.trial(network, 16)
 
 def main():
     backend, styles = BACKEND()
