@@ -19,6 +19,8 @@ from musicvideo.vision import film
 from musicvideo.vision.onsets import onsets
 from musicvideo.vision.title import MARGIN, load_font, title_card
 
+pytestmark = pytest.mark.usefixtures("returned_memory")
+
 SMALL = dict(width=320, height=180, preset="ultrafast")
 
 

@@ -153,7 +153,9 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
 
     arrivals = _arrivals(measurement.directions, spectra[..., :: size // short], short)
     area = spatial.SphericalVoronoi(measurement.directions).calculate_areas()
-    power = np.average((np.abs(spectra) ** 2).sum(axis=1), axis=0, weights=area)
+    area /= area.sum()
+    # One direction at a time, in place: at 384 kHz the spectra of all take 400 MB.
+    power = sum(share * (np.abs(pair) ** 2).sum(axis=0) for share, pair in zip(area, spectra, strict=True))
     loudness = 10 * np.log10(np.maximum(power, power.max() * 1e-12))
     # Beyond the measured band there is no data to equalise by, and none to tell the level.
     frequency = fft.rfftfreq(size, 1 / rate)
@@ -162,25 +164,28 @@ def prepare(measurement: Measurement, rate: float) -> Filters:
     loudness[~measured] = level
     gain = 10 ** (-np.clip(loudness, level - MOST_EQUALISATION, level + MOST_EQUALISATION) / 20)
 
-    turn = np.exp(2j * np.pi * frequency / rate * arrivals[..., np.newaxis])
-    equalised = spectra * turn * _minimum_phase(gain, size)
+    phase = _minimum_phase(gain, size)
+    for pair, arrival in zip(spectra, arrivals, strict=True):
+        pair *= np.exp(2j * np.pi * frequency / rate * arrival[:, np.newaxis]) * phase
     # The loudspeaker of the measurement shifted the phase of the bass, which a minimum phase does not correct: the
     # phase that all directions share there is removed as well. It gave no deep bass. But there a head is no obstacle,
     # so the level at BASS_LIMIT is used below it, with a phase that falls linearly to 0.
-    common = np.angle(np.average(equalised.sum(axis=1), axis=0, weights=area))
-    equalised *= np.exp(-1j * common * np.interp(frequency, PHASE_CORRECTION, (1, 0)))
+    common = np.angle(np.tensordot(area, spectra, 1).sum(axis=0))
+    correction = np.exp(-1j * common * np.interp(frequency, PHASE_CORRECTION, (1, 0)))
     lowest = np.searchsorted(frequency, BASS_LIMIT)
-    corner = equalised[..., [lowest]]
-    equalised[..., :lowest] = np.abs(corner) * np.exp(1j * np.angle(corner) * frequency[:lowest] / frequency[lowest])
-    aligned = fft.irfft(equalised, size)
+    fall = frequency[:lowest] / frequency[lowest]
+    for pair in spectra:
+        pair *= correction
+        corner = pair[:, [lowest]]
+        pair[:, :lowest] = np.abs(corner) * np.exp(1j * np.angle(corner) * fall)
     front = np.argmax(measurement.directions[:, 0])
-    peak = np.abs(aligned[front]).sum(axis=0).argmax()
-    aligned = np.roll(aligned, early - peak, axis=-1)
+    peak = np.abs(fft.irfft(spectra[front], size)).sum(axis=0).argmax()
     taps = responses.shape[-1] + 2 * early
     fade = np.ones(taps)
     fade[-early:] = signal.windows.hann(2 * early)[early:]
+    aligned = np.stack([np.roll(fft.irfft(pair, size), early - peak, axis=-1)[:, :taps] * fade for pair in spectra])
     arrivals = arrivals + measurement.delays * float(ratio)
-    return Filters(aligned[..., :taps] * fade, arrivals - arrivals[front].mean(), early)
+    return Filters(aligned, arrivals - arrivals[front].mean(), early)
 
 
 def _arrivals(directions: np.ndarray, spectra: np.ndarray, size: int) -> np.ndarray:
@@ -201,20 +206,23 @@ def _arrivals(directions: np.ndarray, spectra: np.ndarray, size: int) -> np.ndar
     front = directions[:, 0].argmax()
     times = []
     for ear in spectra.transpose(1, 0, 2):
-        lags = _best_lag(ear[pairs[:, 0]], ear[pairs[:, 1]], size)
+        lags = np.array([_best_lag(ear[later], ear[earlier], size) for later, earlier in pairs])
         time = sparse.linalg.lsqr(differences, lags * near)[0]
         times.append(time - time[front] + np.abs(fft.irfft(ear[front], size)).argmax())
     return np.stack(times, axis=1)
 
 
-def _best_lag(later: np.ndarray, earlier: np.ndarray, size: int) -> np.ndarray:
-    """Samples by which signals of spectra (N, size // 2 + 1) come later than others: the peak of their correlation."""
+def _best_lag(later: np.ndarray, earlier: np.ndarray, size: int) -> float:
+    """Samples by which a signal comes later than another: the peak of their correlation.
+
+    Args:
+        later, earlier: their spectra, (size // 2 + 1,).
+    """
     correlation = fft.irfft(later * np.conj(earlier), size)
-    peak = correlation.argmax(axis=-1)
-    row = np.arange(len(peak))
-    before, top, after = (correlation[row, (peak + step) % size] for step in (-1, 0, 1))
+    peak = correlation.argmax()
+    before, top, after = (correlation[(peak + step) % size] for step in (-1, 0, 1))
     lag = peak + (before - after) / (2 * (before - 2 * top + after))  # of the parabola through the three
-    return np.where(lag > size / 2, lag - size, lag)
+    return lag - size if lag > size / 2 else lag
 
 
 def _minimum_phase(magnitude: np.ndarray, size: int) -> np.ndarray:
