@@ -11,7 +11,7 @@ from musicvideo.errors import MediaError
 from musicvideo.notes import read_notes
 from musicvideo.vision import generators
 from musicvideo.vision.conduct import Conduct, cast, read_conduct, require_handles
-from musicvideo.vision.conducting import GRID_RATE, conducted
+from musicvideo.vision.conducting import GRID_RATE, LEADING, conducted
 from musicvideo.vision.generators import Handle
 from musicvideo.vision.latents import Trajectory
 
@@ -59,7 +59,8 @@ def require_every_note_is_seen(notes, roles, path):
     columns = [path.classes.index(class_of(roles, notes, number)) for number in range(len(notes.onset))]
     for onset, column in zip(notes.onset, columns):
         if onset < 1 / FPS:  # no frame is before it
-            assert path.at(np.array([0.0]))[1][0].argmax() == column
+            first = path.at(np.array([0.0]))[1][0]
+            assert column == max(columns, key=lambda other: first[other])
             continue
         before, after = path.at(np.array([onset - 0.05, onset + 0.02]))[1][:, column]
         assert after > before
@@ -171,6 +172,25 @@ def test_sections_choose_classes_and_places(notes, tmp_path):
     assert noise[1, 3] > noise[0, 3]
 
 
+def test_a_ground_stands_between_the_notes(notes, tmp_path):
+    """It is no part's, so every part's class sinks between its notes; without a ground one of them stands."""
+    text = """
+    [parts.Vibes]
+    classes = ["ash"]
+    [[sections]]
+    ground = "fog"
+    """
+    roles, path = path_of(notes, table(tmp_path, text), classes=[1, 2])
+    ground, own = path.classes.index(5), path.classes.index(0)
+    mine = notes.onset[notes.part == 0]
+    assert path.weights[:, ground].min() == pytest.approx(LEADING, abs=1e-3)
+    assert path.at(np.array([mine[1] - 0.06]))[1][0, own] < path.at(np.array([mine[1] + 0.1]))[1][0, own]
+    assert path.weights[:, own].min() < LEADING / 2
+    _, without = path_of(notes, table(tmp_path, text.replace('ground = "fog"', "")), classes=[1, 2])
+    assert without.weights[:, without.classes.index(0)].min() >= LEADING - 1e-3
+    require_every_note_is_seen(notes, roles, path)
+
+
 def test_marks_are_sections_where_the_table_has_none(tmp_path):
     from musicvideo.notes import label
 
@@ -187,6 +207,7 @@ def test_marks_are_sections_where_the_table_has_none(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ('[parts.Vibe]\nby = "part"', r"no such part in the notes, did you mean 'Vibes'\?"),
     ('[parts.Vibes]\nclasses = ["ash", "moss", "mist"]', r"no class 'moss', 'mist' .*another generator"),
+    ('[[sections]]\nground = "moss"', r"no class 'moss'"),
     ('[[sections]]\nmark = "Q"', r"no rehearsal mark begins with 'Q', the notes have none"),
     ("[[sections]]\nmeasure = 90", r"begins at measure 90, the piece has \d+"),
     ('[[sections]]\nmeasure = 1\nmark = "A"', "not both|either"),

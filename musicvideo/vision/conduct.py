@@ -78,6 +78,9 @@ class Section:
         "classes that it shows, low to high: a part with classes of its own shows those among them",
         shown="two of each part's, in turn",
     )
+    ground: str | None = setting(
+        "class that stands between the notes", None, shown="the one that its notes raise most", minLength=1
+    )
     depth: float = setting("of all classes", 1.0, minimum=0, maximum=1)
     speed: float = setting("of all movement, 1 is usual", 1.0, minimum=0, maximum=10)
     handles: Mapping[str, float] | None = _handles(
@@ -154,13 +157,15 @@ class Scene:
         begin: seconds.
         name: of its mark; "" if it has none.
         classes: ids of the classes in play; None for two of each part's, in turn.
+        ground: id of the class that stands between the notes; None for the one that its notes raise most.
         table: its settings.
     """
 
     begin: float
     name: str
-    classes: tuple[int, ...] | None
-    table: Section
+    classes: tuple[int, ...] | None = None
+    ground: int | None = None
+    table: Section = Section()
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,9 @@ class Cast:
     def classes(self) -> tuple[int, ...]:
         """Ids of all classes, each once."""
         owned = [index for role in self.roles for index in role.classes]
-        return tuple(dict.fromkeys(owned + [index for scene in self.scenes for index in scene.classes or ()]))
+        shown = [index for scene in self.scenes for index in scene.classes or ()]
+        grounds = [scene.ground for scene in self.scenes if scene.ground is not None]
+        return tuple(dict.fromkeys(owned + shown + grounds))
 
     def scene_at(self, time: float) -> int:
         """Number of the scene that plays at a time in seconds."""
@@ -248,6 +255,7 @@ def require_handles(table: Conduct, handles: Iterable[str], *, name: str = "") -
 
 def _require_known(table: Conduct, labels: Sequence[str], name: str) -> None:
     named = [settings.classes for settings in table.parts.values()] + [section.classes for section in table.sections]
+    named += [[section.ground] for section in table.sections if section.ground]
     unknown: list[str] = []
     for word in dict.fromkeys(word for words in named for word in words or ()):
         try:
@@ -265,17 +273,18 @@ def _require_known(table: Conduct, labels: Sequence[str], name: str) -> None:
 
 def _scenes(table: Conduct, notes: Notes, labels: Sequence[str], name: str) -> tuple[Scene, ...]:
     """The sections of a table, or else those of the notes, or else one every so many measures."""
+    found = []
     if table.sections:
-        found = [
-            Scene(*_begin(section, notes, name), _ids(section.classes, labels), section) for section in table.sections
-        ]
+        for section in table.sections:
+            ground = resolve([section.ground], labels)[0] if section.ground else None
+            found.append(Scene(*_begin(section, notes, name), _ids(section.classes, labels), ground, section))
     elif notes.marks:
-        found = [Scene(time, mark, None, Section()) for time, mark in notes.marks]
+        found = [Scene(time, mark) for time, mark in notes.marks]
     else:
-        found = [Scene(float(time), "", None, Section()) for time in notes.downbeats[::SECTION_MEASURES]]
+        found = [Scene(float(time), "") for time in notes.downbeats[::SECTION_MEASURES]]
     found.sort(key=lambda scene: scene.begin)
     if not found or found[0].begin > 0:
-        found.insert(0, Scene(0.0, "", None, Section()))
+        found.insert(0, Scene(0.0, ""))
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ LEAD = 1 / 30  # seconds by which a note's rise precedes its sound: the frame th
 FAINT = 0.12  # a note counts as gone when it has fallen to this share of full strength
 MEMORY = (0.35, 8.0)  # share of a note that stays after it, and the seconds in which that falls to 1/e
 SETTLING = 0.2  # seconds that any note moves the picture, at least
-LEADING = 0.65  # weight of the class that leads a section: the one that its notes raise most
+LEADING = 0.65  # weight of the class that stands in a section between its notes
 SOFTEST = 0.15  # strength of the softest note, so that it is seen while a loud one rings
 LOUDNESS = 1.3  # exponent from velocity to the strength of classes
 MOTION = 0.6  # the same for handles and drift: soft notes, too, are seen
@@ -185,7 +185,10 @@ def _weights(
     np.add.at(raised, (scenes, struck), loudness * np.minimum(notes.length, 1.0))
     floors = np.zeros_like(raised)
     for number in reversed(range(len(cast.scenes))):
-        if raised[number].any():
+        ground = cast.scenes[number].ground
+        if ground is not None:
+            floors[number, column[ground]] = LEADING
+        elif raised[number].any():
             floors[number, raised[number].argmax()] = LEADING
         elif number + 1 < len(floors):  # without notes it looks forward to the next one
             floors[number] = floors[number + 1]

@@ -10,7 +10,7 @@ from musicvideo.notes import Notes
 from musicvideo.tables import commented, key, quoted, untouched
 from musicvideo.vision.conduct import Conduct, Motion, PartTable, Scene, Section, cast, explain
 
-OPEN = {"classes": '["NAME", "NAME"]', "handles": "{ NAME = 0.5 }"}  # what a person fills in
+OPEN = {"classes": '["NAME", "NAME"]', "ground": '"NAME"', "handles": "{ NAME = 0.5 }"}  # what a person fills in
 LONGEST_MARK = 100  # characters of a mark that a table repeats; its beginning is enough
 HEAD = """\
 # What the notes of {title} show and move in its picture.
