@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 
 import visualize
@@ -204,6 +205,34 @@ def test_video_is_as_long_as_the_song(run_visualize, tmp_path):
     found = probe.probe(tmp_path / "output.mp4")
     assert (found.width, found.height, found.audio_codec) == (32, 32, "aac")
     assert abs(found.duration - 1) < 1001 / 24000
+
+
+@pytest.mark.parametrize("mapping", ["classic", "pulse"])
+def test_an_excerpt_shows_and_sounds_what_the_whole_video_does(run_visualize, tmp_path, mapping):
+    """Also from saved vectors, which are of the whole song."""
+    options = ("--fps", "10", "--mapping", mapping, "--duration")
+    assert run_visualize("--output_file", "whole.mp4", *options, "100").returncode == 0
+    cut = ("--start", "1.5", *options, "1")
+    assert run_visualize("--output_file", "part.mp4", "--save_vectors", "f.npz", *cut).returncode == 0
+    whole, part = read_frames("whole.mp4", "rgb24").astype(int), read_frames("part.mp4", "rgb24").astype(int)
+    assert len(part) == 10
+    errors = [np.abs(part - whole[begin : begin + 10]).mean() for begin in range(len(whole) - 10)]
+    assert np.argmin(errors) == 15 and errors[15] < 2  # the codec's
+    sounds = [soundfile.read(make_media(f"{name}.wav", "-i", f"{name}.mp4"))[0] for name in ("whole", "part")]
+    rate = soundfile.info("part.wav").samplerate
+    middle = slice(round(0.2 * rate), round(0.8 * rate))
+    there = sounds[0][round(1.5 * rate) :][middle]
+    assert np.abs(sounds[1][middle] - there).mean() < 0.1 * np.abs(there).mean()
+
+    assert run_visualize("--vectors", "f.npz", "--start", "1.5", "--output_file", "again.mp4").returncode == 0
+    assert same("again.mp4", "part.mp4")
+
+
+def test_excerpts_that_cannot_be(run_visualize):
+    assert_one_line_error(run_visualize("--start", "1000"), "START=1000: lies beyond the end of", "arpeggio.flac")
+    result = run_visualize("--start", "1", "--storyboard", "a.png")
+    assert_one_line_error(result, "a storyboard shows the whole song", code=2)
+    assert_one_line_error(run_visualize("--start", "-1"), "start", "0..1000000", code=2)
 
 
 @pytest.mark.parametrize(

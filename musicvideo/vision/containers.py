@@ -109,13 +109,19 @@ class Soundtrack:
     song: Path
     start: float  # seconds from the start of its file to its first sound
     options: tuple[str, ...]  # FFmpeg options for the stream
+    begin: float = 0.0  # seconds of the song that are left out
 
 
-def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack:
+def soundtrack(song: str | os.PathLike, output: str | os.PathLike, begin: float = 0.0) -> Soundtrack:
     """Choose how a song becomes the sound of a video: copied if the container can hold it, else encoded.
 
     Each way is tried on the first half second, since a container may support a codec but not every sample rate or
     channel count.
+
+    Args:
+        song: any audio file.
+        output: the video; its suffix determines the container.
+        begin: seconds of the song that are left out. Sound is then encoded, since packets begin elsewhere.
 
     Raises:
         ValueError: no container has the output's suffix.
@@ -125,7 +131,7 @@ def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack
     found = probe.probe(song)
     if found.audio_codec is None:
         raise MediaError(f"{song}: has no sound in it")
-    copied = [_COPY] if holds.audio.fullmatch(found.audio_codec) else []
+    copied = [_COPY] if holds.audio.fullmatch(found.audio_codec) and not begin else []
     doing = f"trying the sound of {song}"
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
         trial = Path(folder) / f"trial{Path(output).suffix.lower()}"
@@ -144,7 +150,7 @@ def soundtrack(song: str | os.PathLike, output: str | os.PathLike) -> Soundtrack
                     raise
                 refused = error
             else:
-                return Soundtrack(Path(song), found.audio_start, options)
+                return Soundtrack(Path(song), found.audio_start, options, begin)
     raise MediaError(
         f"{song}: {Path(output).suffix} cannot hold its sound, {found.channels} channels of "
         f"{found.audio_codec} (mix it down to two channels; {refused})"

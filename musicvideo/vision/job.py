@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from musicvideo import caches, files
+from musicvideo import caches, excerpt, files
 from musicvideo.errors import MediaError
 from musicvideo.notes import Notes, read_notes
 from musicvideo.vision import generators
@@ -124,6 +124,8 @@ def _require_effect(settings: Settings, given: Mapping[str, Any], notice: Notice
     for name in ("midi", "midi_offset", "conduct"):
         if given.get(name) is not None and not MAPPINGS[settings.mapping].needs_notes:
             raise ValueError(f"--{name}: --mapping {settings.mapping} does not follow notes (give --mapping score)")
+    if settings.storyboard and settings.start is not None:
+        raise ValueError("--start: a storyboard shows the whole song (leave out --start)")
     if settings.use_previous_vectors and "vectors" in given:
         raise ValueError("--vectors: not with --use_previous_vectors (leave out either)")
     if settings.use_previous_classes and "classes" in given:
@@ -197,7 +199,7 @@ class Job:
         """What the mapping hears in the song; cached, since the same song is often rendered again."""
         asked = self.settings
         return cached_features(
-            Song(self.song, asked.duration),
+            Song(self.song, asked.heard),
             asked.frame_length,
             mapping=asked.mapping,
             cache=caches.folder("features"),
@@ -217,6 +219,11 @@ class Job:
                 )
             return self.saved
         return MAPPINGS[self.settings.mapping].path(self, generator)
+
+    def shown(self, path: Trajectory) -> Trajectory:
+        """What the video shows of the path of the song."""
+        asked = self.settings
+        return path if asked.start is None else path.excerpt(asked.start, asked.duration)
 
     def is_made(self, record: Mapping[str, Any]) -> bool:
         """Whether the output is there with this record.
@@ -252,7 +259,8 @@ class Job:
         """
         asked, work = self.settings, Work(self.settings.output_file)
         try:
-            path = self.path(generator)
+            whole = self.path(generator)
+            path = self.shown(whole)
             record = {**self.record, "computed_by": computed_by(generator, path)}
             if self.is_made(record):
                 os.utime(asked.output_file)  # for make: it is as new as what it was made from
@@ -262,7 +270,7 @@ class Job:
                 for file in (asked.save_vectors, work.output.with_name(PREVIOUS)):
                     # Vectors are not written onto themselves: a new file would have another checksum.
                     if file and not (record["vectors"] and _same_path(file, record["vectors"])):
-                        path.save(file, labels=labels, params=record)
+                        whole.save(file, labels=labels, params=record)
                 return render(
                     generator,
                     path,
@@ -317,13 +325,15 @@ def decide(
     labels = generators.labels(settings.generator)
     _require_outputs(settings, song)
     song_sha256 = files.sha256(files.require_file(song))
-    sound = soundtrack(song, settings.output_file)
+    if settings.start is not None:
+        excerpt.length(song, _seconds(song, None), settings.start, settings.duration)
+    sound = soundtrack(song, settings.output_file, settings.start or 0.0)
     seed = int(song_sha256[:SEED_DIGITS], 16) if settings.seed is None else settings.seed
     vectors, saved = settings.vectors, None
     if settings.use_previous_vectors:
         vectors = str(Path(settings.output_file).with_name(PREVIOUS))
     if vectors:
-        saved = _for_song(vectors, _saved(vectors, labels)[0], _seconds(song, settings.duration))
+        saved = _for_song(vectors, _saved(vectors, labels)[0], _seconds(song, settings.heard))
         classes, grid_rate = list(saved.classes), Fraction(saved.grid_rate).limit_denominator(DENOMINATOR)
         if settings.classes and resolve([str(word) for word in settings.classes], labels) != classes:
             raise ValueError("classes: the vectors have classes of their own; give either, not both")
@@ -392,14 +402,14 @@ def _score(settings: Settings, song: str, classes: Sequence[int], labels: Sequen
             f"--mapping {settings.mapping} follows notes: give --midi FILE (`python -m musicvideo notes SONG FILE` "
             "writes down those that it hears in a song)"
         )
-    length = _seconds(song, settings.duration)
+    length = _seconds(song, settings.heard)
     offset = settings.midi_offset or 0.0
     written = read_notes(settings.midi)
     notes = written.within(length, offset)
     if not len(notes.onset):
         raise MediaError(f"{settings.midi}: no note of it falls into {song} (is --midi_offset {offset:g} right?)")
     late, early = len(written.onset) - len(notes.onset), length - (notes.onset + notes.length).max()
-    if late and not settings.duration:
+    if late and not settings.heard:
         notice(f"note: {late} of the {len(written.onset)} notes of {settings.midi} lie outside {song}")
     if early > QUIET_END:
         notice(f"note: the last note of {settings.midi} ends {early:.0f} s before {song}; the picture rests then")

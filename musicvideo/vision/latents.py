@@ -16,7 +16,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -190,6 +190,7 @@ class Trajectory:
         classes: the K class ids, in the order of the columns of `weights`.
         grid_rate: grid points a second; point t is at t / grid_rate seconds.
         duration: length of the song in seconds.
+        begin: seconds of the song before the path begins, as in an excerpt.
     """
 
     noise: Vectors
@@ -197,6 +198,12 @@ class Trajectory:
     classes: tuple[int, ...]
     grid_rate: float
     duration: float
+    begin: float = 0.0
+
+    def excerpt(self, begin: float, duration: float | None = None) -> Trajectory:
+        """The path from `begin` on, for `duration` seconds at most; None for all the rest."""
+        rest = self.duration - begin
+        return replace(self, begin=self.begin + begin, duration=rest if duration is None else min(duration, rest))
 
     def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sample the path at any moments, linearly between grid points.
@@ -208,7 +215,7 @@ class Trajectory:
             Noise (N, noise_dim) and class weights (N, K).
         """
         last = len(self.weights) - 1
-        position = np.clip(np.asarray(times, dtype=float) * self.grid_rate, 0, last)
+        position = np.clip((np.asarray(times, dtype=float) + self.begin) * self.grid_rate, 0, last)
         before = np.floor(position).astype(int)
         ends = np.stack([before, np.minimum(before + 1, last)])
         share = (position - before)[:, None]
@@ -295,7 +302,8 @@ class Trajectory:
 
         Of the noise, rows far apart are enough, since each depends on all before it.
         """
-        digest = hashlib.sha256(repr((self.classes, round(self.grid_rate, 6), round(self.duration, 6))).encode())
+        stated = self.classes, *(round(number, 6) for number in (self.grid_rate, self.duration, self.begin))
+        digest = hashlib.sha256(repr(stated).encode())
         rows = np.unique([*range(0, len(self.noise), CHECKED), len(self.noise) - 1])
         for numbers in (self.noise[rows], self.weights):
             digest.update((np.round(numbers, 4) + 0.0).astype("<f8").tobytes())  # + 0.0: no negative zeros

@@ -195,14 +195,17 @@ def join(
     # FFmpeg's concat rounds times to microseconds; this restores the exact times of the frames.
     exact = "round({0}*TB*{1})/({1})/TB"
     grid = f"setts=pts={exact.format('PTS', rate)}:dts={exact.format('DTS', rate)}"
+    # The trajectory begins with the first sound, wherever that is in its file.
+    if sound.begin:
+        cut = ["-ss", ffmpeg.seconds(sound.start + sound.begin), "-t", ffmpeg.seconds(duration)]
+    else:
+        cut = ["-itsoffset", ffmpeg.seconds(-sound.start), "-t", ffmpeg.seconds(duration + sound.start)]
     tag = ["-tag:v", "hvc1"] if encoding.codec.startswith("hevc") and output.suffix.lower() != ".mkv" else []
     programs.run(
         [
             "ffmpeg", "-v", "error", "-y",
             "-f", "concat", "-safe", "0", "-i", ffmpeg.source(script),
-            # The trajectory begins with the first sound, wherever that is in its file.
-            *ffmpeg.SAFE_INPUT, "-itsoffset", ffmpeg.seconds(-sound.start),
-            "-t", ffmpeg.seconds(duration + sound.start), "-i", ffmpeg.source(sound.song),
+            *ffmpeg.SAFE_INPUT, *cut, "-i", ffmpeg.source(sound.song),
             "-map", "0:v", "-c:v", "copy", "-r", str(rate), "-bsf:v", grid, *tag,
             "-map", "1:a:0", *sound.options,
             "-map_chapters", "-1", "-map_metadata", "1",

@@ -184,6 +184,9 @@ class Settings:
     duration: float | None = setting(
         None, float, VIDEO, "only so much of the song, from its start (default: all)", metavar="SECONDS", lowest=0.01,
         highest=LONGEST, recorded=True)
+    start: float | None = setting(
+        None, float, VIDEO, "an excerpt: begin so far into the song, as the video of the whole song would look there",
+        metavar="SECONDS", lowest=0, highest=LONGEST, recorded=True)
     output_file: str = setting("output.mp4", str, VIDEO, ".mp4, .mkv, .webm or .mov", metavar="FILE")
     fps: Fraction | None = setting(
         None, Fraction, VIDEO, "frames a second, a number or a fraction such as 30000/1001 "
@@ -295,6 +298,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None or getattr(type(self), name) is not None:
                 object.__setattr__(self, name, check(name, value))
+
+    @property
+    def heard(self) -> float | None:
+        """Seconds of the song, from its start, that decide the path of the video; None for all."""
+        return self.duration if self.start is None else None
 
     def recorded(self) -> dict[str, Any]:
         """The settings that describe the video, as JSON takes them."""
