@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from musicvideo.cli import Parser, entry_point, progress_bar, say
-from musicvideo.sound.mixing import make_mixes, steps
+from musicvideo.sound.mixing import make_mixes, make_rehearsals, rehearsals, steps
 from musicvideo.sound.table import explain, read_mix
 
 
@@ -28,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
         "table", metavar="TABLE", help="mix table, such as scores/Impassive.mix.toml; its settings are below"
     )
     p.add_argument("--title", help="names the outputs, and {title} in the table's paths (default: the table's name)")
+    p.add_argument(
+        "--rehearsals",
+        action="store_true",
+        help="write media/rehearsals/TITLE/<part>.wav as well: that part in front of the others",
+    )
     p.add_argument("--report", metavar="PNG", help="draw loudness, true peak, ear balance and spectrum of both mixes")
     return p
 
@@ -45,10 +50,20 @@ def main() -> None:
 
         require_picture(args.report)
     begin = time.monotonic()
-    with progress_bar(total=steps(mix), desc=f"mixing {title}", delay=0.1) as bar:
-        made = make_mixes(mix, *mixes.values(), stems=f"media/.stems/{title}", progress=bar.update)
+    stems, folder = f"media/.stems/{title}", f"media/rehearsals/{title}"
+    notices: list[str] = []
+    with progress_bar(total=steps(mix, rehearsals=args.rehearsals), desc=f"mixing {title}", delay=0.1) as bar:
+        made = make_mixes(mix, *mixes.values(), stems=stems, progress=bar.update)
+        rehearsed = args.rehearsals and make_rehearsals(
+            mix, mixes[f"{title} Wet"], folder, stems=stems, notice=notices.append, progress=bar.update
+        )
     if made:
         say(f"{args.table} -> {', '.join(mixes.values())}, mixed in {time.monotonic() - begin:.1f} s")
+    if rehearsed:
+        for line in notices:
+            say(f"note: {line}", note=True)
+        names = ", ".join(part for part, _ in rehearsals(f"{folder}.json"))
+        say(f"{args.table} -> {folder}/: rehearsals of {names}" if names else f"{args.table}: no part to rehearse")
     if args.report:
         plot_mixes(mixes, mix.master, args.report)
 

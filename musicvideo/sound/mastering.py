@@ -31,6 +31,10 @@ LIMITER_ATTACK = 0.005  # seconds of look-ahead, by which FFmpeg's limiter delay
 MOST_ATTEMPTS = 8
 
 
+class OutOfReach(MediaError):
+    """A sound so dynamic that it cannot be that loud under that peak."""
+
+
 @dataclass(frozen=True)
 class Loudness:
     """EBU R128 figures of a sound."""
@@ -95,7 +99,8 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
     and gain and limit corrected, until they are right.
 
     Raises:
-        MediaError: silent, or so dynamic that it cannot be that loud under the ceiling.
+        MediaError: silent.
+        OutOfReach: so dynamic that it cannot be that loud under the ceiling.
     """
     with open_sound(source_path) as sound:
         length, rate = sound.frames, sound.samplerate
@@ -133,7 +138,7 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
                 return
             gain += too_soft
             limit -= max(0.0, too_high + PEAK_MARGIN)
-    raise MediaError(
+    raise OutOfReach(
         f"the mix came to {result.integrated:.1f} LUFS with peaks at {result.true_peak:.1f} dBTP, and not "
         f"nearer to its target: set a lower loudness in [master]"
     )

@@ -6,8 +6,9 @@ Signal flow, as on a mixing desk:
                                                  +-> around the head -+-> wet bus ---------> master -> Wet
                                                                       +-> send -> reverb -> wet bus
 
-A *stem* is a part prepared for both buses. SoX does tremolo and reverb, FFmpeg converts, sums and limits. From the
-stems to the master everything is 48 kHz stereo float of one length, so parts stay aligned to the sample.
+A *stem* is a part prepared for both buses. A *rehearsal* of a part is the dry bus with that part in front. SoX does
+tremolo and reverb, FFmpeg converts, sums and limits. From the stems to the master everything is 48 kHz stereo float of
+one length, so parts stay aligned to the sample.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from math import ceil, cos, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from musicvideo.clock import read_clock
 from musicvideo.errors import MediaError
-from musicvideo.files import atomic, lock, sha256
+from musicvideo.files import atomic, lock, require_file, sha256
 from musicvideo.sound.effects import apply_effect, apply_filters, sum_files
-from musicvideo.sound.mastering import master_file
+from musicvideo.sound.mastering import OutOfReach, integrated, loudness_curves, master_file, measure
 from musicvideo.sound.models import load_model
 from musicvideo.sound.panning import Motion, orbit, read_motion, read_panning
 from musicvideo.sound.sofa import find_kemar
@@ -38,6 +39,7 @@ from musicvideo.sound.table import Mix, Part, Reverb
 
 RATE = 48_000  # Hz
 CHECKSUMS = "SHA256SUMS"  # file in a stem's folder with the checksums of its sounds
+BEHIND = -12.0  # dB, of the other parts in a rehearsal
 UNFINISHED = ".making-"  # prefix of unfinished folders, which the next run deletes
 
 
@@ -46,9 +48,49 @@ def _work_folder(stems: Path) -> TemporaryDirectory:
     return TemporaryDirectory(prefix=UNFINISHED, dir=stems)
 
 
-def steps(mix: Mix) -> int:
-    """How many times `make_mixes` calls its `progress`."""
-    return len(mix.parts) + len(mix.reverbs) + 2
+def steps(mix: Mix, *, rehearsals: bool = False) -> int:
+    """How many times `make_mixes` and, if asked for, `make_rehearsals` call their `progress`."""
+    return len(mix.parts) * (3 if rehearsals else 1) + len(mix.reverbs) + 2
+
+
+@dataclass(frozen=True)
+class _Stems:
+    """The stems of a mix, in the folder that keeps them."""
+
+    mix: Mix
+    kept: Path
+    length: int  # samples of each
+    motions: dict[str, Motion]  # of the parts that move
+    folders: dict[str, Path]  # of each part
+    made_of: str  # everything that decides the mixes
+
+    @classmethod
+    @contextmanager
+    def open(cls, mix: Mix, stems: Path, doing: str | os.PathLike) -> Iterator[_Stems]:
+        """Lock the folder and find out which stems there must be."""
+        with lock(f"{stems}.lock", f"{doing}: another run is mixing it (wait until it has finished)"):
+            stems.mkdir(parents=True, exist_ok=True)
+            for left_behind in stems.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(left_behind, ignore_errors=True)
+            length = mix_length(mix)
+            motions = {
+                name: read_part_motion(mix, part, length / RATE) for name, part in mix.parts.items() if part.moves
+            }
+            folders = {name: stems / f"{name}-{fingerprint(mix, part, length)}" for name, part in mix.parts.items()}
+            made_of = repr([replace(mix, table=None), sorted(folder.name for folder in folders.values())])
+            yield cls(mix, stems, length, motions, folders, made_of)
+
+    def require(self, progress: Callable[[], object]) -> None:
+        """Make the stems that are missing or damaged; calls `progress` after each part."""
+
+        def require_stem(name: str) -> None:
+            sounds = ("dry.wav", "wet.wav") if name in self.motions else ("dry.wav",)
+            if not _is_whole(self.folders[name], sounds):
+                _make_stem(self.mix.parts[name], self.folders[name], sounds, self.length, self.motions.get(name))
+            progress()
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(require_stem, self.mix.parts))  # a list, so that an error shows
 
 
 def make_mixes(
@@ -77,39 +119,111 @@ def make_mixes(
             another mix with the same stems is running.
     """
     with ExitStack() as stack:
-        if stems is None:
-            kept = Path(stack.enter_context(TemporaryDirectory(prefix="mix-")))
-            note = None
-        else:
-            kept, note = Path(stems), Path(f"{stems}.made")
-            stack.enter_context(lock(f"{stems}.lock", f"{dry}: another run is mixing it (wait until it has finished)"))
-            kept.mkdir(parents=True, exist_ok=True)
-            for left_behind in kept.glob(f"{UNFINISHED}*"):
-                shutil.rmtree(left_behind, ignore_errors=True)
-        length = mix_length(mix)
-        motions = {name: read_part_motion(mix, part, length / RATE) for name, part in mix.parts.items() if part.moves}
-        folders = {name: kept / f"{name}-{fingerprint(mix, part, length)}" for name, part in mix.parts.items()}
-        made_of = repr([replace(mix, table=None), sorted(folder.name for folder in folders.values())])
-        if note and _is_made(note, made_of, mix.files, [dry, wet]):
+        folder = Path(stems or stack.enter_context(TemporaryDirectory(prefix="mix-")) + "/stems")
+        note = Path(f"{folder}.made")
+        made = stack.enter_context(_Stems.open(mix, folder, dry))
+        if _is_made(note, made.made_of, mix.files, [dry, wet]):
             return False
-
-        def require_stem(name: str) -> None:
-            sounds = ("dry.wav", "wet.wav") if name in motions else ("dry.wav",)
-            if not _is_whole(folders[name], sounds):
-                _make_stem(mix.parts[name], folders[name], sounds, length, motions.get(name))
-            progress()
-
-        with atomic(dry) as dry_partial, atomic(wet) as wet_partial, _work_folder(kept) as work:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(require_stem, mix.parts))  # a list, so that an error shows
-            _make_buses(mix, folders, Path(work), dry_partial, wet_partial, progress)
-        if note:
-            with atomic(note) as partial:
-                partial.write_bytes(_made(made_of, [dry, wet]))
-            for folder in kept.iterdir():
-                if folder not in folders.values() and not folder.name.startswith("."):  # hidden files are not ours
-                    shutil.rmtree(folder, ignore_errors=True)
+        with atomic(dry) as dry_partial, atomic(wet) as wet_partial, _work_folder(folder) as work:
+            made.require(progress)
+            _make_buses(mix, made.folders, Path(work), dry_partial, wet_partial, progress)
+        with atomic(note) as partial:
+            partial.write_bytes(_made(made.made_of, [dry, wet]))
+        for other in folder.iterdir():
+            if other not in made.folders.values() and not other.name.startswith("."):  # hidden files are not ours
+                shutil.rmtree(other, ignore_errors=True)
     return True
+
+
+def make_rehearsals(
+    mix: Mix,
+    wet: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    stems: str | os.PathLike,
+    notice: Callable[[str], object],
+    progress: Callable[[], object] = lambda: None,
+) -> bool:
+    """Write a rehearsal of each part: that part in front, the others of the dry bus `BEHIND` dB softer.
+
+    Each is as long and as loud as the mixes, and has no effects. `<folder>.json` lists them, and what they were made
+    of; if that is the same, they stay as they are. Nothing is written for a mix of one part.
+
+    Args:
+        mix: as of `make_mixes`.
+        wet: the Wet mix, which says how loud they are where the table does not.
+        folder: where `<part>.wav` are written. Other sounds in it are deleted.
+        stems: as of `make_mixes`.
+        notice: told in a line which part has none, as it is silent or cannot be that loud.
+        progress: called twice for each part.
+
+    Returns:
+        Whether they were written.
+
+    Raises:
+        MediaError: as `make_mixes`.
+    """
+    folder, listed = Path(folder), Path(f"{folder}.json")
+    with _Stems.open(mix, Path(stems), folder) as made:
+        made_of = hashlib.sha256(repr([made.made_of, BEHIND]).encode()).hexdigest()
+        if _are_listed(listed, made_of):
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        with _work_folder(made.kept) as work:
+            made.require(progress)
+            dry_stems = {name: each / "dry.wav" for name, each in made.folders.items()}
+            target = measure(wet).integrated if mix.master.target is None else mix.master.target
+
+            def rehearse(name: str) -> dict[str, str] | None:
+                others = [other for other in mix.buses.dry.parts or mix.parts if other != name]
+                found = None
+                if integrated(loudness_curves(dry_stems[name])) is None:
+                    notice(f"part {name} is silent: it has no rehearsal stream")
+                elif others:
+                    levels = {dry_stems[name]: 0.0, **{dry_stems[other]: BEHIND for other in others}}
+                    place = folder / f"{name}.wav"
+                    sum_files(levels, Path(work) / place.name, gain=mix.buses.dry.gain)
+                    try:
+                        with atomic(place) as partial:
+                            master_file(Path(work) / place.name, partial, replace(mix.master, loudness=target))
+                        found = {"part": name, "file": place.as_posix(), "sha256": sha256(place)}
+                    except OutOfReach as error:
+                        notice(f"part {name} has no rehearsal stream: {error}")
+                progress()
+                return found
+
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                found = [each for each in pool.map(rehearse, mix.parts) if each]
+        with atomic(listed) as partial:
+            partial.write_text(json.dumps({"made_of": made_of, "rehearsals": found}, indent=2) + "\n", encoding="utf-8")
+        for other in folder.glob("[!.]*.wav"):
+            if other.as_posix() not in [each["file"] for each in found]:
+                other.unlink()
+    return True
+
+
+def rehearsals(listed: str | os.PathLike) -> list[tuple[str, str]]:
+    """Part and file of each rehearsal that `make_rehearsals` listed.
+
+    Raises:
+        MediaError: no such list.
+    """
+    try:
+        found = json.loads(require_file(listed).read_text(encoding="utf-8"))
+        return [(str(each["part"]), str(each["file"])) for each in found["rehearsals"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise MediaError(f"{listed}: is no list of rehearsals; delete it and mix again (make audio)") from None
+
+
+def _are_listed(listed: Path, made_of: str) -> bool:
+    """Whether a list is of rehearsals made of this, which are there unchanged."""
+    try:
+        found = json.loads(listed.read_text(encoding="utf-8"))
+        return found["made_of"] == made_of and all(
+            sha256(each["file"]) == each["sha256"] for each in found["rehearsals"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _make_buses(mix: Mix, folders: dict[str, Path], work: Path, dry: Path, wet: Path, progress: Callable) -> None:
