@@ -17,9 +17,10 @@ SHELL := /bin/sh
 
 TITLE ?= Impassive
 SONG ?=
-GENERATOR ?= $(if $(filter demo,$(MAKECMDGOALS)),cppn,biggan)
-# cppn draws any size; this one fills a film of 1920x1080 without scaling. BigGAN has 512.
-RESOLUTION ?= $(if $(filter cppn,$(GENERATOR)),820,512)
+PREVIEW := $(filter preview,$(MAKECMDGOALS))
+GENERATOR ?= $(if $(filter demo preview,$(MAKECMDGOALS)),cppn,biggan)
+# cppn draws any size; these fill a film of 1920x1080, and its preview, without scaling. BigGAN has 128 and 512.
+RESOLUTION ?= $(if $(PREVIEW),$(if $(filter biggan,$(GENERATOR)),128,204),$(if $(filter cppn,$(GENERATOR)),820,512))
 FPS ?= 30
 SEED ?= $(if $(filter Impassive,$(TITLE)),7)
 # The subjects of the piece. The first is seen most, since it belongs to the pitch that sounds most.
@@ -38,8 +39,12 @@ TITLE_TEXT ?= $(TITLE)
 FONT ?=
 WIDTH ?= 1920
 HEIGHT ?= 1080
-INTRO ?= 4
+INTRO ?= $(if $(PREVIEW),0,4)
 OUTRO ?= 4
+START ?=
+DURATION ?= $(if $(PREVIEW),10)
+LENGTH ?=
+LISTENS ?= $(if $(PREVIEW),main,all)
 MIRROR ?=
 LOOK ?= none
 PULSE ?= 0
@@ -54,8 +59,9 @@ $(foreach letter,$(safe),$(eval left := $$(subst $(letter),,$$(left))))
 ifneq ($(left),)
 $(error TITLE=$(value TITLE): use letters, digits, - and _ only)
 endif
-ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard,$(TITLE)),)
-$(error TITLE=$(TITLE): may not begin with -, nor end like a file of another title: -Wet, -Dry, -8d, -1080p, -storyboard)
+ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard %-excerpt %-preview %-short,$(TITLE)),)
+$(error TITLE=$(TITLE): may not begin with -, nor end like a file of another title: -Wet, -Dry, -8d, -1080p, -storyboard, \
+-excerpt, -preview, -short)
 endif
 ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
@@ -64,7 +70,7 @@ endif
 # A typed value may hold text that make would expand or split, or that a shell would run. So values go through the
 # environment, never through make's own lists. Only GAN_FLAGS is read by the shell.
 typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH \
-	HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER TORCH_INDEX
+	HEIGHT MIRROR INTRO OUTRO START DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
 # A score without a mix table gets one, made of its parts.
@@ -78,6 +84,26 @@ endif
 export MIX_TABLE := $(MIX)
 export DRAW_FLAGS := $(value GAN_FLAGS)
 export TITLE SYSTEM_DEPS $(typed)
+
+ifeq ($(filter main/ all/,$(LISTENS)/),)
+$(error LISTENS=$(LISTENS): unknown (choose main, all))
+endif
+
+# An excerpt is a film of its own, so that the whole film, and hours of drawing, stay as they are. `short` and `poster`
+# are made of the whole square video, and take START for themselves.
+NAME := $(TITLE)
+ifneq ($(PREVIEW),)
+  NAME := $(TITLE)-preview
+  ifneq ($(words $(MAKECMDGOALS)),1)
+    $(error make preview goes by itself, since it has settings of its own)
+  endif
+else ifeq ($(filter short poster,$(MAKECMDGOALS)),)
+  ifneq ($(START)$(DURATION),)
+    NAME := $(TITLE)-excerpt
+  endif
+endif
+WHOLE := $(filter $(TITLE),$(NAME))
+EXCERPT = $(if $(WHOLE),,$${START:+--start="$$START"} $${DURATION:+--duration="$$DURATION"})
 
 SCORES := $(wildcard scores/$(TITLE).mscz scores/$(TITLE)-8d.mscz)
 ifneq ($(SONG),)
@@ -144,8 +170,8 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores tables gan audio video merge build amerge storyboard strip weights lint test test-fast \
-	test-trust bench clean distclean checked FORCE
+.PHONY: help demo scores tables gan audio video merge build amerge storyboard preview short poster strip weights lint \
+	test test-fast test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
 hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
@@ -173,6 +199,10 @@ help: ## this list
 	"  WIDTH HEIGHT size of the film   [$$WIDTH $$HEIGHT]" \
 	"  MIRROR       pair: the whole square and its mirror image; half: a kaleidoscope   [$${MIRROR:-by the shape}]" \
 	"  INTRO OUTRO  seconds of slow opening, and of back and forth at the end; 0 for none   [$$INTRO $$OUTRO]" \
+	"  START        where an excerpt (TITLE-excerpt.mkv), a short or a poster begins, in seconds   [$${START:-the beginning}]" \
+	"  DURATION     seconds of an excerpt   [$${DURATION:-all}]" \
+	"  LENGTH       seconds of a short, 15 to 60   [$${LENGTH:-up to 30}]" \
+	"  LISTENS      all: the .mkv carries 8D, stereo, and a rehearsal of each part; main: 8D only   [$$LISTENS]" \
 	"  LOOK         none, vintage, noir or dream   [$$LOOK]" \
 	"  PULSE        0..1, how far the picture jumps on each beat   [$$PULSE]" \
 	"  ENCODER      of the film: h264 or hevc, or this machine's own, such as $(hardware)   [$$ENCODER]" \
@@ -185,21 +215,27 @@ demo: checked audio gan build ## the whole film with the embedded generator: run
 
 scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
 
-gan: checked media/$(TITLE).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
+gan: checked media/$(NAME).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
 
 storyboard: media/$(TITLE)-storyboard.png ## what a drawing would look like, and how long it would take
 
 audio: $(MIXES) ## mix the parts, without (Dry) and with (Wet) 8D and reverb
 
-video: media/$(TITLE)-1080p.mkv merge ## mirror, widen, title and scale the square video, then merge
+video: media/$(NAME)-1080p.mkv merge ## mirror, widen, title and scale the square video, then merge
 
-merge: $(TITLE).mkv ## put picture and sound into one film
+merge: $(NAME).mkv ## put picture and sound into one film
 
 build: audio video ## audio and video, on the square video that is there
 
 amerge: audio merge ## audio and merge: after a change that only touches the sound
 
-strip: media/$(TITLE)-strip.jpg ## the film at a glance: frames at even times, on one page
+preview: checked audio gan merge ## 10 seconds of the film at a quarter of its size, in a film of its own
+
+short: $(TITLE)-short.mp4 ## an upright film of 15 to 60 seconds for phones, of the square video that is there
+
+poster: $(TITLE)-poster.png ## a frame of the film with the title, at twice its size
+
+strip: media/$(NAME)-strip.jpg ## the film at a glance: frames at even times, on one page
 
 weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
 	@$(PY) -m musicvideo weights --resolution="$$RESOLUTION"
@@ -228,7 +264,7 @@ clean: ## delete every intermediate file (everything in media/, the square video
 	find media -mindepth 1 ! -name .gitkeep -delete
 
 distclean: clean ## delete the film and the Python environment as well
-	rm -rf $(TITLE).mkv $(TITLE).mp4 .venv build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(foreach end,.mkv .mp4 -excerpt.mkv -excerpt.mp4 -preview.mkv -short.mp4 -poster.png,$(TITLE)$(end)) .venv build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 FORCE:
 
@@ -238,7 +274,7 @@ remember = cat > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@;
 # -- scores/ or a song -> media/ -----------------------------------------------------------------------------
 
 # Settings that `video` and `audio` would refuse are refused before hours of drawing, and before anything else is made.
-first := $(if $(filter gan demo,$(MAKECMDGOALS)),checked)
+first := $(if $(filter gan demo preview,$(MAKECMDGOALS)),checked)
 checked: | $(READY)
 	@$(PY) -m musicvideo check $(FILM) -- "$(if $(DRAFT),,$$MIX_TABLE)" $(TITLE)
 
@@ -282,9 +318,9 @@ DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$cl
 	$(if $(FOLLOWS_NOTES),--midi=$(NOTES) $${CONDUCT:+--conduct="$$CONDUCT"}) $(GAN_FLAGS)
 
 # `gan` and `storyboard` each record the settings that they drew with; `make build` needs none of them.
-media/$(TITLE).gan media/$(TITLE).board: FORCE | $(first)
+media/$(NAME).gan media/$(TITLE).board: FORCE | $(first)
 	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$MAPPING" "$$CONDUCT" \
-	"$$DRAW_FLAGS" "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" | { $(remember); }
+	"$$DRAW_FLAGS" $(if $(WHOLE),,"$$START" "$$DURATION") "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" | { $(remember); }
 
 # A new version of the repository may have other embedded weights.
 WEIGHTS_HERE := $(wildcard musicvideo/assets/$(firstword $(GENERATOR))/*.safetensors)
@@ -294,16 +330,16 @@ media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS
 	@$(DRAW) --storyboard $@
 
 # It may take hours, so only `gan` and `demo` draw it; `build` and the others use the existing one.
-ifneq ($(filter gan demo media/$(TITLE).mp4,$(MAKECMDGOALS)),)
-media/$(TITLE).mp4: media/$(TITLE).wav media/$(TITLE).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked
-	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite)
+ifneq ($(filter gan demo preview media/$(NAME).mp4,$(MAKECMDGOALS)),)
+media/$(NAME).mp4: media/$(TITLE).wav media/$(NAME).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked
+	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite) $(if $(WHOLE),,--start=0) $(EXCERPT)
 else
-media/$(TITLE).mp4:
+media/$(NAME).mp4:
 	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
 	"which needs no weights), with the same TITLE" >&2; exit 1
 endif
-ifneq ($(filter demo audio video merge build amerge,$(MAKECMDGOALS)),)
-media/$(TITLE).mp4: | $(MIXES)
+ifneq ($(filter demo preview audio video merge build amerge,$(MAKECMDGOALS)),)
+media/$(NAME).mp4: | $(MIXES)
 endif
 
 # -- parts -> mix ----------------------------------------------------------------------------------------------
@@ -311,32 +347,71 @@ endif
 media/%.mix.toml: media/%.mid media/%.wav FORCE | $(READY)
 	@$(PY) -m musicvideo draft $*
 
+# What a .mkv carries beside the main mix; nothing is mixed for it where no .mkv is made.
+LISTENED := $(if $(filter demo preview video merge build amerge strip $(NAME).mkv,$(MAKECMDGOALS)),$(if $(BY_HAND),,$(filter \
+	all,$(LISTENS))))
+STEREO := $(if $(filter all,$(LISTENS)),$(if $(BY_HAND),$(wildcard media/$(TITLE)-Dry.wav),media/$(TITLE)-Dry.wav))
+
 # mix.py finds out which table and which parts are used, and leaves both mixes as they are if nothing changed.
 media/$(TITLE)-Wet.wav media/$(TITLE)-Dry.wav: $(if $(BY_HAND),$(wildcard media/$(TITLE).wav),media/$(TITLE).wav \
 	$(SCORES:scores/%.mscz=media/%.mid) $(DRAFT) FORCE)
 
 media/%-Wet.wav media/%-Dry.wav: | $(READY) $(WITH_SOX)
-	@$(PY) mix.py "$$MIX_TABLE" --title $*
+	@$(PY) mix.py "$$MIX_TABLE" --title $* $(if $(LISTENED),--rehearsals)
+
+# The list of rehearsals is written with the mixes.
+media/rehearsals/%.json: media/%-Wet.wav ;
 
 # -- square video -> film --------------------------------------------------------------------------------------
 
-FILM = --width="$$WIDTH" --height="$$HEIGHT" --intro="$$INTRO" --outro="$$OUTRO" --title="$$TITLE_TEXT" \
-	--font="$$FONT" --mirror="$$MIRROR" --look="$$LOOK" --pulse="$$PULSE" --codec="$$ENCODER"
+CARD = --title="$$TITLE_TEXT" --font="$$FONT" --mirror="$$MIRROR" --look="$$LOOK"
+SIZE = --width="$$WIDTH" --height="$$HEIGHT"
+QUARTER = $(if $(PREVIEW),--quarter)
+FILM = $(SIZE) $(QUARTER) $(CARD) --intro="$$INTRO" --outro="$$OUTRO" --pulse="$$PULSE" --codec="$$ENCODER" $(EXCERPT)
 
 # The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
-media/$(TITLE).film: media/$(TITLE)-Wet.wav FORCE
+media/$(NAME).film: media/$(TITLE)-Wet.wav FORCE
 	@{ printf '%s\n' "$$WIDTH" "$$HEIGHT" "$$INTRO" "$$OUTRO" "$$MIRROR" "$$LOOK" "$$PULSE" "$$ENCODER" "$$FONT" \
-	"$$TITLE_TEXT"; wc -c < $<; } | { $(remember); }
+	"$$TITLE_TEXT" $(if $(WHOLE),,"$$START" "$$DURATION"); wc -c < $<; } | { $(remember); }
 
-media/$(TITLE)-1080p.mkv: media/$(TITLE).mp4 media/$(TITLE).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
+media/$(NAME)-1080p.mkv: media/$(NAME).mp4 media/$(NAME).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
 	@$(PY) -m musicvideo video $(FILM) --song media/$(TITLE).wav $< media/$(TITLE)-Wet.wav $@
 
-# The suffix chooses the format: `make Impassive.mp4` is for devices that do not play FLAC in Matroska.
-$(TITLE).mkv $(TITLE).mp4: media/$(TITLE)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
-	@test ! media/$(TITLE).wav -nt media/$(TITLE).mp4 || echo "note: media/$(TITLE).mp4 was drawn from an earlier" \
-	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2
-	@$(PY) -m musicvideo merge $^ $@ --intro="$$INTRO" --title="$$TITLE_TEXT" \
-	$(if $(SCORES),--score $(firstword $(SCORES)) --clock media/$(TITLE).mid)
+media/$(NAME)-cover.jpg: media/$(NAME).mp4 media/$(NAME).film | $(READY)
+	@$(PY) -m musicvideo cover $(SIZE) $(QUARTER) $(CARD) $(EXCERPT) $< media/$(TITLE)-Wet.wav $@
 
-media/$(TITLE)-strip.jpg: $(TITLE).mkv | $(READY)
+media/$(NAME).listens: FORCE
+	@printf '%s\n' "$$LISTENS" | { $(remember); }
+
+# Both mixes are always written together.
+$(NAME).mkv: media/$(NAME).listens media/$(NAME)-cover.jpg $(if $(LISTENED),media/rehearsals/$(TITLE).json) | $(STEREO)
+
+# The suffix chooses the format: `make Impassive.mp4` is for devices that do not play FLAC in Matroska.
+$(NAME).mkv $(NAME).mp4: media/$(NAME)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
+	@test ! media/$(TITLE).wav -nt media/$(NAME).mp4 || echo "note: media/$(NAME).mp4 was drawn from an earlier" \
+	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2
+	@$(PY) -m musicvideo merge media/$(NAME)-1080p.mkv media/$(TITLE)-Wet.wav $@ --intro="$$INTRO" --title="$$TITLE_TEXT" \
+	$(EXCERPT) $(CREDITS) $(if $(SCORES),--clock media/$(TITLE).mid) $(if $(filter %.mkv,$@),--cover media/$(NAME)-cover.jpg \
+	$(if $(STEREO),--stereo $(STEREO)) $(if $(LISTENED),--rehearsals media/rehearsals/$(TITLE).json))
+
+CREDITS = $(if $(SCORES),--score $(firstword $(SCORES)))
+
+media/$(NAME)-strip.jpg: $(NAME).mkv | $(READY)
 	@$(PY) -m musicvideo strip $< $@
+
+# -- square video -> short film, poster ------------------------------------------------------------------------
+
+media/$(TITLE).short: FORCE
+	@printf '%s\n' "$$START" "$$LENGTH" "$$MIRROR" "$$LOOK" "$$PULSE" "$$FONT" "$$TITLE_TEXT" | { $(remember); }
+
+CLOCK := $(if $(SCORES),media/$(TITLE).mid,$(wildcard $(NOTES)))
+
+$(TITLE)-short.mp4: media/$(TITLE).mp4 media/$(TITLE)-Wet.wav media/$(TITLE).short $(CLOCK) | $(READY)
+	@$(PY) -m musicvideo short $< media/$(TITLE)-Wet.wav $@ $(CARD) --pulse="$$PULSE" --song media/$(TITLE).wav $(CREDITS) \
+	$(if $(CLOCK),--clock $(CLOCK)) $${START:+--start="$$START"} $${LENGTH:+--length="$$LENGTH"}
+
+media/$(TITLE).poster: FORCE
+	@printf '%s\n' "$$START" "$$WIDTH" "$$HEIGHT" "$$MIRROR" "$$LOOK" "$$FONT" "$$TITLE_TEXT" | { $(remember); }
+
+$(TITLE)-poster.png: media/$(TITLE).mp4 media/$(TITLE)-Wet.wav media/$(TITLE).poster | $(READY)
+	@$(PY) -m musicvideo poster $< media/$(TITLE)-Wet.wav $@ $(SIZE) $(CARD) $${START:+--start="$$START"}

@@ -8,6 +8,8 @@ python -m musicvideo tables Impassive media/Impassive.mid
 python -m musicvideo check scores/Impassive.mix.toml Impassive --look vintage
 python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Impassive-1080p.mkv
 python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
+python -m musicvideo short media/Impassive.mp4 media/Impassive-Wet.wav Impassive-short.mp4
+python -m musicvideo poster media/Impassive.mp4 media/Impassive-Wet.wav Impassive-poster.png
 python -m musicvideo strip Impassive.mkv strip.jpg
 python -m musicvideo sync Impassive.mkv
 """
@@ -18,12 +20,13 @@ import argparse
 import re
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from musicvideo import cli, errors, files, system
+from musicvideo import __version__, cli, errors, files, system
 
 # Everything else is imported where it is used: `setup` runs before any package is installed, and a make with nothing
 # to do should end soon.
@@ -71,19 +74,43 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("video", help="a square video")
     video.add_argument("sound", help="the mix it will be merged with")
     video.add_argument("output", help="the picture, .mkv or .mp4")
-    video.add_argument("--song", help="what the video was drawn from, for its beats")
+    short = commands.add_parser("short", help="square video + mix -> an upright film of 15 to 60 s")
+    short.add_argument("video", help="a square video")
+    short.add_argument("sound", help="the mix")
+    short.add_argument("output", help="the film, .mp4 or .mkv")
+    short.add_argument("--start", type=float, metavar="SECONDS", help="where it begins (default: the most intense)")
+    short.add_argument("--length", type=float, metavar="SECONDS", help="15 to 60 (default: up to 30)")
+    short.add_argument("--clock", help="MIDI file whose measures it is cut at (default: cut at beats that are heard)")
+    short.add_argument("--score", help="names the composer and the licence")
+
+    poster = commands.add_parser("poster", help="a frame of the film with the title, at twice the film's size")
+    cover = commands.add_parser("cover", help="a frame of the film with the title, as a cover picture")
+    for command in (poster, cover):
+        command.add_argument("video", help="a square video")
+        command.add_argument("sound", help="the mix, whose loudest moment is shown")
+        command.add_argument("output", help="a .png or .jpg")
+    poster.add_argument("--start", type=float, metavar="SECONDS", help="the moment that is shown instead")
 
     check = commands.add_parser("check", help="check a mix table and settings of `video`")
     check.add_argument("table", help="mix table; empty for the one that is made of a score without one")
     check.add_argument("name", help="of the piece, for {title} in the table")
-    for command in (video, check):
+    for command in (video, check, poster, cover):
         command.add_argument("--width", type=int, default=1920, help="pixels (%(default)s)")
         command.add_argument("--height", type=int, default=1080, help="pixels (%(default)s)")
-        command.add_argument("--title", default="", help="words of the title card")
-        command.add_argument("--font", default="", help="font family of the title card")
+    for command in (video, check, cover):
+        command.add_argument(
+            "--quarter", action="store_true", help="a quarter of that width and height, as a preview has it"
+        )
+    for command in (video, check):
         command.add_argument(
             "--outro", type=seconds, default=4.0, help="seconds of back and forth at the end (%(default)s)"
         )
+        command.add_argument("--codec", default="h264", help="as of visualize.py, hardware encoders too (%(default)s)")
+    for command in (video, short):
+        command.add_argument("--song", help="what the video was drawn from, for its beats")
+    for command in (video, check, short, poster, cover):
+        command.add_argument("--title", default="", help="words of the title card")
+        command.add_argument("--font", default="", help="font family of the title card")
         command.add_argument(
             "--mirror",
             default="",
@@ -91,20 +118,28 @@ def parser() -> argparse.ArgumentParser:
             "(default: pair for landscape films)",
         )
         command.add_argument("--look", default="none", help="none, vintage, noir or dream (%(default)s)")
+    for command in (video, check, short):
         command.add_argument(
             "--pulse", type=float, default=0.0, help="0..1, jump towards the viewer on each beat (%(default)s)"
         )
-        command.add_argument("--codec", default="h264", help="as of visualize.py, hardware encoders too (%(default)s)")
 
     merge = commands.add_parser("merge", help="finished picture + mix -> film")
     merge.add_argument("picture", help="what `video` made")
     merge.add_argument("sound", help="the mix")
     merge.add_argument("output", help="the film: .mkv (FLAC) or .mp4 (AAC)")
     merge.add_argument("--title", default="", help="written into the file")
-    merge.add_argument("--score", help="its rehearsal marks become chapters")
+    merge.add_argument("--stereo", metavar="SOUND", help="the mix for loudspeakers, as a second stream of a .mkv")
+    merge.add_argument("--rehearsals", metavar="JSON", help="list of rehearsals that mix.py wrote: further streams")
+    merge.add_argument("--cover", metavar="JPG", help="attached to a .mkv")
+    merge.add_argument("--score", help="its rehearsal marks become chapters; it names the composer and the licence")
     merge.add_argument("--clock", help="the MIDI exported from that score")
     for command in (video, check, merge):
         command.add_argument("--intro", type=seconds, default=4.0, help="seconds before the music begins (%(default)s)")
+    for command in (video, check, merge, cover):
+        command.add_argument(
+            "--start", type=float, metavar="SECONDS", help="of an excerpt: where it begins in the sound"
+        )
+        command.add_argument("--duration", type=float, metavar="SECONDS", help="of an excerpt: how long it is")
 
     strip = commands.add_parser("strip", help="frames of a film at even times, on one page")
     strip.add_argument("film")
@@ -160,9 +195,11 @@ def run_claim(title: str, process: int) -> None:
     if other:
         print(other)
         return
-    here = [f"scores/{title}.mscz", f"scores/{title}-8d.mscz", f"{title}.mkv", f"{title}.mp4"]
+    here = [Path("scores", f"{title}.mscz"), Path("scores", f"{title}-8d.mscz"), *Path().glob(f"{title}*.m[kp][v4]")]
     made = [*Path("media").glob(f"{title}*"), *Path("media", "parts").glob(f"{title}*/*")]
-    files.date_back([*map(Path, here), *made])
+    files.date_back(
+        [*here, *Path().glob(f"{title}-poster.png"), *made, *Path("media", "rehearsals").glob(f"{title}.json")]
+    )
 
 
 def run_words(text: str) -> None:
@@ -254,27 +291,46 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def run_check(table: str, name: str, intro: float, outro: float, **settings) -> None:
+def run_check(
+    table: str, name: str, intro: float, outro: float, start: float | None, duration: float | None,
+    width: int, height: int, quarter: bool, **settings,
+) -> None:  # fmt: skip
+    from musicvideo import excerpt
     from musicvideo.sound.table import read_mix
     from musicvideo.vision import film
 
+    excerpt.require_times(start, duration)
     if table:
         read_mix(table, name)
-    film.check(**settings)
+    width, height = size(width, height, quarter)
+    film.check(width=width, height=height, **settings)
 
 
-def run_video(video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, **options) -> None:
+def size(width: int, height: int, quarter: bool) -> tuple[int, int]:
+    """Size of the film, or of its preview, whose halves have whole chroma samples as well."""
+    return (width // 16 * 4, height // 8 * 2) if quarter else (width, height)
+
+
+def beats_of(song: str | None, pulse: float, start: float = 0.0) -> Sequence[tuple[float, float]]:
+    """Seconds from `start` and strength of each beat of a song; none without a pulse."""
+    if not pulse:
+        return ()
+    if not song:
+        raise errors.MediaError("--pulse follows the beats of a song: give --song")
+    from musicvideo.vision.onsets import onsets  # takes a second, and few films have a pulse
+
+    return [(time - start, strength) for time, strength in onsets(song) if time >= start]
+
+
+def run_video(
+    video: str, sound: str, output: str, outro: float, pulse: float, song: str | None, start: float | None,
+    width: int, height: int, quarter: bool, **options,
+) -> None:  # fmt: skip
     from musicvideo import probe
     from musicvideo.vision import film
 
-    beats: Sequence[tuple[float, float]] = ()
-    if pulse:
-        from musicvideo.vision.onsets import onsets  # takes a second, and few films have a pulse
-
-        if not song:
-            raise errors.MediaError("--pulse follows the beats of a song: give --song")
-        beats = onsets(song)
-
+    width, height = size(width, height, quarter)
+    beats = beats_of(song, pulse, start or 0.0)
     scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
     begin = time.monotonic()
     with cli.progress_bar(desc=output, bar_format=scale, delay=0.1) as bar:
@@ -283,11 +339,11 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
             bar.total = round(length)
             bar.update(round(done) - bar.n)
 
-        longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
-    cli.say(
-        f"{output}: {options['width']}x{options['height']}, {options['codec']}, "
-        f"made in {time.monotonic() - begin:.1f} s"
-    )
+        longer = film.finish(
+            video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, start=start or 0.0,
+            width=width, height=height, **options,
+        )  # fmt: skip
+    cli.say(f"{output}: {width}x{height}, {options['codec']}, made in {time.monotonic() - begin:.1f} s")
 
     if longer >= 0.02:
         if not outro:
@@ -301,15 +357,108 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
         cli.say(f"note: {sound} is {-longer:.2f} s shorter than {video}, whose end is cut off", note=True)
 
 
-def run_merge(score: str | None, clock: str | None, **options) -> None:
+def run_merge(
+    sound: str, output: str, title: str, stereo: str | None, rehearsals: str | None, score: str | None,
+    clock: str | None, start: float | None, **options,
+) -> None:  # fmt: skip
     from musicvideo.clock import read_clock
+    from musicvideo.sound import mixing
     from musicvideo.sound.score import chapters
-    from musicvideo.vision import film
+    from musicvideo.vision.film import Stream, merge
 
-    longer = film.merge(chapters=chapters(score, read_clock(clock)) if score and clock else (), **options)
+    parts = mixing.rehearsals(rehearsals) if rehearsals else []
+    streams = [
+        Stream(sound, "8D (headphones)"),
+        *([Stream(stereo, "Stereo (loudspeakers)")] if stereo else []),
+        *(Stream(file, f"Rehearsal: {part}") for part, file in parts),
+    ]
+    marks = chapters(score, read_clock(clock)) if score and clock else ()
+    longer = merge(
+        streams=streams, output=output, tags=tags(title, score), chapters=marks, start=start or 0.0, **options
+    )
     if abs(longer) >= 0.04:
         what = "is cut off at the picture's end" if longer > 0 else "of silence are added"
-        cli.say(f"note: {abs(longer):.2f} s of {options['sound']} {what}", note=True)
+        cli.say(f"note: {abs(longer):.2f} s of {sound} {what}", note=True)
+    if len(streams) > 1:
+        without = "" if parts else " (mixed of one part: there is nothing to rehearse)" if rehearsals else ""
+        cli.say(f"{output}: {', '.join(stream.title for stream in streams)}{without}")
+
+
+def tags(title: str, score: str | None) -> dict[str, str]:
+    """What is written into a film, by FFmpeg's names."""
+    from musicvideo.sound.score import credits
+
+    found = {"title": title, "software": f"musicvideo {__version__}"}
+    return {**found, **credits(score)} if score else found
+
+
+def run_short(
+    video: str, sound: str, output: str, start: float | None, length: float | None, clock: str | None,
+    score: str | None, title: str, pulse: float, song: str | None, **options,
+) -> None:  # fmt: skip
+    from musicvideo.sound import passages
+    from musicvideo.vision import film
+
+    film.require_film(output)
+    begin, seconds = passage(video, sound, start, length, clock)
+    with tempfile.TemporaryDirectory(prefix="short-") as work:
+        music, picture = Path(work, "music.wav"), Path(work, "picture.mp4")
+        passages.as_loud_as_the_whole(sound, music, begin, seconds)
+        film.finish(
+            video, music, picture, width=1080, height=1920, intro=0, outro=0, begin=begin, title=title, pulse=pulse,
+            beats=beats_of(song, pulse, begin), **options,
+        )  # fmt: skip
+        film.merge(picture, [film.Stream(music)], output, intro=0, tags=tags(title, score))
+    cli.say(f"{output}: {seconds:.1f} s from {begin:.1f} s on")
+
+
+def passage(
+    video: str, sound: str, start: float | None, length: float | None, clock: str | None
+) -> tuple[float, float]:
+    """Start and length in seconds of a short, both in whole frames of the square video."""
+    from musicvideo import probe
+    from musicvideo.clock import read_clock
+    from musicvideo.sound import passages
+    from musicvideo.vision.onsets import onsets
+
+    rate = probe.probe(video).frame_rate
+    if rate is None:
+        raise errors.MediaError(f"{video}: has no picture")
+    whole = min(probe.probe(sound).duration, probe.picture_duration(video))
+    marks: Sequence[float] = ()
+    if start is None:
+        marks = read_clock(clock).downbeats() if clock else [time for time, _ in onsets(sound)]
+    begin, seconds = passages.short(sound, whole, marks, start, length)
+    return float(int(begin * rate) / rate), float(round(seconds * rate) / rate)
+
+
+def run_poster(video: str, sound: str, output: str, start: float | None, width: int, height: int, **options) -> None:
+    from musicvideo import excerpt, probe
+    from musicvideo.sound import passages
+    from musicvideo.vision import film, poster
+
+    found = probe.probe(video)
+    if start is None:
+        moment = passages.peak_moment(sound)
+    else:
+        excerpt.length(video, found.duration, start)
+        moment = start
+    square = poster.redrawn(video, moment, 2 * (found.width or 0), notice=partial(cli.say, note=True))
+    drawn = (video, moment) if square is None else square
+    film.still(drawn, output, width=2 * width, height=2 * height, **options)
+    cli.say(f"{output}: {2 * width}x{2 * height}, {'enlarged' if square is None else 'drawn anew'}, at {moment:.1f} s")
+
+
+def run_cover(
+    video: str, sound: str, output: str, start: float | None, duration: float | None, width: int, height: int,
+    quarter: bool, **options,
+) -> None:  # fmt: skip
+    from musicvideo.sound import passages
+    from musicvideo.vision import film
+
+    moment = passages.peak_moment(sound, start or 0.0, duration) - (start or 0.0)
+    width, height = size(width, height, quarter)
+    film.still((video, moment), output, width=width, height=height, **options)
 
 
 def run_strip(film: str, output: str) -> None:

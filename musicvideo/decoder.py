@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import IO
 
+import numpy as np
+
 from musicvideo import probe
 from musicvideo.errors import MediaError
-from musicvideo.ffmpeg import SAFE_INPUT, source
-from musicvideo.programs import STALL, last_line, piped, started
+from musicvideo.ffmpeg import SAFE_INPUT, seconds, source
+from musicvideo.programs import STALL, last_line, piped, run, started
 
 PIECE_FRAMES = 1 << 17  # frames (a sample of each channel) that are yielded at a time
 SAMPLE_BYTES = {"pcm_f32le": 4, "pcm_s24le": 3}
@@ -110,6 +112,31 @@ def decode_pictures(film: str | os.PathLike, *, size: int, fps: Fraction) -> Ite
         raise MediaError(f"{film}: its picture cannot be decoded: {complaint}")
     if process.returncode:
         raise MediaError(f"{film}: damaged or cut off at {float(done / fps):.1f} s: {complaint} (give a whole file)")
+
+
+def decode_frame(film: str | os.PathLike, time: float, *, width: int, height: int) -> np.ndarray:
+    """The frame that a film shows at a time, scaled.
+
+    Args:
+        film: any video file with a picture.
+        time: in seconds from its start, before the end of its last frame.
+        width, height: of the result in pixels.
+
+    Returns:
+        uint8 (height, width, 3), RGB.
+
+    Raises:
+        MediaError: no picture then, or it cannot be decoded.
+    """
+    raw = run(
+        ["ffmpeg", "-v", "error", "-nostdin", *SAFE_INPUT, "-ss", seconds(time), "-i", source(film), "-map", "0:V:0",
+         "-frames:v", "1", "-vf", f"scale={width}:{height}:flags=lanczos+accurate_rnd", "-pix_fmt", "rgb24",
+         "-f", "rawvideo", "-"],
+        doing=f"reading {film}",
+    )  # fmt: skip
+    if len(raw) != width * height * 3:
+        raise MediaError(f"{film}: no frame can be decoded at {time:.2f} s")
+    return np.frombuffer(raw, np.uint8).reshape(height, width, 3)
 
 
 def require_sound(song: str | os.PathLike, found: probe.Media) -> tuple[int, int]:

@@ -247,7 +247,7 @@ def test_flash_and_click_stay_together(tmp_path, name):
     soundfile.write(wav, click, 48000)
     picture, finished = tmp_path / "picture.mkv", tmp_path / name
     film.finish(flash, wav, picture, intro=1.25, outro=1, title="", **SMALL)
-    film.merge(picture, wav, finished, intro=1.25)
+    film.merge(picture, [film.Stream(wav)], finished, intro=1.25)
     seen = read_frames(finished).mean(axis=(1, 2)).argmax() / rate
     make_media(tmp_path / "out.wav", "-i", finished, "-vn")
     samples, sample_rate = soundfile.read(tmp_path / "out.wav")
@@ -348,7 +348,7 @@ def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
         )
 
     for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
-        film.merge(picture, sound, tmp_path / name, title="Name", intro=1)
+        film.merge(picture, [film.Stream(sound)], tmp_path / name, tags={"title": "Name"}, intro=1)
         assert packets(tmp_path / name) == packets(picture)  # copied, not encoded again
         found = probe.probe(tmp_path / name)
         assert found.audio_codec == codec
@@ -372,12 +372,12 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
     with pytest.raises(MediaError, match="INTRO=0"):
         film.finish(brief, sound, output)
     with pytest.raises(MediaError, match="s longer than"):
-        film.merge(square, sound, output, intro=0)
+        film.merge(square, [film.Stream(sound)], output, intro=0)
     with pytest.raises(MediaError, match="no such file"):
         film.finish(tmp_path / "missing.mp4", sound, output)
-    for stage in (film.finish, film.merge):
+    for stage, heard in ((film.finish, sound), (film.merge, [film.Stream(sound)])):
         with pytest.raises(MediaError, match="film.avi: a film is a .mkv or a .mp4"):
-            stage(square, sound, tmp_path / "film.avi")
+            stage(square, heard, tmp_path / "film.avi")
     assert not output.exists()
     assert not list(tmp_path.glob(".*"))  # nothing half-written
 
@@ -572,7 +572,10 @@ def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path,
 def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, intro=2, **SMALL)
-    film.merge(picture, sound, tmp_path / "film.mkv", intro=2, title="T; = #1", chapters=[(0, "A"), (1.5, "B = 2; C")])
+    film.merge(
+        picture, [film.Stream(sound)], tmp_path / "film.mkv", intro=2, tags={"title": "T; = #1"},
+        chapters=[(0, "A"), (1.5, "B = 2; C")],
+    )  # fmt: skip
     found = json.loads(
         programs.run(
             ["ffprobe", "-v", "error", "-show_chapters", "-show_format", "-of", "json", tmp_path / "film.mkv"],
@@ -588,13 +591,15 @@ def test_a_picture_that_was_cut_off_is_not_merged(square, sound, tmp_path):
     whole = (tmp_path / "picture.mkv").read_bytes()
     (tmp_path / "picture.mkv").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"picture.mkv: is damaged or cut off; delete it"):
-        film.merge(tmp_path / "picture.mkv", sound, tmp_path / "film.mkv", intro=0)
+        film.merge(tmp_path / "picture.mkv", [film.Stream(sound)], tmp_path / "film.mkv", intro=0)
     assert not (tmp_path / "film.mkv").exists()
 
 
 def test_chapters_behind_the_end_are_left_out(square, sound, tmp_path):
     film.finish(square, sound, tmp_path / "picture.mkv", intro=0, **SMALL)
-    film.merge(tmp_path / "picture.mkv", sound, tmp_path / "film.mkv", intro=0, chapters=[(0, "A"), (1e6, "B")])
+    film.merge(
+        tmp_path / "picture.mkv", [film.Stream(sound)], tmp_path / "film.mkv", intro=0, chapters=[(0, "A"), (1e6, "B")]
+    )
     assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(5.5, abs=0.05)
 
 
@@ -605,7 +610,9 @@ def test_unequal_lengths_are_said(square, tmp_path, write_wav):
     assert film.finish(square, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-1)
     assert len(read_frames(tmp_path / "b.mkv")) == 90
     slightly = write_wav("slightly.wav", np.zeros(round(3.2 * 48000)))
-    assert film.merge(tmp_path / "b.mkv", slightly, tmp_path / "c.mkv", intro=0) == pytest.approx(0.2, abs=0.01)
+    assert film.merge(tmp_path / "b.mkv", [film.Stream(slightly)], tmp_path / "c.mkv", intro=0) == pytest.approx(
+        0.2, abs=0.01
+    )
     result = command("-m", "musicvideo", "merge", tmp_path / "b.mkv", slightly, tmp_path / "c.mkv", "--intro", "0")
     assert result.returncode == 0 and "0.20 s of" in result.stderr
 

@@ -22,6 +22,7 @@ import soundfile
 from PIL import Image
 from scipy.signal import resample_poly
 from test_notes import midi_file
+from test_sharing import described, sounds_of
 
 import musicvideo.__main__
 import tiny_score
@@ -122,7 +123,9 @@ def built(tmp_path_factory):
     """A checkout in which `make gan build` has run on the tiny score."""
     folder = checkout(tmp_path_factory.mktemp("pipeline") / "project")
     for name in ("Tiny", "Tiny-8d"):
-        tiny_score.write(folder / "scores" / f"{name}.mscz")
+        tiny_score.write(
+            folder / "scores" / f"{name}.mscz", credits={"composer": "A. Nobody", "copyright": "CC BY 4.0"}
+        )
     (folder / "scores" / "Tiny.mix.toml").write_text(TABLE)
     (folder / "scores" / "Tiny.panning.json").write_text(json.dumps(PANNING))
     message = make(folder, "build", *TINY, code=2)
@@ -189,6 +192,130 @@ def test_sound_in_the_film_is_the_wet_mix_after_the_intro(built, tmp_path):
     length = min(len(film) - 48000, len(wet))
     assert np.abs(film[:48000]).max() == 0
     assert np.abs(film[48000 : 48000 + length] - wet[:length]).max() < 2**-23
+
+
+def test_the_film_carries_its_listens_a_cover_and_credits(built, tmp_path):
+    found = described(built / "Tiny.mkv")
+    _, *sounds, cover = found["streams"]
+    titles = ["8D (headphones)", "Stereo (loudspeakers)", "Rehearsal: vibes", "Rehearsal: marimba"]
+    assert [stream["tags"]["title"] for stream in sounds] == titles
+    assert [stream["disposition"]["default"] for stream in sounds] == [1, 0, 0, 0]
+    assert cover["tags"]["mimetype"] == "image/jpeg" and (cover["width"], cover["height"]) == (320, 180)
+    tags = {name.lower(): text for name, text in found["format"]["tags"].items()}
+    assert (tags["title"], tags["composer"], tags["license"]) == ("Tiny", "A. Nobody", "CC BY 4.0")
+    assert tags["software"].startswith("musicvideo ")
+    assert [chapter["tags"]["title"] for chapter in found["chapters"]] == ["A: Calm", "B"]
+    heard = sounds_of(built / "Tiny.mkv", tmp_path)
+    loudness = [pyloudnorm.Meter(48000).integrated_loudness(samples) for samples in heard]
+    assert loudness == pytest.approx([loudness[0]] * 4, abs=0.5)
+    # Every stream begins with the first note, after the intro; the parts' attacks differ by less than a frame.
+    begins = [np.argmax(np.abs(samples).max(axis=1) > 0.01) / 48000 for samples in heard]
+    assert begins == pytest.approx([1] * 4, abs=1 / RATE)
+
+
+def test_other_listens_need_only_another_merge(built):
+    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    kept = [*built.glob("media/Tiny*.*"), *built.glob("media/rehearsals/Tiny*"), *built.glob("media/rehearsals/Tiny/*")]
+    before = [path.stat().st_mtime_ns for path in kept if path.suffix != ".listens"]
+    make(built, "build", *TINY, "LISTENS=main")
+    assert sum(stream["codec_type"] == "audio" for stream in described(built / "Tiny.mkv")["streams"]) == 1
+    make(built, "Tiny.mp4", *TINY)
+    assert [stream["codec_name"] for stream in described(built / "Tiny.mp4")["streams"][:2]] == ["h264", "aac"]
+    assert sum(stream["codec_type"] == "audio" for stream in described(built / "Tiny.mp4")["streams"]) == 1
+    said = make(built, "build", *TINY)
+    assert "Tiny.mkv: 8D (headphones), Stereo (loudspeakers), Rehearsal: vibes, Rehearsal: marimba" in said
+    assert [path.stat().st_mtime_ns for path in kept if path.suffix != ".listens"] == before
+    assert "LISTENS=loud: unknown (choose main, all)" in make(built, "build", *TINY, "LISTENS=loud", code=2)
+
+
+def test_a_song_has_nothing_to_rehearse(built):
+    """And its excerpt begins where it is told to."""
+    said = make(
+        built, "gan", "build", "TITLE=Sung", "SONG=media/Tiny.wav", *SMALL, "GENERATOR=cppn", "MAPPING=classic",
+        "START=1", "DURATION=2",
+    )  # fmt: skip
+    assert "Sung-excerpt.mkv: 8D (headphones), Stereo (loudspeakers) (mixed of one part: there is nothing to" in said
+    assert len(read_frames(built / "Sung-excerpt.mkv")) == RATE * (1 + 2)
+    assert not (built / "Sung.mkv").exists()
+
+
+def test_an_excerpt_is_a_film_of_its_own_and_looks_and_sounds_like_the_whole(built, tmp_path):
+    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    before = times(built)
+    excerpt = [*TINY, "GENERATOR=cppn", "START=1.5", "DURATION=2", "INTRO=0"]
+    make(built, "gan", "build", *excerpt)
+    after = times(built)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "media/Tiny-excerpt.mp4", "media/Tiny-excerpt-1080p.mkv", "Tiny-excerpt.mkv"
+    }  # fmt: skip
+    part, whole = (read_frames(built / "media" / f"Tiny{name}.mp4").astype(int) for name in ("-excerpt", ""))
+    assert len(part) == 2 * RATE
+    errors = [np.abs(part - whole[first : first + len(part)]).mean() for first in range(len(whole) - len(part))]
+    assert np.argmin(errors) == 1.5 * RATE and min(errors) < 3  # the codec's
+    (built / "out").mkdir(exist_ok=True)
+    heard, *others = sounds_of(built / "Tiny-excerpt.mkv", built / "out")
+    wet, rate = soundfile.read(built / "media" / "Tiny-Wet.wav")
+    assert heard.shape == (2 * rate, 2) and len(others) == 3
+    middle = slice(rate // 10, rate)
+    assert np.abs(heard[middle] - wet[round(1.5 * rate) :][middle]).max() < 2**-22
+    assert [chapter["tags"]["title"] for chapter in described(built / "Tiny-excerpt.mkv")["chapters"]] == [
+        "A: Calm",
+        "B",
+    ]
+
+    film = (built / "Tiny-excerpt.mkv").read_bytes()
+    for wrong, words in (
+        (["START=99"], "START=99: lies beyond the end of media/Tiny.wav"),
+        (["START=1", "DURATION=0"], "DURATION=0: give more than 0 seconds"),
+    ):
+        said = make(built, "gan", "build", *TINY, "GENERATOR=cppn", "INTRO=0", *wrong, code=2)
+        assert words in said and len([line for line in said.splitlines() if "error" in line]) == 1
+    assert (built / "Tiny-excerpt.mkv").read_bytes() == film
+    assert times(built) == after
+    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    assert times(built) == after  # the whole film was up to date all the while
+    make(built, "gan", "build", *excerpt)
+    assert "python" not in make(built, "gan", "build", *excerpt)
+
+
+def test_a_preview_is_small_and_leaves_the_film_alone(built):
+    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    before = times(built)
+    make(built, "preview", "TITLE=Tiny", f"FPS={RATE}", "WIDTH=640", "HEIGHT=360", "DURATION=3")
+    after = times(built)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "media/Tiny-preview.mp4", "media/Tiny-preview-1080p.mkv", "Tiny-preview.mkv"
+    }  # fmt: skip
+    film = probe.probe(built / "Tiny-preview.mkv")
+    assert (film.width, film.height, film.duration) == (160, 90, pytest.approx(3, abs=0.01))
+    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    assert times(built) == after
+    assert "make preview goes by itself" in make(built, "preview", "build", *TINY, code=2)
+
+
+def test_a_short_and_a_poster_are_made_of_the_square_video(built):
+    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    before = times(built)
+    make(built, "short", "poster", *TINY)
+    assert {name: when for name, when in times(built).items() if name in before} == before
+    video, sound = described(built / "Tiny-short.mp4")["streams"]
+    assert (video["width"], video["height"], video["codec_name"], sound["codec_name"]) == (1080, 1920, "h264", "aac")
+    assert float(video["duration"]) == pytest.approx(probe.probe(built / "media" / "Tiny.wav").duration, abs=0.2)
+    assert Image.open(built / "Tiny-poster.png").size == (640, 360)
+    made = [path.stat().st_mtime_ns for path in (built / "Tiny-short.mp4", built / "Tiny-poster.png")]
+    assert "python" not in make(built, "short", "poster", *TINY)
+    assert "drawn anew, at 1.0 s" in make(built, "poster", *TINY, "START=1")
+    for goal, wrong, words in (
+        ("short", "LENGTH=0", "LENGTH=0: a short lasts 15 to 60 s"),
+        ("short", "START=99", "START=99: lies beyond the end"),
+        ("poster", "START=99", "START=99: lies beyond the end"),
+        ("poster", "FONT=No Such", "FONT=No Such: is not installed"),
+    ):
+        assert words in make(built, goal, *TINY, wrong, code=2)
+    assert (built / "Tiny-short.mp4").stat().st_mtime_ns == made[0]
+    assert "Other.mp4, the square video, is missing: run `make gan` first" in make(
+        built, "short", "TITLE=Other", code=2
+    )
 
 
 def test_second_make_does_nothing(built):

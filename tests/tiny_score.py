@@ -6,7 +6,7 @@ MuseScore 3 keeps excerpts inside the score's XML; MuseScore 4 keeps them, the s
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -26,8 +26,9 @@ FORMATS = {"3.2.3": "3.01", "3.6.2": "3.02", "4.2.0": "4.20", "4.4.4": "4.40", "
 
 
 def write(
-    path: Path, excerpts: bool = True, *, version: str = "3.2.3", names: Sequence[str] = tuple(PARTS), music: str = ""
-) -> Path:
+    path: Path, excerpts: bool = True, *, version: str = "3.2.3", names: Sequence[str] = tuple(PARTS), music: str = "",
+    credits: Mapping[str, str] | None = None,
+) -> Path:  # fmt: skip
     """Write the score.
 
     Args:
@@ -36,8 +37,11 @@ def write(
         version: of the MuseScore that saved it, one of `FORMATS`.
         names: of its parts; instruments and notes are those of `PARTS`, from the beginning again where they are more.
         music: measures to write in every part instead of the usual ones.
+        credits: its properties, such as composer.
     """
     text = document(excerpts and version < "4", version, names, music)
+    tags = "".join(f'<metaTag name="{name}">{escape(value)}</metaTag>' for name, value in (credits or {}).items())
+    text = text.replace("<Score>", f"<Score>{tags}", 1)
     if path.suffix == ".mscx":
         path.write_text(text, encoding="utf-8")
         return path

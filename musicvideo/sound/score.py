@@ -55,6 +55,10 @@ PROCESSES = 2  # of MuseScore at once
 VOICES = 4  # of a staff
 LONGEST_NAME = 200  # bytes of a part's name; a file's name may have 255
 
+PLACEHOLDER = "Composer / arranger"  # MuseScore's, in a score whose composer nobody wrote down
+LICENCE = re.compile(r"\bCC[ -]?(BY|0)|creative commons|licen[cs]e|public domain", re.IGNORECASE)
+LONGEST_CREDIT = 200  # characters
+
 # How MuseScore 3 names the files of its parts. Mix tables name parts by these files.
 LETTERS = {
     **str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "♭": "b", "♯": "#"}),
@@ -332,6 +336,25 @@ def chapters(score: str | os.PathLike, clock: Clock) -> list[tuple[float, str]]:
         MediaError: not a score.
     """
     return [(clock.seconds(measure), name) for measure, name in _sections(read(score).root, clock)]
+
+
+def credits(score: str | os.PathLike) -> dict[str, str]:
+    """The composer and the licence that a score names, as tags of a media file; it may name neither.
+
+    Raises:
+        MediaError: not a score.
+    """
+    root = read(score).root
+    tags = {name: root.findtext(f"Score/metaTag[@name='{name}']") or "" for name in ("composer", "copyright")}
+    named = {name: " ".join(text.split())[:LONGEST_CREDIT] for name, text in tags.items()}
+    found = {}
+    if named["composer"] not in ("", PLACEHOLDER):
+        found = {"artist": named["composer"], "composer": named["composer"]}
+    if named["copyright"]:
+        found["copyright"] = named["copyright"]
+        if LICENCE.search(named["copyright"]):
+            found["license"] = named["copyright"]
+    return found
 
 
 def _sections(root: ElementTree.Element, clock: Clock) -> list[tuple[int, str]]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, exp
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from musicvideo import ffmpeg, files, probe, programs
+from musicvideo import excerpt, ffmpeg, files, probe, programs
+from musicvideo.decoder import decode_frame
 from musicvideo.errors import MediaError
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.title import load_font, title_card, visible
@@ -34,6 +36,8 @@ SCALER = "flags=lanczos+accurate_rnd"
 OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold; it holds the frames of a leg three times
 SAMPLE = 64  # side in pixels of the frame that the title card takes its colours from
 PULSE_DECAY = 0.2  # seconds in which a beat's zoom falls to 1/e
+
+COVER_TAGS = ("-metadata:s:t", "mimetype=image/jpeg", "-metadata:s:t", "filename=cover.jpg")  # as players look for it
 
 SOUND_CODECS = {
     ".mkv": ("flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"),
@@ -94,6 +98,9 @@ def finish(
     codec: str = "h264",
     crf: int | None = None,
     preset: str | None = None,
+    start: float = 0.0,
+    duration: float | None = None,
+    begin: float = 0.0,
     progress: Callable[[float, float], None] | None = None,
 ) -> float:
     """Make the finished picture. It lasts as long as intro and sound together.
@@ -115,6 +122,8 @@ def finish(
         codec: a key of `musicvideo.vision.codecs.CODECS`.
         crf: quality in the codec's own scale, lower is better; None takes its default.
         preset: the encoder's speed preset, instead of the codec's default.
+        start, duration: seconds of the sound at which an excerpt of it begins, and how long it is; None for the rest.
+        begin: seconds of the video that are left out; a multiple of its frames.
         progress: called with the seconds of picture that are done, and with the total.
 
     Returns:
@@ -124,7 +133,7 @@ def finish(
     Raises:
         MediaError: an input that is missing, not square, too short, truncated or without frames; and as `check`.
     """
-    _require_film(output)
+    require_film(output)
     mirror = mirror or default_mirror(width, height)
     check(width=width, height=height, title=title, font=font, mirror=mirror, look=look, pulse=pulse, codec=codec)
     title = visible(title)
@@ -142,18 +151,23 @@ def finish(
         )
     if not round(shown * rate):
         raise MediaError(f"{video}: has no frames")
+    heard = Fraction(excerpt.length(sound, probe.probe(sound).duration, start, duration))
     if square.video_duration and shown < square.video_duration - 0.5:
         raise MediaError(
             f"{video}: breaks off after {float(shown):.1f} of its {square.video_duration:.1f} s; copy or draw it again"
         )
+    cut = []
+    if begin:
+        shown = Fraction(excerpt.length(video, float(shown), begin, float(heard)))
+        cut = ["-ss", ffmpeg.seconds(begin), "-t", ffmpeg.seconds(float(shown))]
     if intro and shown < INTRO_SOURCE + 1 / rate:
         raise MediaError(f"{video}: {float(shown):.2f} s is too short for an intro; set INTRO=0")
-    length = intro_length(intro, rate) + Fraction(probe.probe(sound).duration)
+    length = intro_length(intro, rate) + heard
 
     with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         card = Path(work) / "title.png"
         if title:
-            title_card(title, font, width, height, _first_frame(video)).save(card)
+            title_card(title, font, width, height, decode_frame(video, begin, width=SAMPLE, height=SAMPLE)).save(card)
         graph = filter_graph(
             side=square.width,
             rate=rate,
@@ -173,6 +187,7 @@ def finish(
         ffmpeg.run_ffmpeg(
             [
                 *ffmpeg.SAFE_INPUT,
+                *cut,
                 "-i",
                 ffmpeg.source(video),
                 *(["-i", ffmpeg.source(card)] if title else []),
@@ -200,14 +215,57 @@ def finish(
     return float(length - intro_length(intro, rate) - shown)
 
 
-def _first_frame(video: str | os.PathLike) -> np.ndarray:
-    """The first frame of a video, reduced to `SAMPLE` x `SAMPLE`: uint8 (rows, columns, 3)."""
-    raw = programs.run(
-        ["ffmpeg", "-v", "error", *ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(video), "-frames:v", "1",
-         "-vf", f"scale={SAMPLE}:{SAMPLE}", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"],
-        doing=f"reading {video}",
-    )  # fmt: skip
-    return np.frombuffer(raw, np.uint8).reshape(SAMPLE, SAMPLE, 3)
+def still(
+    square: np.ndarray | tuple[str | os.PathLike, float],
+    output: str | os.PathLike,
+    *,
+    width: int,
+    height: int,
+    title: str = "",
+    font: str = "",
+    mirror: str = "",
+    look: str = "none",
+) -> None:
+    """Make one picture of a film, with the title.
+
+    Args:
+        square: what is mirrored: uint8 (side, side, 3); or a square video and the seconds at which its frame is taken,
+            the last one if they lie beyond its end.
+        output: the picture, .png or .jpg.
+        width, height, title, font, mirror, look: as of `finish`.
+
+    Raises:
+        MediaError: as `check`, no square, or a picture in another format.
+    """
+    mirror = mirror or default_mirror(width, height)
+    check(width=width, height=height, title=title, font=font, mirror=mirror, look=look)
+    if not isinstance(square, np.ndarray):
+        video, time = square
+        found = probe.probe(video)
+        if found.width is None or found.width != found.height or found.frame_rate is None:
+            raise MediaError(f"{video}: is no square video")
+        time = max(0.0, min(time, probe.picture_duration(video) - float(1 / found.frame_rate)))
+        square = decode_frame(video, time, width=found.width, height=found.width)
+    title, side = visible(title), len(square)
+    filters = [*framing(side, width, height, mirror, LOOKS[look], ()), "setsar=1"]
+    with tempfile.TemporaryDirectory(prefix="film-") as work:
+        drawn, graph = Path(work) / "square.png", Path(work) / "graph.txt"
+        Image.fromarray(square).save(drawn)
+        graph.write_text(_join(["[0:v]format=yuv420p", *filters, "format=rgb24[still]"]), encoding="utf-8")
+        raw = programs.run(
+            ["ffmpeg", "-v", "error", "-i", ffmpeg.source(drawn), ffmpeg.graph_option(), graph, "-map", "[still]",
+             "-f", "rawvideo", "-"],
+            doing=f"drawing {output}",
+        )  # fmt: skip
+    picture = Image.fromarray(np.frombuffer(raw, np.uint8).reshape(height, width, 3))
+    if title:
+        card = title_card(title, font, width, height, np.asarray(Image.fromarray(square).resize((SAMPLE, SAMPLE))))
+        picture.paste(card, mask=card)
+    try:
+        with files.atomic(output) as partial:
+            picture.save(partial, quality=90)
+    except ValueError:
+        raise MediaError(f"{output}: a picture is a .png or a .jpg") from None
 
 
 def check(
@@ -287,19 +345,7 @@ def filter_graph(
     wait = intro_length(intro, rate)
     tail = max(length - wait - shown, Fraction(0))
     timeline = _timeline(side, rate, shown, wait, tail, outro)
-    zoom = [_zoom(beats, rate, wait)] if beats else []
-    picture = [
-        *MIRRORS[mirror](side, width, height, zoom),
-        *(line.format(blur=f"{height / 45:.1f}", shift=max(1, round(width / 640))) for line in look.colour),
-    ]
-    if mirror != "pair" or zoom or look.colour:
-        # Filters that scale or grade round the two halves differently. Mirroring again makes the symmetry exact.
-        picture += [
-            "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
-            "[mirrored_scaled]hflip[right_scaled]",
-            "[left_scaled][right_scaled]hstack",
-        ]
-    picture += look.grain
+    picture = framing(side, width, height, mirror, look, [_zoom(beats, rate, wait)] if beats else [])
     if wait:
         picture.append(f"fade=in:d={_s(min(wait, Fraction(1)))}")
     if titled:
@@ -323,6 +369,22 @@ def filter_graph(
             "setsar=1,format=yuv420p[film]",
         ]
     )
+
+
+def framing(side: int, width: int, height: int, mirror: str, look: Grade, zoom: Sequence[str]) -> list[str]:
+    """Filters that make frames of a film from squares: mirrored, scaled and graded; arguments as of `filter_graph`."""
+    picture = [
+        *MIRRORS[mirror](side, width, height, zoom),
+        *(line.format(blur=f"{height / 45:.1f}", shift=max(1, round(width / 640))) for line in look.colour),
+    ]
+    if mirror != "pair" or zoom or look.colour:
+        # Filters that scale or grade round the two halves differently. Mirroring again makes the symmetry exact.
+        picture += [
+            "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
+            "[mirrored_scaled]hflip[right_scaled]",
+            "[left_scaled][right_scaled]hstack",
+        ]
+    return [*picture, *look.grain]
 
 
 def mirrored_half(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
@@ -476,23 +538,36 @@ def _s(seconds: Fraction) -> str:
     return f"{float(seconds):.6f}"
 
 
+@dataclass(frozen=True)
+class Stream:
+    """A sound stream of a film."""
+
+    sound: str | os.PathLike
+    title: str = ""
+
+
 def merge(
     picture: str | os.PathLike,
-    sound: str | os.PathLike,
+    streams: Sequence[Stream],
     output: str | os.PathLike,
     *,
     intro: float = 4.0,
-    title: str = "",
+    start: float = 0.0,
+    duration: float | None = None,
+    tags: Mapping[str, str] | None = None,
+    cover: str | os.PathLike | None = None,
     chapters: Sequence[tuple[float, str]] = (),
 ) -> float:
-    """Put picture and sound into one film. The picture is copied, and the sound starts when the intro ends.
+    """Put picture and sounds into one film. The picture is copied, and the sounds start when the intro ends.
 
     Args:
         picture: what `finish` made.
-        sound: the mix.
+        streams: the mixes, of one length; the first is played by default. A .mp4 takes only that one.
         output: a .mkv gets FLAC, a .mp4 AAC at 320 kbit/s.
         intro: seconds of picture before the music.
-        title: written into the file's metadata.
+        start, duration: as of `finish`; where the excerpt begins or ends within the music, it is faded in or out.
+        tags: written into the file, by FFmpeg's names: title, artist, ...
+        cover: a .jpg that is attached to a .mkv.
         chapters: (seconds of the music, name) where each begins, in order.
 
     Returns:
@@ -501,52 +576,73 @@ def merge(
     Raises:
         MediaError: a missing input, an unsupported container, or lengths that differ by more than half a second.
     """
-    _require_film(output)
+    require_film(output)
+    suffix, sound = Path(output).suffix, streams[0].sound
+    if suffix == ".mp4":
+        streams, cover = streams[:1], None
     film = probe.probe(picture)
     if film.frame_rate is None:
         raise MediaError(f"{picture}: has no picture")
     if probe.picture_duration(picture) < film.duration - 0.5:
         raise MediaError(f"{picture}: is damaged or cut off; delete it and make the picture again (make video)")
     wait = intro_length(intro, film.frame_rate)
-    difference = float(wait) + probe.probe(sound).duration - film.duration
+    whole = probe.probe(sound).duration
+    heard = excerpt.length(sound, whole, start, duration)
+    difference = float(wait) + heard - film.duration
     if abs(difference) > 0.5:
         longer = "longer" if difference > 0 else "shorter"
         raise MediaError(
             f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
             f"make the picture again (make video)"
         )
+    for stream in streams:
+        files.require_file(stream.sound)
     with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         notes = Path(work) / "metadata.txt"
+        marks = _within(chapters, start, heard)
         notes.write_text(
-            _metadata(visible(title), [(time + float(wait), name) for time, name in chapters], film.duration),
-            encoding="utf-8",
+            _metadata(tags or {}, [(time + float(wait), name) for time, name in marks], film.duration), encoding="utf-8"
         )
         ffmpeg.run_ffmpeg(
             [
                 *ffmpeg.SAFE_INPUT,
                 "-i",
                 ffmpeg.source(picture),
-                *ffmpeg.SAFE_INPUT,
-                "-i",
-                ffmpeg.source(sound),
+                *(word for each in streams for word in (*ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(each.sound))),
                 "-f",
                 "ffmetadata",
                 "-i",
                 ffmpeg.source(notes),
+                *([] if cover is None else ["-attach", ffmpeg.source(files.require_file(cover))]),
                 "-map",
                 "0:v",
-                "-map",
-                "1:a",
+                *(word for number in range(len(streams)) for word in ("-map", f"{number + 1}:a")),
                 "-map_metadata",
-                "2",
+                str(len(streams) + 1),
                 "-map_chapters",
-                "2",
+                str(len(streams) + 1),
                 "-c:v",
                 "copy",
+                "-disposition:v",
+                "default",
                 "-af",
-                f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
+                ",".join(
+                    [
+                        *excerpt.filters(start, heard, whole),
+                        f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
+                    ]
+                ),
                 "-c:a",
-                *SOUND_CODECS[Path(output).suffix],
+                *SOUND_CODECS[suffix],
+                *(
+                    word
+                    for number, each in enumerate(streams)
+                    for word in (
+                        *(f"-metadata:s:a:{number}", f"title={each.title}"),
+                        *(f"-disposition:a:{number}", "0" if number else "default"),
+                    )
+                ),
+                *([] if cover is None else COVER_TAGS),
                 ffmpeg.source(partial),
             ],
             doing=f"merging {picture} and {sound}",
@@ -554,18 +650,26 @@ def merge(
     return difference
 
 
-def _require_film(path: str | os.PathLike) -> None:
+def _within(chapters: Sequence[tuple[float, str]], start: float, length: float) -> list[tuple[float, str]]:
+    """The chapters of an excerpt, by its own time; it may begin within one."""
+    begun = [name for time, name in chapters if time <= start]
+    later = [(time - start, name) for time, name in chapters if start < time < start + length]
+    return [*((0.0, name) for name in begun[-1:]), *later]
+
+
+def require_film(path: str | os.PathLike) -> None:
+    """Raise MediaError unless a path has the suffix of a film."""
     if Path(path).suffix not in SOUND_CODECS:
         raise MediaError(f"{path}: a film is a {' or a '.join(SOUND_CODECS)}")
 
 
-def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:
-    """Title and chapters in FFmpeg's metadata format. The first chapter includes the intro."""
+def _metadata(tags: Mapping[str, str], chapters: Sequence[tuple[float, str]], duration: float) -> str:
+    """Tags and chapters in FFmpeg's metadata format. The first chapter includes the intro."""
 
     def escaped(text: str) -> str:
         return re.sub(r"([=;#\\\n])", r"\\\1", text)
 
-    lines = [";FFMETADATA1", f"title={escaped(title)}"]
+    lines = [";FFMETADATA1", *(f"{name}={escaped(visible(text))}" for name, text in tags.items())]
     chapters = [chapter for chapter in chapters if chapter[0] < duration]
     starts = [0.0, *(time for time, _ in chapters[1:])]
     for start, end, (_, name) in zip(starts, [*starts[1:], duration], chapters):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from moviepy import VideoFileClip
 from PIL import Image, ImageDraw, ImageFont
 
 from musicvideo import files, probe
+from musicvideo.decoder import decode_frame
 from musicvideo.errors import MediaError
 
 GAP = 4  # pixels between the frames on the page
@@ -27,27 +27,27 @@ def strip(
     Raises:
         MediaError: the film has no picture, or the output is in another format.
     """
-    if probe.probe(film).frame_rate is None:
+    found = probe.probe(film)
+    if not found.width or not found.height or found.frame_rate is None:
         raise MediaError(f"{film}: has no picture")
-    with VideoFileClip(str(film), audio=False) as clip:
-        cell = (width - GAP * (columns - 1)) // columns
-        height = round(cell * clip.h / clip.w)
-        page = Image.new("RGB", (width, rows * (height + GAP) - GAP))
-        draw, font = ImageDraw.Draw(page), ImageFont.load_default(cell / 18)
-        for number in range(columns * rows):
-            time = (number + 0.5) * clip.duration / (columns * rows)
-            frame = Image.fromarray(clip.get_frame(time)).resize((cell, height), Image.Resampling.LANCZOS)
-            corner = (number % columns * (cell + GAP), number // columns * (height + GAP))
-            page.paste(frame, corner)
-            minutes, seconds = divmod(round(time), 60)
-            draw.text(
-                (corner[0] + cell / 30, corner[1] + height - cell / 30),
-                f"{minutes}:{seconds:02}",
-                font=font,
-                anchor="ls",
-                stroke_width=2,
-                stroke_fill="black",
-            )
+    length = probe.picture_duration(film)
+    cell = (width - GAP * (columns - 1)) // columns
+    height = round(cell * found.height / found.width)
+    page = Image.new("RGB", (width, rows * (height + GAP) - GAP))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(cell / 18)
+    for number in range(columns * rows):
+        time = (number + 0.5) * length / (columns * rows)
+        corner = (number % columns * (cell + GAP), number // columns * (height + GAP))
+        page.paste(Image.fromarray(decode_frame(film, time, width=cell, height=height)), corner)
+        minutes, seconds = divmod(round(time), 60)
+        draw.text(
+            (corner[0] + cell / 30, corner[1] + height - cell / 30),
+            f"{minutes}:{seconds:02}",
+            font=font,
+            anchor="ls",
+            stroke_width=2,
+            stroke_fill="black",
+        )
     try:
         with files.atomic(output) as partial:
             page.save(partial, quality=88)
