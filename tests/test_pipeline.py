@@ -544,13 +544,17 @@ def test_the_demo_draws_what_the_piece_is_about(empty, generator):
 def test_no_variable_reaches_a_shell(empty):
     """Each variable holds a shell command; none is run."""
     make_media(empty / "media" / "Evil.wav", "-f", "lavfi", "-i", "sine=f=300:d=1")
-    film = "TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO LOOK PULSE ENCODER MIX".split()
+    film = "TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO START DURATION LOOK PULSE ENCODER MIX".split()
     drawing = "GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS".split()
-    names = ["SONG", "OVERWRITE", *film, *drawing]
+    names = ["SONG", "OVERWRITE", "LENGTH", *film, *drawing]
     evil = {name: f"`touch pwned-{name}`$$(touch pwned-{name}-2)';touch pwned-{name}-3;'\"" for name in names}
     for goal, given in (("gan", film), ("storyboard", drawing), ("help", names), ("weights", ["RESOLUTION"])):
         make(empty, goal, "TITLE=Evil", *(f"{name}={evil[name]}" for name in given), code=0 if goal == "help" else 2)
     make(empty, "gan", "TITLE=Evil2", f"SONG={evil['SONG']}", code=2)
+    for name in ("Evil.mp4", "Evil-Wet.wav"):
+        shutil.copy(empty / "media" / "Evil.wav", empty / "media" / name)
+    make(empty, "short", "TITLE=Evil", *(f"{name}={evil[name]}" for name in ("START", "LENGTH")), code=2)
+    make(empty, "build", "TITLE=Evil", f"LISTENS={evil['SONG']}", code=2)
     assert not [path.name for path in empty.rglob("pwned*")]
 
 

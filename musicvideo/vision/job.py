@@ -124,7 +124,7 @@ def _require_effect(settings: Settings, given: Mapping[str, Any], notice: Notice
     for name in ("midi", "midi_offset", "conduct"):
         if given.get(name) is not None and not MAPPINGS[settings.mapping].needs_notes:
             raise ValueError(f"--{name}: --mapping {settings.mapping} does not follow notes (give --mapping score)")
-    if settings.storyboard and settings.start is not None:
+    if settings.storyboard and "start" in given:
         raise ValueError("--start: a storyboard shows the whole song (leave out --start)")
     if settings.use_previous_vectors and "vectors" in given:
         raise ValueError("--vectors: not with --use_previous_vectors (leave out either)")

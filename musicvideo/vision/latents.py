@@ -189,7 +189,7 @@ class Trajectory:
         weights: (T, K) weights of the chosen classes, all others being 0.
         classes: the K class ids, in the order of the columns of `weights`.
         grid_rate: grid points a second; point t is at t / grid_rate seconds.
-        duration: length of the song in seconds.
+        duration: seconds of the song that it lasts.
         begin: seconds of the song before the path begins, as in an excerpt.
     """
 

@@ -80,7 +80,7 @@ def preview(job: Job, generator: Generator) -> tuple[dict[int, float], dict[tupl
     a_film_frame = seconds_a_film_frame(generator, path, how.fps)
     finishing = {FILM_SIZE: frames * a_film_frame} if a_film_frame else {}
     storyboard(
-        page, samples=load_song(job.song, asked.duration), trajectory=path, generator=generator,
+        page, samples=load_song(job.song, asked.heard), trajectory=path, generator=generator,
         title=Path(job.song).stem, drawing=drawing, finishing=finishing, score=job.score,
         facts=f"{player_time(round(path.duration))}   ·   {asked.generator}, {asked.resolution} × {asked.resolution}"
               f"   ·   {float(how.fps):.5g} frames a second   ·   seed {job.seed}",
