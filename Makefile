@@ -380,7 +380,7 @@ media/$(NAME)-1080p.mkv: media/$(NAME).mp4 media/$(NAME).film $(if $(filter-out 
 media/$(NAME)-cover.jpg: media/$(NAME).mp4 media/$(NAME).film | $(READY)
 	@$(PY) -m musicvideo cover $(SIZE) $(QUARTER) $(CARD) $(EXCERPT) $< media/$(TITLE)-Wet.wav $@
 
-media/$(NAME).listens: FORCE
+media/$(NAME).listens: FORCE | $(first)
 	@printf '%s\n' "$$LISTENS" | { $(remember); }
 
 # Both mixes are always written together.
