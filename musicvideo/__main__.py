@@ -10,6 +10,7 @@ python -m musicvideo video media/Impassive.mp4 media/Impassive-Wet.wav media/Imp
 python -m musicvideo merge media/Impassive-1080p.mkv media/Impassive-Wet.wav Impassive.mkv
 python -m musicvideo strip Impassive.mkv strip.jpg
 python -m musicvideo sync Impassive.mkv
+python -m musicvideo check-film Impassive.mkv --plot check.png
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -114,6 +116,13 @@ def parser() -> argparse.ArgumentParser:
     sync.add_argument("film")
     sync.add_argument("--plot", metavar="PNG", help="a picture to draw it into")
 
+    check_film = commands.add_parser(
+        "check-film", help="measure a film and compare it with limits; exit 1 if one breaks"
+    )
+    check_film.add_argument("film")
+    check_film.add_argument("--json", metavar="JSON", help="a file for all figures")
+    check_film.add_argument("--plot", metavar="PNG", help="a page that shows them")
+
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
     return root
@@ -130,7 +139,7 @@ def seconds(text: str) -> float:
 def main() -> None:
     arguments = parser().parse_args()
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
-    globals()[f"run_{arguments.command}"](**options)
+    globals()[f"run_{arguments.command.replace('-', '_')}"](**options)
 
 
 def run_setup(names: list[str], check: bool, environment: str | None, torch_index: str, packages: bool) -> None:
@@ -275,14 +284,8 @@ def run_video(video: str, sound: str, output: str, outro: float, pulse: float, s
             raise errors.MediaError("--pulse follows the beats of a song: give --song")
         beats = onsets(song)
 
-    scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
     begin = time.monotonic()
-    with cli.progress_bar(desc=output, bar_format=scale, delay=0.1) as bar:
-
-        def progress(done: float, length: float) -> None:
-            bar.total = round(length)
-            bar.update(round(done) - bar.n)
-
+    with seconds_bar(output) as progress:
         longer = film.finish(video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, **options)
     cli.say(
         f"{output}: {options['width']}x{options['height']}, {options['codec']}, "
@@ -325,6 +328,37 @@ def run_sync(film: str, plot: str | None) -> None:
     cli.say(f"{film}: {found.line()}")
     if plot:
         sync.plot(found, plot, title=Path(film).name)
+
+
+def run_check_film(film: str, json: str | None, plot: str | None) -> None:
+    from musicvideo.proof import check, page
+    from musicvideo.vision import record
+
+    with seconds_bar(film) as progress:
+        found = check.check(film, progress=progress)
+    if json:
+        record.write(json, found.document())
+    if plot:
+        page.draw(found, plot)
+    for each in found.checks:
+        limit = f"   ({each.limit})" if each.limit else ""
+        cli.say(f"{'BROKEN' if each.passes is False else '':7}{each.name + ':':23}{each.shown}{limit}")
+    if found.broken:
+        what = "; ".join(f"{each.name}: {each.shown} (limit: {each.limit})" for each in found.broken)
+        raise errors.MediaError(f"{film}: {what}")
+
+
+@contextmanager
+def seconds_bar(name: str) -> Iterator[Callable[[float, float], None]]:
+    """A progress bar of seconds of film; gives a function of the seconds that are done and the total."""
+    scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
+    with cli.progress_bar(desc=name, bar_format=scale, delay=0.1) as bar:
+
+        def progress(done: float, length: float) -> None:
+            bar.total = round(length)
+            bar.update(round(done) - bar.n)
+
+        yield progress
 
 
 def run_weights(resolution: int) -> None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import librosa
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -24,6 +25,7 @@ STEPS = 5  # frames within which a fade becomes brighter, or it is over
 BEFORE = (6, 2)  # frames before an onset, from and to, that its differences are compared with
 RISE = 1.25  # times their median that a difference is then at least,
 LEAST_RISE = 0.1  # and so much more, of 255
+MOST_POINTS = 8000  # of a drawn curve
 INK, SOUND, PICTURE, REST = "#292524", "#1d4ed8", "#c2410c", "#e7e5e4"
 
 
@@ -52,6 +54,11 @@ class Sync:
     onsets: np.ndarray
     seen: np.ndarray
     correlations: np.ndarray
+
+    @property
+    def times(self) -> np.ndarray:
+        """(N,) seconds at which each frame is shown."""
+        return np.arange(len(self.differences)) / float(self.fps)
 
     @property
     def furthest(self) -> int:
@@ -189,23 +196,52 @@ def plot(found: Sync, path: str | os.PathLike, *, title: str) -> None:
     figure = Figure(figsize=(16, 8), layout="constrained")
     grid = figure.add_gridspec(2, 4)
     sound, picture = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[1, :3])
-    times = np.arange(len(found.differences)) / float(found.fps)
-    sound.plot(times, found.envelope, color=SOUND, linewidth=0.8)
-    sound.set(ylabel="onset strength")
-    picture.plot(times, found.differences, color=PICTURE, linewidth=0.8)
-    for seen, colour, label in ((True, INK, "onset, seen"), (False, PICTURE, "onset, not seen")):
-        onsets = found.onsets[found.seen[found.onsets] == seen]
-        picture.plot(
-            times[onsets], np.zeros(len(onsets)), "|", color=colour, markersize=10 if seen else 18, label=label
-        )
-    picture.set(ylabel="difference of frames, of 255", xlabel="seconds")
-    picture.legend(frameon=False, ncols=2, loc="upper right")
-    for axes in (sound, picture):
-        axes.set_xlim(0, len(times) / float(found.fps))
-        axes.fill_between(times, 0, 1, where=found.rests, transform=axes.get_xaxis_transform(), color=REST, step="post")
-    lags = figure.add_subplot(grid[:, 3])
-    lags.bar(np.arange(-found.furthest, found.furthest + 1), found.correlations, color=INK)
-    lags.set(xlabel="frames by which the picture is late", ylabel="correlation r")
+    plot_sound(sound, found)
+    plot_picture(picture, found)
+    picture.set(xlabel="seconds")
+    plot_lags(figure.add_subplot(grid[:, 3]), found)
     figure.suptitle(f"{title}\n{found.line()}", color=INK, size=10, parse_math=False)
     with files.atomic(path) as partial:
         figure.savefig(partial, dpi=100, facecolor="white", format="png")
+
+
+def plot_sound(axes: Axes, found: Sync) -> None:
+    """Draw the onset strength over time, rests shaded."""
+    axes.plot(*thinned(found.times, found.envelope), color=SOUND, linewidth=0.8)
+    axes.set(ylabel="onset strength")
+    _shade_rests(axes, found)
+
+
+def plot_picture(axes: Axes, found: Sync) -> None:
+    """Draw the difference of frames over time, which onsets are seen in it, rests shaded."""
+    axes.plot(*thinned(found.times, found.differences), color=PICTURE, linewidth=0.8)
+    for seen, colour, label in ((True, INK, "onset, seen"), (False, PICTURE, "onset, not seen")):
+        onsets = found.onsets[found.seen[found.onsets] == seen]
+        axes.plot(
+            found.times[onsets], np.zeros(len(onsets)), "|", color=colour, markersize=10 if seen else 18, label=label
+        )
+    axes.set(ylabel="difference of frames, of 255")
+    axes.legend(frameon=False, ncols=2, loc="upper right")
+    _shade_rests(axes, found)
+
+
+def plot_lags(axes: Axes, found: Sync) -> None:
+    """Draw the correlation of picture and sound by lag."""
+    axes.bar(np.arange(-found.furthest, found.furthest + 1), found.correlations, color=INK)
+    axes.set(xlabel="frames by which the picture is late", ylabel="correlation r")
+
+
+def _shade_rests(axes: Axes, found: Sync) -> None:
+    axes.set_xlim(0, len(found.times) / float(found.fps))
+    axes.fill_between(
+        found.times, 0, 1, where=found.rests, transform=axes.get_xaxis_transform(), color=REST, step="post"
+    )
+
+
+def thinned(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A curve of at most `MOST_POINTS` points, which are the maxima of equal stretches."""
+    step = -(-len(values) // MOST_POINTS)
+    if step <= 1:
+        return times, values
+    begins = np.arange(0, len(values), step)
+    return times[begins], np.maximum.reduceat(values, begins)
