@@ -54,8 +54,8 @@ $(foreach letter,$(safe),$(eval left := $$(subst $(letter),,$$(left))))
 ifneq ($(left),)
 $(error TITLE=$(value TITLE): use letters, digits, - and _ only)
 endif
-ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard,$(TITLE)),)
-$(error TITLE=$(TITLE): may not begin with -, nor end like a file of another title: -Wet, -Dry, -8d, -1080p, -storyboard)
+ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard %-check,$(TITLE)),)
+$(error TITLE=$(TITLE): may not begin with -, nor end like a file of another title: -Wet, -Dry, -8d, -1080p, -storyboard, -check)
 endif
 ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
@@ -144,7 +144,7 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores tables gan audio video merge build amerge storyboard strip weights lint test test-fast \
+.PHONY: help demo scores tables gan audio video merge build amerge storyboard strip check weights lint test test-fast \
 	test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
@@ -200,6 +200,9 @@ build: audio video ## audio and video, on the square video that is there
 amerge: audio merge ## audio and merge: after a change that only touches the sound
 
 strip: media/$(TITLE)-strip.jpg ## the film at a glance: frames at even times, on one page
+
+check: $(TITLE).mkv | $(READY) ## measure the film: loudness, sync, flashes, gaps; fails where a limit is broken
+	@$(PY) -m musicvideo check-film $< --json media/$(TITLE)-check.json --plot media/$(TITLE)-check.png
 
 weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
 	@$(PY) -m musicvideo weights --resolution="$$RESOLUTION"

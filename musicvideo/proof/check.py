@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from math import log10
+from math import floor, log10
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ LONGEST_GAP = (
 )
 SILENT = -60.0  # dBFS, root mean square of a frame's sound, below which it is silent,
 SHORTEST_SILENCE = 1.0  # if for so many seconds
-MOST_LISTED = 50  # streams, chapters or stretches that are kept of a stranger's film
+MOST_LISTED = 50  # streams or chapters of a stranger's film that its document lists
+MOST_NAMED = 3  # stretches that a figure names
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,11 @@ def tolerance(fps: Fraction) -> float:
     return max(LATEST, float(1 / fps))
 
 
+def tolerated_lag(fps: Fraction) -> int:
+    """Whole frames that picture or sound may be late."""
+    return floor(tolerance(fps) * float(fps) + 1e-6)
+
+
 def longest_gap(seconds: float) -> float:
     """Seconds for which the picture or the sound of a film of this length may be missing."""
     return min(LONGEST_GAP, seconds / 2)
@@ -210,10 +216,17 @@ def stretches(mask: np.ndarray, fps: Fraction) -> list[tuple[float, float]]:
     return [(begin / float(fps), end / float(fps)) for begin, end in edges.reshape(-1, 2).tolist()]
 
 
+def clock(seconds: float) -> str:
+    """Minutes and seconds, 1:05, or hours as well."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def _listen(stream: probe.Stream, together: Sync, curves: dict[str, np.ndarray]) -> Listen:
     loudness = integrated(curves)
-    furthest, within = together.furthest, int(tolerance(together.fps) * together.fps + 1e-6)
-    tolerated = max(together.correlation(lag) for lag in range(-min(within, furthest), min(within, furthest) + 1))
+    within = min(tolerated_lag(together.fps), together.furthest)
+    tolerated = max(together.correlation(lag) for lag in range(-within, within + 1))
     best = together.correlation(together.lag)
     heard = loudness is not None
     return Listen(
@@ -232,7 +245,7 @@ def _flash_checks(watched: Watched) -> list[Check]:
     def one(name: str, flashes: np.ndarray) -> Check:
         most = int(flashes.max())
         places = too_many(flashes.tolist(), watched.fps)
-        at = f", at {_spans(places)}" if places else f", at {watched.times[flashes.argmax()]:.1f} s" if most else ""
+        at = f", at {_spans(places)}" if places else f", at {clock(watched.times[flashes.argmax()])}" if most else ""
         return Check(name, most, f"{most} a second{at}", f"at most {MOST_FLASHES} a second", not places)
 
     return [one("General flashes", watched.general), one("Red flashes", watched.red)]
@@ -346,5 +359,5 @@ def _lasting(mask: np.ndarray, fps: Fraction, seconds: float) -> np.ndarray:
 
 
 def _spans(places: Sequence[tuple[float, float]]) -> str:
-    named = ", ".join(f"{begin:.1f} to {end:.1f} s" for begin, end in places[:3])
-    return named + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+    named = ", ".join(f"{clock(begin)} to {clock(end)}" for begin, end in places[:MOST_NAMED])
+    return named + (f" and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else "")

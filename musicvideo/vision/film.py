@@ -7,10 +7,12 @@ first frame when the music begins. The outro plays the last seconds back and for
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, exp
@@ -20,6 +22,7 @@ import numpy as np
 
 from musicvideo import ffmpeg, files, probe, programs
 from musicvideo.errors import MediaError
+from musicvideo.vision import record
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.flashes import MOST, SIZE, Flashes, too_many
 from musicvideo.vision.title import load_font, title_card, visible
@@ -551,7 +554,12 @@ def merge(
     with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
         notes = Path(work) / "metadata.txt"
         notes.write_text(
-            _metadata(visible(title), [(time + float(wait), name) for time, name in chapters], film.duration),
+            _metadata(
+                visible(title),
+                [(time + float(wait), name) for time, name in chapters],
+                film.duration,
+                _settings(picture),
+            ),
             encoding="utf-8",
         )
         ffmpeg.run_ffmpeg(
@@ -592,13 +600,20 @@ def _require_film(path: str | os.PathLike) -> None:
         raise MediaError(f"{path}: a film is a {' or a '.join(SOUND_CODECS)}")
 
 
-def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float) -> str:
-    """Title and chapters in FFmpeg's metadata format. The first chapter includes the intro."""
+def _settings(picture: str | os.PathLike) -> str:
+    """The record of the drawing that a picture carries, as JSON; "" if it has none."""
+    with suppress(MediaError):
+        return json.dumps(record.read(picture))
+    return ""
+
+
+def _metadata(title: str, chapters: Sequence[tuple[float, str]], duration: float, settings: str = "") -> str:
+    """Title, chapters and settings in FFmpeg's metadata format. The first chapter includes the intro."""
 
     def escaped(text: str) -> str:
         return re.sub(r"([=;#\\\n])", r"\\\1", text)
 
-    lines = [";FFMETADATA1", f"title={escaped(title)}"]
+    lines = [";FFMETADATA1", f"title={escaped(title)}", *([f"comment={escaped(settings)}"] if settings else [])]
     chapters = [chapter for chapter in chapters if chapter[0] < duration]
     starts = [0.0, *(time for time, _ in chapters[1:])]
     for start, end, (_, name) in zip(starts, [*starts[1:], duration], chapters):
