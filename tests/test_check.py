@@ -9,12 +9,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import Image
-from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 import musicvideo.__main__ as stages
 from conftest import assert_one_line_error, make_media
 from musicvideo.proof.check import check
 from musicvideo.vision.flashes import Flashes, too_many
+from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 HUM = f"{CLICKS}+0.1*sin(2*PI*220*t)"
 MOVING = "110+40*sin(X/8+3*T)"

@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 import musicvideo.__main__ as stages
 from conftest import assert_one_line_error, make_media
 from musicvideo.errors import MediaError
 from musicvideo.vision.sync import sync
+from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 
 @pytest.mark.parametrize("late", [0, 5, -3])
