@@ -217,7 +217,7 @@ def test_a_film_that_would_flash_is_not_finished(tmp_path, run_script):
     result = run_script(stages, "video", square, sound, picture, *size)
     assert result.returncode == 1
     line = result.stderr.strip().splitlines()[-1]
-    assert "square.mkv" in line and "--depth" in line and "PULSE" not in line
+    assert "square.mkv" in line and "MAPPING=classic" in line and "PULSE" not in line
     begin, end = map(float, re.search(r"at ([\d.]+) to ([\d.]+) s;", line).groups())
     assert begin == pytest.approx(3, abs=0.5) and end == pytest.approx(4.5, abs=0.5)  # a second after the square's
     assert picture.read_text() == "what was there before"

@@ -148,6 +148,16 @@ def test_film(built):
     assert np.abs(np.diff(seen, axis=0)).mean() > 0.05  # that moves
 
 
+def test_the_film_of_the_score_passes_its_check(built):
+    printed = make(built, "check", *TINY)
+    assert "BROKEN" not in printed and "General flashes" in printed
+    document = json.loads((built / "media" / "Tiny-check.json").read_text())
+    figures = {each["name"]: each["value"] for each in document["checks"]}
+    assert document["passes"] and figures["Settings"] == checksum(settings_of(built / "media" / "Tiny.mp4"))
+    assert figures["Loudness"] == pytest.approx(-14, abs=0.5) and figures["Asymmetry"] < 2
+    assert (built / "media" / "Tiny-check.png").exists()
+
+
 def test_square_video_shows_the_whole_song(built):
     square, song = probe.probe(built / "media" / "Tiny.mp4"), probe.probe(built / "media" / "Tiny.wav")
     assert (square.width, square.height, square.frame_rate) == (32, 32, Fraction(RATE))
@@ -540,16 +550,6 @@ def test_help_lists_every_target(empty):
         assert f"  {variable} " in printed
     assert "[it's $HOME `x`.toml]" in printed
     assert ("videotoolbox" in printed) == (sys.platform == "darwin")
-
-
-def test_the_film_of_the_score_passes_its_check(built):
-    printed = make(built, "check", *TINY)
-    assert "BROKEN" not in printed and "General flashes" in printed
-    document = json.loads((built / "media" / "Tiny-check.json").read_text())
-    figures = {each["name"]: each["value"] for each in document["checks"]}
-    assert document["passes"] and figures["Settings"] == checksum(settings_of(built / "media" / "Tiny.mp4"))
-    assert figures["Loudness"] == pytest.approx(-14, abs=0.5) and figures["Asymmetry"] < 2
-    assert (built / "media" / "Tiny-check.png").exists()
 
 
 def test_clean(built):

@@ -40,7 +40,7 @@ LONGEST_GAP = (
 )
 SILENT = -60.0  # dBFS, root mean square of a frame's sound, below which it is silent,
 SHORTEST_SILENCE = 1.0  # if for so many seconds
-MOST_LISTED = 50  # streams or chapters of a stranger's film that its document lists
+MOST_LISTED = 50  # sounds of a stranger's film that are measured; streams or chapters that its document lists
 MOST_NAMED = 3  # stretches that a figure names
 
 
@@ -156,7 +156,7 @@ def check(film: str | os.PathLike, *, progress: Callable[[float, float], None] |
         decoder.require_sound(film, found)
     streams, chapters = probe.contents(film)
     watched = watch(film, progress=progress and (lambda done: progress(done, max(done, found.duration))))
-    sounds = [stream for stream in streams if stream.kind == "audio"]
+    sounds = [stream for stream in streams if stream.kind == "audio"][:MOST_LISTED]
     main = next((number for number, stream in enumerate(sounds) if stream.default), 0)
     together, curves = sync(film, watched=watched, stream=main), loudness_curves(film, stream=main)
     listens = []

@@ -231,7 +231,7 @@ def _require_calm(video: str | os.PathLike, seen: Flashes, pulse: float) -> None
         lower = "a lower PULSE, or " if pulse else ""
         raise MediaError(
             f"{video}: the film would flash more than {MOST} times a second (WCAG 2.3.1), at {where}{more}; {lower}"
-            'draw it calmer: GAN_FLAGS="--depth 0.5", another MAPPING, SEED or CLASSES'
+            "draw it calmer: MAPPING=classic or pulse, or a lower `strength` of the parts in the conduct table"
         )
 
 
