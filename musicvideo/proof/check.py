@@ -35,6 +35,9 @@ LOUDEST = 0.0  # dBTP that a true peak may reach
 FULL_SCALE = 1 - 2**-15  # of a sample, from which it may be clipped: the largest value of 16 bit
 CLIPPED = 3  # samples of full scale in a row that count as clipped
 UNEVEN = 0.0015  # seconds by which the time between two frames may differ; Matroska rounds times to 0.001 s
+ODD_FRAMES = (
+    1  # of 1000 that may be at uneven times, or one of a shorter film, as where a film was cut without encoding
+)
 LONGEST_GAP = (
     10.0  # seconds for which picture or sound may be missing, or half of a film that is shorter than twice that
 )
@@ -235,7 +238,7 @@ def _listen(stream: probe.Stream, together: Sync, curves: dict[str, np.ndarray])
         loudness=loudness,
         range=float(curves["LRA"][-1]) if heard else None,
         true_peak=20 * log10(max(curves["true_peak"][-1], 1e-6)) if heard else None,
-        late=-float(together.lag / together.fps),
+        late=float(0 - together.lag / together.fps),
         correlation=best,
         clear=best >= CLEAR and best - tolerated >= CLEARER,
     )
@@ -287,8 +290,10 @@ def _rate_check(film: str | os.PathLike, fps: Fraction) -> Check:
     begins, _ = probe.picture_times(film)
     between = np.diff(np.sort(np.asarray(begins)))
     uneven = int(np.count_nonzero(np.abs(between - np.median(between)) > UNEVEN)) if len(between) else 0
-    shown = f"{float(fps):.5g} a second" + (f", {uneven} frames at uneven times" if uneven else ", constant")
-    return Check("Frame rate", round(float(fps), 4), shown, "constant", not uneven)
+    times = f"{uneven} frame{'s' if uneven > 1 else ''} at uneven times" if uneven else "constant"
+    limit = f"constant, but for {ODD_FRAMES} frame in 1000"
+    shown = f"{float(fps):.5g} a second, {times}"
+    return Check("Frame rate", round(float(fps), 4), shown, limit, uneven <= max(1, ODD_FRAMES * len(begins) / 1000))
 
 
 def _gap_checks(watched: Watched, silent: np.ndarray, black: np.ndarray) -> list[Check]:
