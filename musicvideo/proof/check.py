@@ -350,7 +350,7 @@ def _statements(
         Check("Photosensitivity", worst, f"{worst:.2f} at most, {intervenes} frames above 1 (FFmpeg)"),
         Check("Asymmetry", asymmetry, f"{asymmetry:.2f} of 255, left from right"),
         *(Check(f"Seconds {name}", seconds, f"{seconds:.1f} s") for name, seconds in totals.items()),
-        Check("Settings", settings, settings or "none in the film"),
+        Check("Settings", settings, f"SHA-256 {settings}" if settings else "none in the film"),
     ]
 
 
