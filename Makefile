@@ -59,9 +59,9 @@ $(foreach letter,$(safe),$(eval left := $$(subst $(letter),,$$(left))))
 ifneq ($(left),)
 $(error TITLE=$(value TITLE): use letters, digits, - and _ only)
 endif
-ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard %-excerpt %-preview %-short,$(TITLE)),)
+ifneq ($(filter -% %-Wet %-Dry %-8d %-1080p %-storyboard %-excerpt %-preview %-short %-check,$(TITLE)),)
 $(error TITLE=$(TITLE): may not begin with -, nor end like a file of another title: -Wet, -Dry, -8d, -1080p, -storyboard, \
--excerpt, -preview, -short)
+-excerpt, -preview, -short, -check)
 endif
 ifeq ($(TITLE),)
 $(error TITLE is empty: give the film a name, of letters, digits, - and _)
@@ -170,8 +170,8 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores tables gan audio video merge build amerge storyboard preview short poster strip weights lint \
-	test test-fast test-trust bench clean distclean checked FORCE
+.PHONY: help demo scores tables gan audio video merge build amerge storyboard preview short poster strip check weights \
+	lint test test-fast test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
 hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
@@ -236,6 +236,9 @@ short: $(TITLE)-short.mp4 ## an upright film of 15 to 60 seconds for phones, of 
 poster: $(TITLE)-poster.png ## a frame of the film with the title, at twice its size
 
 strip: media/$(NAME)-strip.jpg ## the film at a glance: frames at even times, on one page
+
+check: $(TITLE).mkv | $(READY) ## measure the film: loudness, sync, flashes, gaps; fails where a limit is broken
+	@$(PY) -m musicvideo check-film $< --json media/$(TITLE)-check.json --plot media/$(TITLE)-check.png
 
 weights: $(READY) ## fetch BigGAN's weights for RESOLUTION ahead of time
 	@$(PY) -m musicvideo weights --resolution="$$RESOLUTION"

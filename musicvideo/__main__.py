@@ -12,6 +12,7 @@ python -m musicvideo short media/Impassive.mp4 media/Impassive-Wet.wav Impassive
 python -m musicvideo poster media/Impassive.mp4 media/Impassive-Wet.wav Impassive-poster.png
 python -m musicvideo strip Impassive.mkv strip.jpg
 python -m musicvideo sync Impassive.mkv
+python -m musicvideo check-film Impassive.mkv --plot check.png
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -149,6 +151,13 @@ def parser() -> argparse.ArgumentParser:
     sync.add_argument("film")
     sync.add_argument("--plot", metavar="PNG", help="a picture to draw it into")
 
+    check_film = commands.add_parser(
+        "check-film", help="measure a film and compare it with limits; exit 1 if one breaks"
+    )
+    check_film.add_argument("film")
+    check_film.add_argument("--json", metavar="JSON", help="a file for all figures")
+    check_film.add_argument("--plot", metavar="PNG", help="a page that shows them")
+
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
     return root
@@ -165,7 +174,7 @@ def seconds(text: str) -> float:
 def main() -> None:
     arguments = parser().parse_args()
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
-    globals()[f"run_{arguments.command}"](**options)
+    globals()[f"run_{arguments.command.replace('-', '_')}"](**options)
 
 
 def run_setup(names: list[str], check: bool, environment: str | None, torch_index: str, packages: bool) -> None:
@@ -331,14 +340,8 @@ def run_video(
 
     width, height = size(width, height, quarter)
     beats = beats_of(song, pulse, start or 0.0)
-    scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
     begin = time.monotonic()
-    with cli.progress_bar(desc=output, bar_format=scale, delay=0.1) as bar:
-
-        def progress(done: float, length: float) -> None:
-            bar.total = round(length)
-            bar.update(round(done) - bar.n)
-
+    with seconds_bar(output) as progress:
         longer = film.finish(
             video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, start=start or 0.0,
             width=width, height=height, **options,
@@ -474,6 +477,37 @@ def run_sync(film: str, plot: str | None) -> None:
     cli.say(f"{film}: {found.line()}")
     if plot:
         sync.plot(found, plot, title=Path(film).name)
+
+
+def run_check_film(film: str, json: str | None, plot: str | None) -> None:
+    from musicvideo.proof import check, page
+    from musicvideo.vision import record
+
+    with seconds_bar(film) as progress:
+        found = check.check(film, progress=progress)
+    if json:
+        record.write(json, found.document())
+    if plot:
+        page.draw(found, plot)
+    for each in found.checks:
+        limit = f"   ({each.limit})" if each.limit else ""
+        cli.say(f"{'BROKEN' if each.passes is False else '':7}{each.name + ':':23}{each.shown}{limit}")
+    if found.broken:
+        what = "; ".join(f"{each.name}: {each.shown} (limit: {each.limit})" for each in found.broken)
+        raise errors.MediaError(f"{film}: {what}")
+
+
+@contextmanager
+def seconds_bar(name: str) -> Iterator[Callable[[float, float], None]]:
+    """A progress bar of seconds of film; gives a function of the seconds that are done and the total."""
+    scale = "{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}]"
+    with cli.progress_bar(desc=name, bar_format=scale, delay=0.1) as bar:
+
+        def progress(done: float, length: float) -> None:
+            bar.total = round(length)
+            bar.update(round(done) - bar.n)
+
+        yield progress
 
 
 def run_weights(resolution: int) -> None:

@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import IO
 
@@ -30,6 +30,7 @@ def decode(
     channels: int | None = None,
     duration: float | None = None,
     strict: bool = False,
+    stream: int = 0,
 ) -> Iterator[bytes]:
     """Decode the sound of a song; memory does not grow with its length.
 
@@ -42,6 +43,7 @@ def decode(
         duration: seconds to decode from the start; None for all.
         strict: refuse any damage. Otherwise damage within `probe.SLACK` of the end is taken for tags or padding. MP3 is
             never refused for junk between its frames, since many intact MP3 files have tags there.
+        stream: which of its sounds, from 0.
 
     Yields:
         Interleaved samples, always whole frames.
@@ -55,7 +57,7 @@ def decode(
     converted = [*(["-ar", str(sample_rate)] if sample_rate else []), *(["-ac", str(channels)] if channels else [])]
     command = [
         "ffmpeg", "-v", "error", "-nostdin", *([] if lenient else probe.strictness(found)), *SAFE_INPUT,
-        *([] if duration is None else ["-t", repr(float(duration))]), "-i", source(song), "-map", "0:a:0",
+        *([] if duration is None else ["-t", repr(float(duration))]), "-i", source(song), "-map", f"0:a:{stream}",
         # Not raw samples: FFmpeg does not check that the times of those are continuous.
         *converted, "-c:a", codec, "-f", "wav", "-",
     ]  # fmt: skip
@@ -80,13 +82,17 @@ def decode(
         raise MediaError(f"{song}: damaged or cut off at {done / rate:.1f} s: {complaint} (give a whole file)")
 
 
-def decode_pictures(film: str | os.PathLike, *, size: int, fps: Fraction) -> Iterator[bytes]:
+def decode_pictures(
+    film: str | os.PathLike, *, size: int, fps: Fraction, filters: Sequence[str] = (), folder: str | None = None
+) -> Iterator[bytes]:
     """Decode the picture of a film, scaled to a square; memory does not grow with its length.
 
     Args:
         film: any video file with a picture.
         size: pixels of a side.
         fps: frames a second; frame n is what the film shows at n / fps seconds from its start.
+        filters: of FFmpeg, that measure the scaled pictures.
+        folder: where they write files without a path; None for the current one.
 
     Yields:
         One frame at a time: RGB, 8 bit, size * size * 3 bytes.
@@ -94,13 +100,14 @@ def decode_pictures(film: str | os.PathLike, *, size: int, fps: Fraction) -> Ite
     Raises:
         MediaError: no picture can be decoded, it is damaged, or FFmpeg hangs.
     """
+    graph = [f"fps={fps}:start_time=0", f"scale={size}:{size}:flags=area", "format=rgb24", *filters]
     command = [
         "ffmpeg", "-v", "error", "-nostdin", "-xerror", *SAFE_INPUT, "-i", source(film), "-map", "0:V:0",
-        "-vf", f"fps={fps}:start_time=0,scale={size}:{size}:flags=area", "-pix_fmt", "rgb24", "-f", "rawvideo", "-",
+        "-vf", ",".join(graph), "-pix_fmt", "rgb24", "-f", "rawvideo", "-",
     ]  # fmt: skip
     done, frame = 0, size * size * 3
     with tempfile.TemporaryFile() as complaints:
-        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
+        with started(command, stdout=subprocess.PIPE, stderr=complaints, cwd=folder) as process:
             pipe = piped(process.stdout)
             while len(picture := _read(pipe, frame, film)) == frame:
                 done += 1

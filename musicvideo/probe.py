@@ -6,6 +6,7 @@ import json
 import math
 import os
 import struct
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from musicvideo import limits
 from musicvideo.errors import MediaError
 from musicvideo.ffmpeg import SAFE_INPUT, source
 from musicvideo.files import require_file
-from musicvideo.programs import completed_run, program, run
+from musicvideo.programs import completed_run, program, run, run_with_progress
 
 SLACK = 0.5  # seconds by which a song may be shorter than its header states, because of tags and padding
 SLACK_OF_A_GUESS = 1.0  # seconds, where the length is not stated but guessed from the bit rate
@@ -46,8 +47,12 @@ class Media:
     open_ended: bool = False  # a WAV or AIFF file without a stated length, since it was written to a pipe
 
 
-def probe(path: str | os.PathLike) -> Media:
-    """Ask FFprobe for a file's duration and its first audio and video streams.
+def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
+    """Ask FFprobe for a file's duration, its first video stream, and one of its audio streams.
+
+    Args:
+        path: a media file.
+        sound: which audio stream, from 0.
 
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
@@ -61,9 +66,8 @@ def probe(path: str | os.PathLike) -> Media:
         raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
     try:
         # Without a table of contents FFmpeg guesses a length from the bit rate.
-        found = _media(
-            json.loads(probed.stdout), sound_chunk(path), b"Estimating duration from bitrate" in probed.stderr
-        )
+        guessed = b"Estimating duration from bitrate" in probed.stderr
+        found = _media(json.loads(probed.stdout), sound, sound_chunk(path), guessed)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise _nonsense(path) from None
     lowest, highest = limits.SAMPLE_RATES
@@ -80,11 +84,11 @@ def _nonsense(path: str | os.PathLike) -> MediaError:
     )
 
 
-def _media(described: Mapping, chunk: SoundChunk | None, guessed: bool) -> Media:
+def _media(described: Mapping, sound: int, chunk: SoundChunk | None, guessed: bool) -> Media:
     """Properties from FFprobe's JSON, corrected by the header of a WAV or AIFF file."""
     # A cover picture in a song is a "video" stream as well, of one frame.
     streams = [s for s in described.get("streams", []) if not s.get("disposition", {}).get("attached_pic")]
-    audio: Mapping = next((s for s in streams if s["codec_type"] == "audio"), {})
+    audio: Mapping = dict(enumerate(s for s in streams if s["codec_type"] == "audio")).get(sound, {})
     video: Mapping = next((s for s in streams if s["codec_type"] == "video"), {})
     start = _finite(described["format"].get("start_time", 0.0))
     duration, audio_duration = _finite(described["format"].get("duration", 0.0)), None if guessed else _duration(audio)
@@ -158,32 +162,89 @@ def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
         file.seek(begin + size + size % 2)
 
 
+def picture_times(path: str | os.PathLike) -> tuple[array[float], array[float]]:
+    """When each frame of a video's picture begins and ends, by its packets, not its header; in seconds, unordered.
+
+    Raises:
+        MediaError: FFprobe's answer makes no sense.
+    """
+    begins, ends = array("d"), array("d")
+
+    def line(text: str) -> None:
+        fields = dict(field.split("=", 1) for field in text.split("|") if "=" in field)
+        # D: decoded but not shown, as before the point where a film was cut.
+        if text and "D" not in fields["flags"]:
+            # An .avi has decoding times only.
+            times = [fields[key] for key in ("pts_time", "dts_time") if fields.get(key, "N/A") != "N/A"]
+            length = fields.get("duration_time", "N/A")
+            begins.append(_finite(times[0]) if times else 0.0)
+            ends.append(begins[-1] + (0.0 if length == "N/A" else _finite(length)))
+
+    entries = "packet=pts_time,dts_time,duration_time,flags"
+    # fmt: off
+    command = ["ffprobe", "-v", "error", *SAFE_INPUT, "-select_streams", "V:0", "-of", "compact=p=0",
+               "-show_entries", entries, source(path)]
+    # fmt: on
+    try:
+        run_with_progress(command, doing=f"reading {path}", line=line)
+    except (ValueError, KeyError):
+        raise _nonsense(path) from None
+    return begins, ends
+
+
 def picture_duration(path: str | os.PathLike) -> float:
     """Length in seconds of a video's picture, by its frames, not its header; 0 if it has none."""
-    printed = run(
-        [
-            "ffprobe",
-            "-v",
-            "error",
-            *SAFE_INPUT,
-            "-select_streams",
-            "V:0",
-            "-of",
-            "json",
-            "-show_entries",
-            "packet=pts_time,dts_time,duration_time,flags",
-            source(path),
-        ],
-        doing=f"reading {path}",
-    )
+    begins, ends = picture_times(path)
+    return max(ends, default=0.0) - min(begins, default=0.0)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of a media file."""
+
+    kind: str  # video, audio, subtitle, attachment, data
+    codec: str  # FFmpeg's name
+    title: str  # "" for none
+    default: bool  # whether players choose it by themselves
+    cover: bool  # a picture of one frame, which players show for the file
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of a media file."""
+
+    start: float  # seconds
+    title: str  # "" for none
+
+
+def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
+    """Streams and chapters of a media file, in order. Titles are untrusted.
+
+    Raises:
+        MediaError: FFprobe's answer makes no sense.
+    """
+    asked = ["-show_streams", "-show_chapters", "-of", "json", source(path)]
+    printed = run(["ffprobe", "-v", "error", *SAFE_INPUT, *asked], doing=f"reading {path}")
+
+    def title(described: Mapping) -> str:
+        return str({str(name).lower(): value for name, value in described.get("tags", {}).items()}.get("title", ""))
+
+    def stream(described: Mapping) -> Stream:
+        flags = described.get("disposition", {})
+        return Stream(
+            kind=str(described.get("codec_type", "data")),
+            codec=str(described.get("codec_name", "unknown")),
+            title=title(described),
+            default=bool(flags.get("default")),
+            cover=bool(flags.get("attached_pic")),
+        )
+
     try:
-        # D: decoded but not shown, as before the point where a film was cut. An .avi has decoding times only.
-        shown = [packet for packet in json.loads(printed)["packets"] if "D" not in packet["flags"]]
-        begins = [_finite(packet.get("pts_time", packet.get("dts_time", 0))) for packet in shown]
-        ends = [begin + _finite(packet.get("duration_time", 0)) for begin, packet in zip(begins, shown)]
+        found = json.loads(printed)
+        chapters = [Chapter(_finite(each["start_time"]), title(each)) for each in found.get("chapters", [])]
+        return [stream(each) for each in found["streams"]], chapters
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _nonsense(path) from None
-    return max(ends, default=0.0) - min(begins, default=0.0)
 
 
 def _duration(stream: Mapping) -> float | None:

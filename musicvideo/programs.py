@@ -237,21 +237,40 @@ def run_with_progress(command: Sequence[str | os.PathLike], *, doing: str, line:
         line: called with each line.
 
     Raises:
+        MediaError: as `run_with_output`.
+    """
+    text = b""
+
+    def split(data: bytes) -> None:
+        nonlocal text
+        *lines, text = (text + data).split(b"\n")
+        for each in lines:
+            line(each.decode(errors="replace").strip())
+
+    run_with_output(command, doing=doing, take=split)
+
+
+def run_with_output(command: Sequence[str | os.PathLike], *, doing: str, take: Callable[[bytes], None]) -> None:
+    """Run a program and take its standard output while it runs.
+
+    Args:
+        command, doing: as for `run`.
+        take: called with each piece of the output, of any length.
+
+    Raises:
         MediaError: as `run`; or the program has printed nothing for `STALL` seconds.
     """
     with tempfile.TemporaryFile() as complaints:
         with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
-            output, text = piped(process.stdout), b""
+            output = piped(process.stdout)
             pipe = output.fileno()
             while True:
                 if not select.select([pipe], [], [], STALL)[0]:
                     raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
                 data = os.read(pipe, 1 << 16)
-                *lines, text = (text + data).split(b"\n")
-                for each in lines:
-                    line(each.decode(errors="replace").strip())
                 if not data:
                     break
+                take(data)
             output.close()
             try:
                 process.wait(timeout=STALL)

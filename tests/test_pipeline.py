@@ -33,6 +33,7 @@ from musicvideo.sound.table import read_mix
 from musicvideo.vision import generators
 from musicvideo.vision.conduct import read_conduct
 from musicvideo.vision.labels import resolve
+from musicvideo.vision.record import checksum
 from musicvideo.vision.record import read as settings_of
 
 RATE = 12  # frames a second
@@ -148,6 +149,16 @@ def test_film(built):
     seen = frames[RATE * 3 // 2 : RATE * 4]
     assert seen.std() > 10  # and there is something to see,
     assert np.abs(np.diff(seen, axis=0)).mean() > 0.05  # that moves
+
+
+def test_the_film_of_the_score_passes_its_check(built):
+    printed = make(built, "check", *TINY)
+    assert "BROKEN" not in printed and "General flashes" in printed
+    document = json.loads((built / "media" / "Tiny-check.json").read_text())
+    figures = {each["name"]: each["value"] for each in document["checks"]}
+    assert document["passes"] and figures["Settings"] == checksum(settings_of(built / "media" / "Tiny.mp4"))
+    assert figures["Loudness"] == pytest.approx(-14, abs=0.5) and figures["Asymmetry"] < 2
+    assert (built / "media" / "Tiny-check.png").exists()
 
 
 def test_square_video_shows_the_whole_song(built):

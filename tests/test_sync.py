@@ -11,26 +11,7 @@ import musicvideo.__main__ as stages
 from conftest import assert_one_line_error, make_media
 from musicvideo.errors import MediaError
 from musicvideo.vision.sync import sync
-
-FPS = 25
-SECONDS = 12
-# Twice in a repeating 3 s, so that no shift by a few frames fits as well; within a frame, not on its edge.
-CLICKS = "0.8*(between(mod(t\\,3)\\,0.41\\,0.43)+between(mod(t\\,3)\\,1.81\\,1.83))*sin(2*PI*880*t)"
-
-
-def film(path, *, picture: str, sound: str = CLICKS, codec=("-c:v", "ffv1", "-c:a", "pcm_s16le"), fps=FPS):
-    """A film of a grey picture by an expression of T (seconds) and a sound by one of t; "" leaves either out."""
-    inputs, length = [], ["-t", str(SECONDS)]
-    if picture:
-        inputs += [*length, "-f", "lavfi", "-i", f"nullsrc=s=96x64:r={fps},format=gray,geq=lum='{picture}'"]
-    if sound:
-        inputs += [*length, "-f", "lavfi", "-i", f"aevalsrc={sound}:s=44100"]
-    return make_media(path, *inputs, *codec)
-
-
-def steps(late: float) -> str:
-    """A picture that becomes brighter with every other click and darker with the rest, so many seconds late."""
-    return f"60+90*between(mod(T-{late - 3}\\,3)\\,0.399\\,1.799)"
+from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 
 @pytest.mark.parametrize("late", [0, 5, -3])

@@ -6,8 +6,8 @@ Standards: ITU-R BS.1770 (loudness, true peak), EBU Tech 3341 and 3342 (momentar
 from __future__ import annotations
 
 import os
-import re
 import shutil
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
@@ -18,7 +18,7 @@ import numpy as np
 
 from musicvideo.errors import MediaError
 from musicvideo.ffmpeg import SAFE_INPUT, source
-from musicvideo.programs import run
+from musicvideo.programs import run_with_progress
 from musicvideo.sound.effects import apply_filters
 from musicvideo.sound.soundfiles import open_sound
 from musicvideo.sound.table import Master
@@ -44,14 +44,26 @@ class Loudness:
     true_peak: float  # dBTP
 
 
-def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Loudness of a sound file over time (FFmpeg's ebur128).
+def loudness_curves(path: str | os.PathLike, *, stream: int = 0) -> dict[str, np.ndarray]:
+    """Loudness of a sound over time (FFmpeg's ebur128).
+
+    Args:
+        path: a sound file, or a film.
+        stream: which of its sounds, from 0.
 
     Returns:
         One value every 0.1 s: "M" and "S", momentary and short-term loudness (LUFS); and of all so far "I",
         integrated loudness (LUFS), "LRA", loudness range (LU), "true_peak" (1 is full scale).
     """
-    printed = run(
+    curves = {key: array("d") for key in ("M", "S", "I", "LRA", "true_peak")}
+
+    def line(text: str) -> None:
+        key, _, value = text.partition("=")
+        name = key.removeprefix("lavfi.r128.")
+        if name in curves:
+            curves[name].append(float(value))
+
+    run_with_progress(
         [
             "ffmpeg",
             "-v",
@@ -59,6 +71,8 @@ def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
             *SAFE_INPUT,
             "-i",
             source(path),
+            "-map",
+            f"0:a:{stream}",
             "-af",
             "ebur128=peak=true:metadata=1,ametadata=print:file=-",
             "-f",
@@ -66,11 +80,9 @@ def loudness_curves(path: str | os.PathLike) -> dict[str, np.ndarray]:
             "-",
         ],
         doing=f"measuring {path}",
-    ).decode()
-    return {
-        key: np.array([float(value) for value in re.findall(rf"lavfi\.r128\.{key}=(\S+)", printed)])
-        for key in ("M", "S", "I", "LRA", "true_peak")
-    }
+        line=line,
+    )
+    return {key: np.array(values) for key, values in curves.items()}
 
 
 def measure(path: str | os.PathLike) -> Loudness:

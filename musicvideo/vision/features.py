@@ -68,21 +68,24 @@ class Song:
     Attributes:
         path: any audio file, or a video file for its sound.
         duration: seconds to decode from the start; None for all.
+        stream: which of the file's sounds, from 0.
     """
 
     path: str | os.PathLike
     duration: float | None = None
+    stream: int = 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         if self.duration is not None and not self.duration > 0:
             raise ValueError(f"duration: {self.duration} is not more than 0 seconds")
-        found = probe.probe(self.path)
+        found = probe.probe(self.path, sound=self.stream)
         sample_rate, channels = decoder.require_sound(self.path, found)
         resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         decoded = given = 0
         # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
         # through its fallback decoder, and does not report damage.
-        for piece in decoder.decode(self.path, found, codec="pcm_f32le", duration=self.duration):
+        decoding = decoder.decode(self.path, found, codec="pcm_f32le", duration=self.duration, stream=self.stream)
+        for piece in decoding:
             frames = np.frombuffer(piece, "<f4")
             if not np.abs(frames).max() <= limits.LARGEST_SAMPLE:  # false for NaN as well
                 raise errors.MediaError(

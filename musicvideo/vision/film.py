@@ -7,6 +7,7 @@ first frame when the music begins. The outro plays the last seconds back and for
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -22,7 +23,9 @@ from PIL import Image
 from musicvideo import excerpt, ffmpeg, files, probe, programs
 from musicvideo.decoder import decode_frame
 from musicvideo.errors import MediaError
+from musicvideo.vision import record
 from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.flashes import MOST, SIZE, Flashes, too_many
 from musicvideo.vision.title import load_font, title_card, visible
 
 INTRO_SOURCE = Fraction(1, 2)  # seconds of the video that the intro stretches
@@ -35,6 +38,8 @@ PAIR_ABOVE = 73 / (73 + 90)  # share of the rows beyond a pair that are above it
 SCALER = "flags=lanczos+accurate_rnd"
 OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold; it holds the frames of a leg three times
 SAMPLE = 64  # side in pixels of the frame that the title card takes its colours from
+FLASH_FRAME = SIZE * SIZE * 3  # bytes of a frame for the flash test
+MOST_NAMED = 5  # stretches of flashes that a message names
 PULSE_DECAY = 0.2  # seconds in which a beat's zoom falls to 1/e
 
 COVER_TAGS = ("-metadata:s:t", "mimetype=image/jpeg", "-metadata:s:t", "filename=cover.jpg")  # as players look for it
@@ -131,7 +136,8 @@ def finish(
         that were cut.
 
     Raises:
-        MediaError: an input that is missing, not square, too short, truncated or without frames; and as `check`.
+        MediaError: an input that is missing, not square, too short, truncated or without frames; a film that flashes
+            more often than `flashes.MOST` times a second; and as `check`.
     """
     require_film(output)
     mirror = mirror or default_mirror(width, height)
@@ -184,8 +190,21 @@ def finish(
         )
         script = Path(work) / "graph.txt"
         script.write_text(graph, encoding="utf-8")
-        ffmpeg.run_ffmpeg(
+        seen = Flashes(width, height, rate)
+        frames = bytearray()
+
+        def take(data: bytes) -> None:
+            frames.extend(data)
+            while len(frames) >= FLASH_FRAME:
+                seen.add(np.frombuffer(bytes(frames[:FLASH_FRAME]), np.uint8).reshape(SIZE, SIZE, 3))
+                del frames[:FLASH_FRAME]
+            if progress:
+                progress(min(float(len(seen.general) / rate), float(length)), float(length))
+
+        programs.run_with_output(
             [
+                "ffmpeg",
+                *("-v", "error", "-y", "-nostdin"),
                 *ffmpeg.SAFE_INPUT,
                 *cut,
                 "-i",
@@ -208,10 +227,12 @@ def finish(
                 "-color_range",
                 "tv",
                 ffmpeg.source(partial),
+                *("-map", "[small]", "-f", "rawvideo", "-"),
             ],
             doing=f"finishing {video}",
-            progress=progress and (lambda done: progress(min(done, float(length)), float(length))),
+            take=take,
         )
+        _require_calm(video, seen, pulse)
     return float(length - intro_length(intro, rate) - shown)
 
 
@@ -266,6 +287,19 @@ def still(
             picture.save(partial, quality=90)
     except ValueError:
         raise MediaError(f"{output}: a picture is a .png or a .jpg") from None
+
+
+def _require_calm(video: str | os.PathLike, seen: Flashes, pulse: float) -> None:
+    """Raise MediaError with the seconds and the remedy if a film flashes too often."""
+    stretches = sorted(too_many(seen.general, seen.fps) + too_many(seen.red, seen.fps))
+    if stretches:
+        where = ", ".join(f"{begin:.1f} to {end:.1f} s" for begin, end in stretches[:MOST_NAMED])
+        more = f" and {len(stretches) - MOST_NAMED} more times" if len(stretches) > MOST_NAMED else ""
+        lower = "a lower PULSE, or " if pulse else ""
+        raise MediaError(
+            f"{video}: the film would flash more than {MOST} times a second (WCAG 2.3.1), at {where}{more}; {lower}"
+            "draw it calmer: MAPPING=classic or pulse, or a lower `strength` of the parts in the conduct table"
+        )
 
 
 def check(
@@ -340,7 +374,7 @@ def filter_graph(
         beats: (seconds of the song, strength 0..1) of each zoom.
 
     Returns:
-        Text of a graph that reads [0:v] (and [1:v]) and writes [film].
+        Text of a graph that reads [0:v] (and [1:v]) and writes [film], and [small], its frames as `Flashes` takes them.
     """
     wait = intro_length(intro, rate)
     tail = max(length - wait - shown, Fraction(0))
@@ -366,7 +400,8 @@ def filter_graph(
             *picture,
             f"fade=out:st={_s(length - fade)}:d={_s(fade)}",
             f"trim=end={_s(length)}",
-            "setsar=1,format=yuv420p[film]",
+            "setsar=1,format=yuv420p,split[film][seen]",
+            f"[seen]scale={SIZE}:{SIZE}:flags=area,format=rgb24[small]",
         ]
     )
 
@@ -601,7 +636,12 @@ def merge(
         notes = Path(work) / "metadata.txt"
         marks = _within(chapters, start, heard)
         notes.write_text(
-            _metadata(tags or {}, [(time + float(wait), name) for time, name in marks], film.duration), encoding="utf-8"
+            _metadata(
+                {**(tags or {}), **_settings(picture)},
+                [(time + float(wait), name) for time, name in marks],
+                film.duration,
+            ),
+            encoding="utf-8",
         )
         ffmpeg.run_ffmpeg(
             [
@@ -661,6 +701,14 @@ def require_film(path: str | os.PathLike) -> None:
     """Raise MediaError unless a path has the suffix of a film."""
     if Path(path).suffix not in SOUND_CODECS:
         raise MediaError(f"{path}: a film is a {' or a '.join(SOUND_CODECS)}")
+
+
+def _settings(picture: str | os.PathLike) -> dict[str, str]:
+    """The tag with the record of the drawing that a picture carries, as JSON; empty if it has none."""
+    try:
+        return {"comment": json.dumps(record.read(picture))}
+    except MediaError:
+        return {}
 
 
 def _metadata(tags: Mapping[str, str], chapters: Sequence[tuple[float, str]], duration: float) -> str:

@@ -22,7 +22,7 @@ def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
         (seconds, strength) in order; strength 0..1, where 1 is the strength that one onset in twenty exceeds.
     """
 
-    envelope, _ = onset_envelope(song)
+    envelope, _ = onset_envelope(Song(song))
     frames = librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE, hop_length=HOP)
     if not len(frames):
         return []
@@ -31,11 +31,11 @@ def onsets(song: str | os.PathLike) -> list[tuple[float, float]]:
     return [(float(time), float(min(strength, 1))) for time, strength in zip(times, strengths)]
 
 
-def onset_envelope(song: str | os.PathLike, hop: int = HOP) -> tuple[np.ndarray, int]:
+def onset_envelope(song: Song, hop: int = HOP) -> tuple[np.ndarray, int]:
     """Spectral flux of a song of any length.
 
     Args:
-        song: any audio file.
+        song: of any length.
         hop: samples from point to point at `SAMPLE_RATE`.
 
     Returns:
@@ -47,4 +47,4 @@ def onset_envelope(song: str | os.PathLike, hop: int = HOP) -> tuple[np.ndarray,
         decibels = librosa.power_to_db(power, amin=POWER_FLOOR, top_db=None)
         return librosa.onset.onset_strength(S=decibels, sr=SAMPLE_RATE, hop_length=hop)
 
-    return in_blocks(flux, Song(song), hop)
+    return in_blocks(flux, song, hop)

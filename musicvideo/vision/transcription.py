@@ -81,7 +81,7 @@ def transcribe(song: str | os.PathLike) -> Notes:
         heard.follow(first, peaks, found[SOUNDING][0, MARGIN - 1 : MARGIN - 1 + KEPT], levels)
         tail = onsets[-2:]
     onset, length, pitch, level = heard.notes()
-    envelope, samples = onset_envelope(song)
+    envelope, samples = onset_envelope(Song(song))
     duration = samples / SAMPLE_RATE
     kept = (level > SILENCE) & (onset < duration)
     kept &= (level >= _loudest_around(onset, level) + SOFTEST) & ~_partials(onset, pitch, level)

@@ -130,3 +130,16 @@ def test_half_an_hour_of_video(tmp_path):
         assert abs(seen - click) <= 1 / float(fps), json.dumps({"seen": seen, "heard": click})
         assert abs(click - flash) < 0.03  # and it is where it was put
     assert used[1800] < 1.2 * used[MINUTES], used
+
+
+def test_a_check_of_an_hour(tmp_path):
+    used = {}
+    for seconds in (MINUTES, 3600):
+        film = make_media(
+            tmp_path / f"{seconds}.mkv", "-f", "lavfi", "-i", f"testsrc2=s=64x36:r=5:d={seconds}",
+            "-f", "lavfi", "-i", f"aevalsrc='0.3*sin(660*t)*sin(9*t)':s=16000:d={seconds}", "-preset", "ultrafast",
+        )  # fmt: skip
+        used[seconds] = peak_memory(
+            [sys.executable, "-m", "musicvideo", "check-film", film, "--plot", tmp_path / "page.png"], tmp_path
+        )
+    assert used[3600] < used[MINUTES] + SLACK, used

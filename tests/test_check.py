@@ -1,0 +1,228 @@
+"""The check of a film: films made to break each limit, one by one, and films that break none."""
+
+from __future__ import annotations
+
+import json
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import musicvideo.__main__ as stages
+from conftest import assert_one_line_error, make_media
+from musicvideo.proof.check import check
+from musicvideo.vision.flashes import Flashes, too_many
+from rule_films import CLICKS, FPS, SECONDS, film, steps
+
+HUM = f"{CLICKS}+0.1*sin(2*PI*220*t)"
+MOVING = "110+40*sin(X/8+3*T)"
+
+
+def strobe(hz: float, width: int = 96, height: int = 64) -> str:
+    """A picture of which a part, in the upper left corner, flashes."""
+    return f"40+160*mod(floor({2 * hz}*T)\\,2)*lt(X\\,{width})*lt(Y\\,{height})"
+
+
+def broken(path) -> dict[str, str]:
+    """The limits that a film breaks, and the figures in words."""
+    return {each.name: each.shown for each in check(path).broken}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """A film that breaks no limit."""
+    return film(tmp_path_factory.mktemp("check") / "good.mkv", picture=steps(0), sound=HUM)
+
+
+def test_a_film_that_passes(good, tmp_path, run_script):
+    result = run_script(stages, "check-film", good, "--json", tmp_path / "a.json", "--plot", tmp_path / "a.png")
+    assert result.returncode == 0, result.stderr
+    assert "Sync: together" in result.stdout and "BROKEN" not in result.stdout
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert document["passes"] and document["fps"] == str(FPS) and document["seconds"] == SECONDS
+    figures = {each["name"]: each["value"] for each in document["checks"]}
+    assert figures["Sync"] == 0 and figures["General flashes"] == 0 and figures["Asymmetry"] == 0
+    assert figures["Clipped sound"] == 0 and -3 < figures["True peak"] < 0
+    assert document["listens"][0]["loudness"] == figures["Loudness"] < -10
+    with Image.open(tmp_path / "a.png") as page:
+        assert page.size == (1600, 1100)
+
+
+@pytest.mark.parametrize("fps", [FPS, 30, "30000/1001", 60, 10])
+def test_a_strobe_of_the_whole_picture(tmp_path, fps):
+    fast = check(film(tmp_path / "fast.mkv", picture=strobe(4), fps=fps))
+    assert [each.name for each in fast.broken] == ["General flashes"]
+    assert fast.watched.general.max() == 4
+    assert not broken(film(tmp_path / "slow.mkv", picture=strobe(3), fps=fps))
+
+
+def test_the_seconds_of_a_strobe(tmp_path):
+    found = broken(film(tmp_path / "film.mkv", picture=f"40+between(T\\,4\\,8)*({strobe(5)})"))
+    assert found == {"General flashes": "5 a second, at 0:04 to 0:08"}
+
+
+def test_a_strobe_of_a_small_part(tmp_path):
+    # A field of 10 degrees is 32x24 of 96x64 pixels, and a quarter of it is 192.
+    assert not broken(film(tmp_path / "small.mkv", picture=strobe(6, 16, 10)))
+    assert broken(film(tmp_path / "large.mkv", picture=strobe(6, 20, 14)))
+
+
+def test_changes_that_are_no_flashes(tmp_path):
+    # Relative luminance 0.22 and 0.30; then 0.81 and 1, of which the darker is too bright.
+    for name, picture in (("faint", "130+21*mod(floor(12*T)\\,2)"), ("bright", "233+22*mod(floor(12*T)\\,2)")):
+        assert not broken(film(tmp_path / f"{name}.mkv", picture=picture))
+    # One step brighter than the last pair on the dark side is a flash.
+    assert broken(film(tmp_path / "film.mkv", picture="228+27*mod(floor(12*T)\\,2)"))
+
+
+def test_a_red_strobe(tmp_path):
+    # Red of code 170 has a relative luminance of 0.085: no general flash.
+    path = film(tmp_path / "film.mkv", picture="", red="170*mod(floor(8*T)\\,2)")
+    assert broken(path) == {"Red flashes": "4 a second, at 0:00 to 0:12"}
+    assert not broken(film(tmp_path / "slow.mkv", picture="", red="170*mod(floor(6*T)\\,2)"))
+
+
+def test_a_moving_texture_does_not_flash():
+    # Each place becomes brighter and darker six times a second, at a time of its own.
+    when, whether = np.random.default_rng(1).uniform(0, 1, (2, 128, 128))
+    flashes = Flashes(1024, 768, Fraction(FPS))
+    for frame in range(3 * FPS):
+        light = (0.5 + 0.5 * np.sin(2 * np.pi * (6 * frame / FPS + when))) * (whether < 0.4)
+        flashes.add(np.repeat((255 * light).astype(np.uint8)[..., None], 3, axis=2))
+    assert max(flashes.general) == 0
+    assert too_many([0, 3, 4, 4, 3, 5], Fraction(FPS)) == [(0, 4 / FPS), (0, 6 / FPS)]
+
+
+@pytest.mark.parametrize("late, passes", [(0.2, False), (-0.2, False), (0.04, True)])
+def test_a_sound_that_is_late(good, tmp_path, late, passes):
+    path = make_media(
+        tmp_path / "film.mkv", "-itsoffset", str(max(0, -late)), "-i", good, "-itsoffset", str(max(0, late)),
+        "-i", good, "-map", "0:v", "-map", "1:a", "-c", "copy",
+    )  # fmt: skip
+    found = check(path)
+    assert found.listens[0].late == pytest.approx(late, abs=0.001)
+    assert [each.name for each in found.broken] == ([] if passes else ["Sync"])
+    if not passes:
+        assert found.broken[0].shown.startswith(f"sound 0.20 s {'late' if late > 0 else 'early'}")
+
+
+def test_a_late_sound_that_is_not_clear(tmp_path):
+    assert not broken(film(tmp_path / "film.mkv", picture=MOVING))
+
+
+def test_clipped_sound(tmp_path):
+    found = broken(film(tmp_path / "film.mkv", picture=steps(0), sound="1.5*sin(2*PI*100*t)*between(t\\,2\\,3)"))
+    assert found["Clipped sound"] == "200 places"
+
+
+def test_a_true_peak_between_samples(tmp_path):
+    found = broken(film(tmp_path / "film.mkv", picture=steps(0), sound="1.2*sin(2*PI*11025*t+PI/4)"))
+    assert list(found) == ["True peak"] and 1.5 < float(found["True peak"].split()[0]) < 2.5
+
+
+def test_a_black_picture(tmp_path):
+    found = broken(film(tmp_path / "film.mkv", picture=f"({steps(0)})*lt(T\\,4)", sound=HUM))
+    assert list(found) == ["Black while it sounds"] and "0:04 to 0:12" in found["Black while it sounds"]
+
+
+def test_a_frozen_picture(tmp_path):
+    found = broken(film(tmp_path / "film.mkv", picture="110+40*sin(X/8+3*min(T\\,3))", sound=HUM))
+    assert list(found) == ["Still while it sounds"] and "0:03 to 0:12" in found["Still while it sounds"]
+
+
+def test_a_sound_that_stops(tmp_path):
+    found = broken(film(tmp_path / "film.mkv", picture=MOVING, sound=f"({HUM})*lt(t\\,4)"))
+    assert list(found) == ["Silent while it moves"] and "0:04 to 0:12" in found["Silent while it moves"]
+
+
+def test_a_silent_film_and_a_silent_opening(tmp_path):
+    found = check(film(tmp_path / "silent.mkv", picture=MOVING, sound="0"))
+    assert [each.name for each in found.broken] == ["Silent while it moves"]
+    assert found.listens[0].loudness is None
+    assert not broken(film(tmp_path / "late.mkv", picture=MOVING, sound=f"({HUM})*gt(t\\,8)"))
+
+
+def test_a_black_silent_end_is_nothing_missing(tmp_path):
+    assert not broken(film(tmp_path / "film.mkv", picture=f"({steps(0)})*lt(T\\,4)", sound=f"({HUM})*lt(t\\,4)"))
+
+
+def test_a_variable_frame_rate(good, tmp_path):
+    codec = ("-c:v", "ffv1", "-c:a", "copy")
+    path = make_media(tmp_path / "film.mkv", "-i", good, "-vf", "select=lt(n\\,100)+mod(n\\,2)", *codec)
+    found = broken(path)
+    assert list(found) == ["Frame rate"] and found["Frame rate"].endswith(" frames at uneven times")
+    # One pause may be a cut.
+    path = make_media(tmp_path / "cut.mkv", "-i", good, "-vf", "setpts=PTS+gt(N\\,100)*0.08/TB", *codec)
+    rate = next(each for each in check(path).checks if each.name == "Frame rate")
+    assert rate.passes and rate.shown == "25 a second, 1 frame at uneven times"
+
+
+def test_an_asymmetric_picture(tmp_path):
+    found = check(film(tmp_path / "film.mkv", picture="100*lt(X\\,W/2)+40*sin(3*T)+50"))
+    assert {each.name: each.value for each in found.checks}["Asymmetry"] == pytest.approx(100, abs=2)
+    assert not found.broken
+
+
+def test_several_sounds_and_a_cover(good, tmp_path):
+    cover = tmp_path / "cover.png"
+    Image.new("RGB", (64, 64), "red").save(cover)
+    path = make_media(
+        tmp_path / "film.mkv", "-i", good, "-itsoffset", "0.2", "-i", good, "-map", "0:v", "-map", "1:a", "-map", "0:a",
+        "-c", "copy", "-metadata:s:a:0", "title=Late", "-metadata:s:a:1", "title=In \x1b[31mtime", "-c:a:1", "flac",
+        "-filter:a:1", "volume=-6dB", "-disposition:a:0", "0", "-disposition:a:1", "default",
+        "-attach", cover, "-metadata:s:t", "mimetype=image/png", "-metadata:s:t", "filename=cover.png",
+    )  # fmt: skip
+    found = check(path)
+    assert not found.broken and found.main == 1
+    late, main = found.listens
+    assert (late.title, late.codec, main.codec) == ("Late", "pcm_s16le", "flac")
+    assert late.late == pytest.approx(0.2, abs=0.001) and late.clear and main.late == 0
+    assert late.loudness - main.loudness == pytest.approx(6, abs=0.2)
+    assert [stream.cover for stream in found.streams] == [False, False, False, True]
+
+
+def test_a_check_that_fails_says_so_and_still_writes(tmp_path, run_script):
+    path = film(tmp_path / "film.mkv", picture=strobe(4))
+    plot, document = tmp_path / "page.png", tmp_path / "film.json"
+    result = run_script(stages, "check-film", path, "--plot", plot, "--json", document)
+    assert result.returncode == 1
+    assert "BROKEN General flashes: 4 a second, at 0:00 to 0:12" in result.stdout
+    line = result.stderr.strip().splitlines()[-1]
+    assert "film.mkv: General flashes: 4 a second" in line and "at most 3" in line
+    assert not json.loads(document.read_text())["passes"] and plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("left_out, words", [("sound", "no sound"), ("picture", "no picture")])
+def test_films_that_lack_half(tmp_path, run_script, left_out, words):
+    path = film(tmp_path / "film.mkv", **{"picture": "90", left_out: ""}, codec=())
+    plot = tmp_path / "page.png"
+    assert_one_line_error(run_script(stages, "check-film", path, "--plot", plot), "film.mkv", words)
+    assert not plot.exists()
+
+
+def test_what_is_no_film(tmp_path, run_script):
+    text = tmp_path / "film.mkv"
+    text.write_text("no film at all\n" * 100)
+    assert_one_line_error(run_script(stages, "check-film", text), "film.mkv", "not an audio or video file")
+    assert_one_line_error(run_script(stages, "check-film", tmp_path / "none.mkv"), "none.mkv", "no such file")
+
+
+def test_a_film_that_would_flash_is_not_finished(tmp_path, run_script):
+    square = make_media(
+        tmp_path / "square.mkv", "-f", "lavfi", "-i",
+        f"nullsrc=s=64x64:r=30:d=5,format=gray,geq=lum='40+between(T\\,2\\,3.5)*({strobe(5)})'", "-c:v", "ffv1",
+    )  # fmt: skip
+    sound = make_media(tmp_path / "sound.wav", "-f", "lavfi", "-i", "sine=d=5")
+    picture = tmp_path / "picture.mkv"
+    picture.write_text("what was there before")
+    size = ["--width", "128", "--height", "72", "--intro", "1", "--outro", "0"]
+    result = run_script(stages, "video", square, sound, picture, *size)
+    assert result.returncode == 1
+    line = result.stderr.strip().splitlines()[-1]
+    assert "square.mkv" in line and "MAPPING=classic" in line and "PULSE" not in line
+    begin, end = map(float, re.search(r"at ([\d.]+) to ([\d.]+) s;", line).groups())
+    assert begin == pytest.approx(3, abs=0.5) and end == pytest.approx(4.5, abs=0.5)  # a second after the square's
+    assert picture.read_text() == "what was there before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.mkv", "sound.wav", "square.mkv"]
