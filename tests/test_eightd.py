@@ -15,7 +15,7 @@ from test_clock import metre, tempo, write_midi
 from test_spatial import write_sofa
 
 import eightd
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, command, make_media
 from musicvideo.sound import models
 
 RATE = 48000
@@ -100,6 +100,17 @@ def test_a_compressed_song(run, tmp_path, name, format, subtype, out, kept):
     assert result.returncode == 0, result.stderr
     info = soundfile.info(tmp_path / out)
     assert (info.channels, info.samplerate, info.subtype) == (2, RATE, kept)
+
+
+def test_an_mp3_that_states_a_wrong_size_is_read_without_a_word(song, tmp_path):
+    """libsndfile's decoder would write a warning to stderr."""
+    mp3 = make_media(tmp_path / "q.mp3", "-i", song)
+    data = bytearray(mp3.read_bytes())
+    size = slice(data.index(b"Info") + 12, data.index(b"Info") + 16)  # after the tag, flags and number of frames
+    data[size] = (2 * int.from_bytes(data[size], "big")).to_bytes(4, "big")
+    mp3.write_bytes(data)
+    result = command("eightd.py", "-i", mp3, "-o", tmp_path / "out.wav", "--orbit", 4, "--model", "pan")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_distance_without_metres_is_one(run, song, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
 
@@ -57,7 +58,8 @@ def open_sound(path: str | PathLike) -> SoundFile:
     """
     require_file(path)
     try:
-        file = SoundFile(os.fsencode(path))  # libsndfile takes names of any bytes
+        with _decoders_silenced():
+            file = SoundFile(os.fsencode(path))  # libsndfile takes names of any bytes
     except (soundfile.LibsndfileError, TypeError):  # TypeError: raw samples, which need a rate
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
     try:
@@ -66,6 +68,19 @@ def open_sound(path: str | PathLike) -> SoundFile:
         file.close()
         raise
     return file
+
+
+@contextmanager
+def _decoders_silenced() -> Iterator[None]:
+    """Discard stderr of this process: libsndfile's MP3 decoder writes warnings there, past Python."""
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _require_usable(file: SoundFile, path: str | PathLike) -> None:

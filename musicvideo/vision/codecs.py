@@ -44,14 +44,13 @@ class Codec:
             raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
         # FFmpeg also lists encoders of hardware that is absent.
         trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1", "-pix_fmt", "yuv420p"]
-        try:
-            programs.run(
-                ["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder"
-            )
-        except MediaError:
+        tried = programs.completed_run(
+            ["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder"
+        )
+        if tried.returncode:
             raise MediaError(
                 f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})"
-            ) from None
+            )
 
 
 _THREADS = ("-threads", "{}")
