@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import signal
 import socket
@@ -52,7 +53,7 @@ except ImportError:
 
 ANSWER = 10.0  # seconds within which the address of a cluster must answer
 STORE = 500_000_000  # bytes of the object store that `local` starts; it holds weights and a few finished segments
-ATTEMPTS = 3  # at a segment or a song
+ATTEMPTS = 3  # at a segment or a song, and at starting a worker
 AHEAD = 2  # tasks that a worker is handed at a time: it begins the second one while the first one travels
 TICK = 2.0  # seconds between two looks for nodes that have joined
 
@@ -197,7 +198,7 @@ def versions() -> dict[str, str]:
 
 
 class Worker:
-    """Draws on a node of the cluster. Ray starts it again where its node or process dies, so it loads when it must."""
+    """Draws on a node of the cluster."""
 
     def __init__(self, setup: Setup):
         self._setup = setup
@@ -266,22 +267,25 @@ def _cached(weights: Weights) -> Path:
 class Pool:
     """Workers on all nodes of the cluster that have room for one; used as a context, which ends them.
 
+    Ray tells when a worker has died, and the pool hands its tasks to others. Ray's own retries of an actor's tasks are
+    spent before Ray knows that a node is dead, and a worker that it starts again may wait for room, with its tasks.
+
     Args:
         actor: class of the workers.
         setup: what they are told.
         needs: resources of a worker, by Ray's names.
         title: of the workers in Ray's dashboard.
+
+    Raises:
+        MediaError: no node has room for a worker.
     """
 
     def __init__(self, actor: type, setup: Any, *, needs: Mapping[str, float], title: str):
         self._needs, self._title, self._setup = needs, title, setup
-        # Tasks are tried a limited number of times, so workers need no limit of their own.
-        self._actor = ray.remote(
-            num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_restarts=-1, max_task_retries=ATTEMPTS - 1
-        )(actor)
-        self._load: Counter[Any] = Counter()  # worker that has started -> tasks that it has been handed
+        self._actor = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))(actor)
+        self._load: dict[Any, list[int]] = {}  # worker that has started -> numbers of its tasks, the first one at work
         self._starting: dict[Any, Any] = {}  # reference to its first answer -> worker
-        self._count = 0
+        self._count = self._failures = 0  # of workers that were started; of those in a row that could not be
         if not self.room():
             most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
             raise MediaError(
@@ -304,17 +308,21 @@ class Pool:
             if node["Alive"]
         )
 
-    def _grow(self, most: int) -> None:
-        while len(self._load) + len(self._starting) < most:
-            self._count += 1
-            worker = self._actor.options(name=f"{self._title}: worker {self._count}").remote(self._setup)
-            self._starting[worker.__ray_ready__.remote()] = worker
-
     def call(self, method: str, *arguments: Any) -> Any:
-        """What one worker answers."""
+        """What one worker answers.
+
+        Raises:
+            MediaError: it refuses, or died.
+            ray.exceptions.RayTaskError: it failed; with its traceback.
+        """
         self._grow(self.room())
         worker = next(iter([*self._load, *self._starting.values()]))
-        return _result(getattr(worker, method).remote(*arguments), method)
+        try:
+            return _value(getattr(worker, method).remote(*arguments))
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            raise MediaError(f"a worker died as it started ({_first_line(error)})") from None
 
     def run(
         self,
@@ -329,63 +337,84 @@ class Pool:
         Args:
             tasks: title of each in Ray's dashboard, and what gives its arguments when its turn comes.
             method: of the workers.
-            take: called with the number of a task and its result, or the error that it ended with.
+            take: called with the number of a task, and its result or the error that it ended with. A task that fails,
+                or whose worker dies, is tried `ATTEMPTS` times.
             alive: called with the number of workers whenever it may have changed.
+
+        Raises:
+            MediaError: no worker can be started.
         """
-        waiting = deque(enumerate(tasks))
-        running: dict[Any, tuple[Any, int, str]] = {}
-        looked, room = -TICK, 0
+        asked = list(tasks)
+        waiting, attempts = deque(range(len(asked))), Counter[int]()
+        running: dict[Any, tuple[Any, int]] = {}  # reference to a result -> its worker and task
+
+        def again(number: int, error: Exception) -> None:
+            attempts[number] += 1
+            if attempts[number] < ATTEMPTS:
+                waiting.appendleft(number)
+            else:
+                take(number, error)
+
+        looked = -math.inf
         while waiting or running:
             if time.monotonic() - looked >= TICK:
-                looked, room = time.monotonic(), self.room()
-                self._grow(min(room, len(waiting)))
-            alive(min(room, len(self._load)))
-            for worker in sorted(self._load, key=self._load.__getitem__):
-                while waiting and self._load[worker] < AHEAD:
-                    number, (title, arguments) = waiting.popleft()
-                    ask = getattr(worker, method).options(name=title, retry_exceptions=True)
-                    running[ask.remote(*arguments())] = worker, number, title
-                    self._load[worker] += 1
-            if not waiting:
-                self._release()
+                looked = time.monotonic()
+                self._grow(min(self.room(), len(waiting)))
+            alive(len(self._load))
+            for worker, load in sorted(self._load.items(), key=lambda item: len(item[1])):
+                while waiting and len(load) < AHEAD:
+                    number = waiting.popleft()
+                    title, arguments = asked[number]
+                    reference = getattr(worker, method).options(name=title).remote(*arguments())
+                    running[reference] = worker, number
+                    load.append(number)
             done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=TICK, fetch_local=False)
             for reference in done:
                 if reference in self._starting:
-                    _result(reference, self._title)
-                    self._load[self._starting.pop(reference)] = 0
+                    self._admit(reference)
                     continue
-                worker, number, title = running.pop(reference)
-                self._load[worker] -= 1
+                worker, number = running.pop(reference)
                 try:
-                    result = _result(reference, title)
-                except Exception as error:
+                    result = _value(reference)
+                except MediaError as error:
                     result = error
+                except ray.exceptions.RayTaskError as error:
+                    self._load[worker].remove(number)
+                    again(number, error)
+                    continue
+                except ray.exceptions.RayError as error:  # of a process or a node
+                    guilty, *others = self._load.pop(worker)
+                    running = {one: (by, task) for one, (by, task) in running.items() if by != worker}
+                    ray.kill(worker)
+                    waiting.extendleft(others)
+                    title, _ = asked[guilty]
+                    again(guilty, MediaError(f"{title}: {ATTEMPTS} workers died at it ({_first_line(error)})"))
+                    continue
+                self._load[worker].remove(number)
                 take(number, result)
 
-    def _release(self) -> None:
-        """End idle workers: one that lost its node may be waiting for their resources, with a task in hand."""
-        idle = [worker for worker, load in self._load.items() if not load]
-        for worker in [*idle, *self._starting.values()]:
-            ray.kill(worker)
-        self._load = Counter({worker: load for worker, load in self._load.items() if load})
-        self._starting = {}
+    def _grow(self, most: int) -> None:
+        while len(self._load) + len(self._starting) < most:
+            self._count += 1
+            worker = self._actor.options(name=f"{self._title}: worker {self._count}").remote(self._setup)
+            self._starting[worker.__ray_ready__.remote()] = worker
+
+    def _admit(self, reference: Any) -> None:
+        worker = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            self._failures += 1
+            if self._failures >= ATTEMPTS:
+                raise MediaError(f"workers cannot be started ({_first_line(error)})") from None
+        else:
+            self._failures = 0
+            self._load[worker] = []
 
 
-def _result(reference: Any, title: str) -> Any:
-    """The value of a reference.
-
-    Raises:
-        MediaError: a worker refused, or has died too often.
-        ray.exceptions.RayTaskError: with the traceback of the worker.
-    """
-    try:
-        result = ray.get(reference)
-    except (ray.exceptions.RayTaskError, ray.exceptions.RaySystemError):
-        raise
-    except ray.exceptions.RayError as error:  # of a process or a node
-        raise MediaError(
-            f"{title}: {ATTEMPTS} workers died on it, such as for want of memory ({_first_line(error)})"
-        ) from None
+def _value(reference: Any) -> Any:
+    """The value of a reference; MediaError if a worker refused."""
+    result = ray.get(reference)
     if isinstance(result, Refusal):
         raise MediaError(f"worker on {result.node}: {result.reason}")
     return result
