@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     setup.add_argument("--check", action="store_true", help="install nothing, only say which programs are missing")
     setup.add_argument("--environment", metavar="DIR", help="install the locked Python packages into this environment")
     setup.add_argument("--torch-index", metavar="URL", default="", help="index or folder to take torch from")
+    setup.add_argument("--cluster", action="store_true", help="install the locked packages of a Ray cluster as well")
     setup.add_argument("--packages", action="store_true", help="check the Python packages of this environment")
 
     commands.add_parser("doctor", help="print which programs were found")
@@ -187,8 +188,10 @@ def main() -> None:
     globals()[f"run_{command}"](**options)
 
 
-def run_setup(names: list[str], check: bool, environment: str | None, torch_index: str, packages: bool) -> None:
-    from musicvideo.packages import install_packages, require_packages
+def run_setup(
+    names: list[str], check: bool, environment: str | None, torch_index: str, cluster: bool, packages: bool
+) -> None:
+    from musicvideo.packages import install_cluster_packages, install_packages, require_packages
 
     unknown = set(names) - {need.name for need in system.NEEDS}
     if unknown:
@@ -196,6 +199,8 @@ def run_setup(names: list[str], check: bool, environment: str | None, torch_inde
     try:
         if environment:
             install_packages(Path(environment), torch_index)
+            if cluster:
+                install_cluster_packages(Path(environment))
         elif packages:
             require_packages()
         else:
