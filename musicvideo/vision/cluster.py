@@ -17,6 +17,7 @@ import signal
 import socket
 import tempfile
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,12 +72,15 @@ def connected(address: str) -> Iterator[None]:
     """
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     before = signal.getsignal(signal.SIGTERM)  # Ray sets one of its own
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if address == "local":
             ray.init("local", num_cpus=hardware.cores(), include_dashboard=False, object_store_memory=STORE, **quiet)
         else:
             _require_answer(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
-            ray.init(address, **({} if address.startswith("ray://") else quiet))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that it has timed out, which is said below
+                ray.init(address, **({} if address.startswith("ray://") else quiet))
     except (ConnectionError, TimeoutError) as error:
         raise MediaError(
             f"--cluster {address}: no Ray cluster answers ({_first_line(error)}); start one with `ray start --head`, "
