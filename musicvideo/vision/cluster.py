@@ -72,7 +72,6 @@ def connected(address: str) -> Iterator[None]:
     """
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     before = signal.getsignal(signal.SIGTERM)  # Ray sets one of its own
-    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if address == "local":
             ray.init("local", num_cpus=hardware.cores(), include_dashboard=False, object_store_memory=STORE, **quiet)
@@ -80,7 +79,7 @@ def connected(address: str) -> Iterator[None]:
             _require_answer(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it has timed out, which is said below
-                ray.init(address, **({} if address.startswith("ray://") else quiet))
+                ray.init(address, **quiet)
     except (ConnectionError, TimeoutError) as error:
         raise MediaError(
             f"--cluster {address}: no Ray cluster answers ({_first_line(error)}); start one with `ray start --head`, "
@@ -372,10 +371,15 @@ class Pool:
                     reference = getattr(worker, method).options(name=title).remote(*arguments())
                     running[reference] = worker, number
                     load.append(number)
-            done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=TICK, fetch_local=False)
+            pending = [*running, *self._starting]
+            done, _ = ray.wait(pending, num_returns=1, timeout=TICK, fetch_local=False)
+            if done:  # all that are there, since looking costs as much as one of them
+                done, _ = ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=False)
             for reference in done:
                 if reference in self._starting:
                     self._admit(reference)
+                    continue
+                if reference not in running:  # of a worker that died just now
                     continue
                 worker, number = running.pop(reference)
                 try:
