@@ -364,13 +364,14 @@ class Pool:
                 looked = time.monotonic()
                 self._grow(min(self.room(), len(waiting)))
             alive(len(self._load))
-            for worker, load in sorted(self._load.items(), key=lambda item: len(item[1])):
-                while waiting and len(load) < AHEAD:
-                    number = waiting.popleft()
-                    title, arguments = asked[number]
-                    reference = getattr(worker, method).options(name=title).remote(*arguments())
-                    running[reference] = worker, number
-                    load.append(number)
+            for depth in range(1, AHEAD + 1):  # each worker gets a first task before any gets a second one
+                for worker, load in self._load.items():
+                    if waiting and len(load) < depth:
+                        number = waiting.popleft()
+                        title, arguments = asked[number]
+                        reference = getattr(worker, method).options(name=title).remote(*arguments())
+                        running[reference] = worker, number
+                        load.append(number)
             pending = [*running, *self._starting]
             done, _ = ray.wait(pending, num_returns=1, timeout=TICK, fetch_local=False)
             if done:  # all that are there, since looking costs as much as one of them
