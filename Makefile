@@ -51,6 +51,7 @@ PULSE ?= 0
 ENCODER ?= h264
 SYSTEM_DEPS ?= install
 TORCH_INDEX ?=
+CLUSTER ?=
 
 safe := A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z \
         0 1 2 3 4 5 6 7 8 9 - _
@@ -70,7 +71,7 @@ endif
 # A typed value may hold text that make would expand or split, or that a shell would run. So values go through the
 # environment, never through make's own lists. Only GAN_FLAGS is read by the shell.
 typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH \
-	HEIGHT MIRROR INTRO OUTRO START DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX
+	HEIGHT MIRROR INTRO OUTRO START DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX CLUSTER
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
 # A score without a mix table gets one, made of its parts.
@@ -128,6 +129,7 @@ PY := $(ENV)/bin/python
 READY := $(ENV)/.musicvideo-packages
 WITH_SOX := $(ENV)/.musicvideo-sox
 WITH_MUSESCORE := $(ENV)/.musicvideo-musescore
+WITH_RAY := $(ENV)/.musicvideo-ray
 python3 = $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -152,6 +154,16 @@ else
 endif
 	@touch $@
 
+$(WITH_RAY): requirements-cluster.lock $(READY)
+ifeq ($(ENV),.venv)
+	@echo "Installing Ray into .venv"
+	@$(python3) -m musicvideo setup --environment .venv --torch-index "$$TORCH_INDEX" --cluster
+else
+	@$(PY) -c "import ray" 2>/dev/null || { echo "error: the conda environment lacks Ray: run \`pip install" \
+	"'.[cluster]'\`" >&2; exit 1; }
+endif
+	@touch $@
+
 .PHONY: setup doctor
 setup: $(READY) $(WITH_SOX) $(if $(SONG),,$(WITH_MUSESCORE)) ## set up Python packages and programs (every target sets up what it needs by itself)
 
@@ -159,7 +171,7 @@ doctor: ## print which programs were found, their versions, and what each is for
 	@$(or $(any_python),python3) -m musicvideo doctor
 
 # One make at a time works on a title; the other one says so.
-ifneq ($(filter-out help setup doctor weights lint test test-fast test-trust bench,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help setup doctor weights lint test test-fast test-cluster test-trust bench,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
   other := $(if $(any_python),$(shell $(any_python) -m musicvideo claim -- $(TITLE) $$PPID))
   ifneq ($(other),)
@@ -171,7 +183,7 @@ endif
 # -- Targets ----------------------------------------------------------------------------------------------
 
 .PHONY: help demo scores tables gan audio video merge build amerge storyboard preview short poster strip check weights \
-	lint test test-fast test-trust bench clean distclean checked FORCE
+	lint test test-fast test-cluster test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
 hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
@@ -192,6 +204,7 @@ help: ## this list
 	"  MIDI         the notes of your SONG, from any program   [from the score; else written down from the song]" \
 	"  CONDUCT      table of what each part shows and moves   [$${CONDUCT:-by the instruments}]" \
 	"  GAN_FLAGS    more for visualize.py, read by the shell: GAN_FLAGS=\"--jitter 0.8 --depth 0.7\"" \
+	"  CLUSTER      draw on a Ray cluster: auto, local or ray://HOST:10001   [docs/cluster.md]" \
 	"  MIX          mix table   [$$MIX_TABLE]" \
 	"  OVERWRITE    1: start over where an interrupted drawing had other settings" \
 	"  TITLE_TEXT   words of the title card; empty for none   [$$TITLE_TEXT]" \
@@ -248,11 +261,14 @@ lint: $(READY) ## check style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests
-	$(PY) -m pytest -n 2 --dist loadfile
+test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests but those on a Ray cluster
+	$(PY) -m pytest -n 2 --dist loadfile --ignore tests/test_cluster.py
 
 test-fast: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the tests for before each commit: a minute
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-cluster: $(WITH_RAY) ## the tests on a Ray cluster: minutes; installs Ray
+	$(PY) -m pytest tests/test_cluster.py
 
 test-trust: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the long campaigns of hostile files and faults: hours
 	TRUST_CASES=200 $(PY) -m pytest tests/trust
@@ -334,8 +350,10 @@ media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS
 
 # It may take hours, so only `gan` and `demo` draw it; `build` and the others use the existing one.
 ifneq ($(filter gan demo preview media/$(NAME).mp4,$(MAKECMDGOALS)),)
-media/$(NAME).mp4: media/$(TITLE).wav media/$(NAME).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked
-	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite) $(if $(WHOLE),,--start=0) $(EXCERPT)
+media/$(NAME).mp4: media/$(TITLE).wav media/$(NAME).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked \
+		$(if $(CLUSTER),$(WITH_RAY))
+	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite) $${CLUSTER:+--cluster="$$CLUSTER"} \
+	$(if $(WHOLE),,--start=0) $(EXCERPT)
 else
 media/$(NAME).mp4:
 	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \

@@ -12,12 +12,15 @@ analysis (43 a second). `make gan` draws 30 frames a second, and `make demo` dra
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.vision import arguments, generators
 from musicvideo.vision.job import Job, decide, requested
 from musicvideo.vision.labels import search
+from musicvideo.vision.render import SegmentDrawer
 from musicvideo.vision.settings import Settings
 
 
@@ -40,15 +43,30 @@ def main() -> None:
         if settings.list_classes is not None:
             return list_classes(settings)
         job = decide(settings, given=given, notice=say, progress=progress_bar)
-        generator = job.load(progress=progress_bar)
-        origin = "" if settings.seed is not None else " (from the song's content)"
-        say(
-            f"seed {job.seed}{origin}, classes: {', '.join(job.class_names)}; drawn by {settings.generator} "
-            f"({generator.runs_on})"
-        )
-        (preview if settings.storyboard else produce)(job, generator)
+        with drawer(job) as (generator, draw_segments):
+            origin = "" if settings.seed is not None else " (from the song's content)"
+            say(
+                f"seed {job.seed}{origin}, classes: {', '.join(job.class_names)}; drawn by {settings.generator} "
+                f"({generator.runs_on})"
+            )
+            if settings.storyboard:
+                preview(job, generator)
+            else:
+                produce(job, generator, draw_segments)
     except ValueError as error:
         p.error(str(error))  # names the setting, its value and what it can be
+
+
+@contextmanager
+def drawer(job: Job) -> Iterator[tuple[generators.Generator, SegmentDrawer | None]]:
+    """What draws: this process, or the workers of a cluster."""
+    if not job.settings.cluster:
+        yield job.load(progress=progress_bar), None
+        return
+    from musicvideo.vision import cluster  # here, since Ray takes seconds to load, and need not be installed
+
+    with cluster.drawing(job) as drawing:
+        yield drawing, drawing.draw_segments
 
 
 def list_classes(settings: Settings) -> None:
@@ -66,12 +84,19 @@ def list_classes(settings: Settings) -> None:
         print(f"{index:4d}  {name}")
 
 
-def produce(job: Job, generator: generators.Generator) -> None:
+def produce(job: Job, generator: generators.Generator, draw_segments: SegmentDrawer | None) -> None:
     """Draw the video."""
     output, how = job.settings.output_file, job.encoding
     begin = time.monotonic()
-    frames = job.draw(generator, notice=say, progress=partial(progress_bar, unit="frame", desc=output))
-    if frames:
+    frames = job.draw(
+        generator,
+        notice=say,
+        progress=partial(progress_bar, unit="frame", desc=output),
+        draw_segments=draw_segments,
+    )
+    if frames and job.settings.segments:
+        say(f"{output}: {frames} frames of segments {job.settings.segments} are there; --join joins all segments")
+    elif frames:
         say(
             f"{output}: {frames} frames, {how.size}x{how.size}, {how.codec}, {float(how.fps):.6g} frames a second, "
             f"drawn in {time.monotonic() - begin:.1f} s"

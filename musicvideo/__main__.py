@@ -13,6 +13,7 @@ python -m musicvideo poster media/Impassive.mp4 media/Impassive-Wet.wav Impassiv
 python -m musicvideo strip Impassive.mkv strip.jpg
 python -m musicvideo sync Impassive.mkv
 python -m musicvideo check-film Impassive.mkv --plot check.png
+python -m musicvideo batch songs/*.flac --cluster auto -- --generator cppn
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from musicvideo import __version__, cli, errors, files, system
+
+if TYPE_CHECKING:
+    from musicvideo.vision import batch
 
 # Everything else is imported where it is used: `setup` runs before any package is installed, and a make with nothing
 # to do should end soon.
@@ -43,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     setup.add_argument("--check", action="store_true", help="install nothing, only say which programs are missing")
     setup.add_argument("--environment", metavar="DIR", help="install the locked Python packages into this environment")
     setup.add_argument("--torch-index", metavar="URL", default="", help="index or folder to take torch from")
+    setup.add_argument("--cluster", action="store_true", help="install the locked packages of a Ray cluster as well")
     setup.add_argument("--packages", action="store_true", help="check the Python packages of this environment")
 
     commands.add_parser("doctor", help="print which programs were found")
@@ -158,6 +164,14 @@ def parser() -> argparse.ArgumentParser:
     check_film.add_argument("--json", metavar="JSON", help="a file for all figures")
     check_film.add_argument("--plot", metavar="PNG", help="a page that shows them")
 
+    batch = commands.add_parser(
+        "batch", help="draw the square videos of many songs, with options of visualize.py after --"
+    )
+    batch.add_argument("songs", nargs="+", metavar="SONG", help="any audio files")
+    batch.add_argument("--folder", default="media", help="where the videos go (%(default)s)")
+    batch.add_argument("--suffix", default=".mp4", help="of the videos: .mp4, .mkv, .webm or .mov (%(default)s)")
+    batch.add_argument("--cluster", metavar="ADDRESS", help="a worker of this Ray cluster for each song")
+
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
     return root
@@ -172,13 +186,21 @@ def seconds(text: str) -> float:
 
 
 def main() -> None:
-    arguments = parser().parse_args()
-    options = {name: value for name, value in vars(arguments).items() if name != "command"}
-    globals()[f"run_{arguments.command.replace('-', '_')}"](**options)
+    words, drawing = sys.argv[1:], []
+    if words[:1] == ["batch"] and "--" in words:
+        end = words.index("--")
+        words, drawing = words[:end], words[end + 1 :]
+    options = vars(parser().parse_args(words))
+    command = options.pop("command")
+    if command == "batch":
+        options["drawing"] = drawing
+    globals()[f"run_{command.replace('-', '_')}"](**options)
 
 
-def run_setup(names: list[str], check: bool, environment: str | None, torch_index: str, packages: bool) -> None:
-    from musicvideo.packages import install_packages, require_packages
+def run_setup(
+    names: list[str], check: bool, environment: str | None, torch_index: str, cluster: bool, packages: bool
+) -> None:
+    from musicvideo.packages import install_cluster_packages, install_packages, require_packages
 
     unknown = set(names) - {need.name for need in system.NEEDS}
     if unknown:
@@ -186,6 +208,8 @@ def run_setup(names: list[str], check: bool, environment: str | None, torch_inde
     try:
         if environment:
             install_packages(Path(environment), torch_index)
+            if cluster:
+                install_cluster_packages(Path(environment))
         elif packages:
             require_packages()
         else:
@@ -508,6 +532,57 @@ def seconds_bar(name: str) -> Iterator[Callable[[float, float], None]]:
             bar.update(round(done) - bar.n)
 
         yield progress
+
+
+def run_batch(songs: list[str], folder: str, suffix: str, cluster: str | None, drawing: list[str]) -> None:
+    from musicvideo.vision import arguments, batch
+
+    drawing_parser = cli.Parser(prog="musicvideo batch ... --", usage="musicvideo batch SONG ... -- [options]")
+    arguments.add_arguments(drawing_parser)
+    given = arguments.given(drawing_parser, [*drawing, *([f"--cluster={cluster}"] if cluster else [])])
+    try:
+        tasks = batch.tasks(songs, folder, suffix, given)
+        settings = batch.settings_of(given, tasks[0])
+    except ValueError as error:
+        drawing_parser.error(str(error))
+    rows: dict[str, batch.Row] = {}
+    with cli.progress_bar(desc=folder, total=len(tasks), unit="song") as bar:
+
+        def took(row: batch.Row) -> None:
+            rows[row.song] = row
+            bar.update(1)
+
+        if settings.cluster:
+            from musicvideo.vision import cluster as clusters
+
+            clusters.draw_songs(given, [task for task in tasks if _is_open(given, task, took)], settings, took=took)
+        else:
+            batch.one_by_one(given, tasks, took=took)
+    _print_table([rows[task.song] for task in tasks])
+    if failures := sum(bool(row.problem) for row in rows.values()):
+        raise errors.MediaError(f"{failures} of {len(rows)} songs have no video; the table says why")
+
+
+def _is_open(given: Mapping[str, Any], task: batch.Task, took: Callable[[batch.Row], object]) -> bool:
+    """Whether a song is still to be drawn; else its row is told."""
+    from musicvideo.vision import batch
+
+    try:
+        files.require_file(task.song)
+        if not batch.is_made(given, task):
+            return True
+        took(batch.Row(task.song, task.output))
+    except (errors.MediaError, ValueError, OSError) as error:
+        took(batch.failed(task, error))
+    return False
+
+
+def _print_table(rows: Sequence[batch.Row]) -> None:
+    width = max(len(cli.one_line(row.song)) for row in rows)
+    for row in rows:
+        drawn = f"{row.frames} frames in {row.seconds:.1f} s -> {row.output}"
+        what = (row.problem and f"FAILED: {row.problem}") or (drawn if row.frames else f"is there: {row.output}")
+        print(cli.one_line(row.song).ljust(width), cli.one_line(what), sep="  ")
 
 
 def run_weights(resolution: int) -> None:

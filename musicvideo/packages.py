@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent  # of the checkout
 LOCK = ROOT / "requirements.lock"
+CLUSTER_LOCK = ROOT / "requirements-cluster.lock"  # the same and Ray, with what that needs
 PROJECT = ROOT / "pyproject.toml"
 INSTALLED = ".musicvideo-packages"  # in an environment: its packages are those of the lock
 CUDA = re.compile(r"(cuda|nvidia|triton)(-|$)")  # packages that only PyPI's torch for Linux needs
 
 
-def locked() -> dict[str, str]:
-    """The entries of requirements.lock, each with its hashes, by package name; a name may have several entries.
+def locked(lock: Path) -> dict[str, str]:
+    """The entries of a lock, each with its hashes, by package name; a name may have several entries.
 
     Raises:
         MissingProgram: the file is missing, since this is not a checkout.
     """
-    if not LOCK.is_file():
-        raise MissingProgram(f"{LOCK}: no such file; set-up is for a checkout, an installed package needs none")
+    if not lock.is_file():
+        raise MissingProgram(f"{lock}: no such file; set-up is for a checkout, an installed package needs none")
     entries: dict[str, str] = {}
-    for entry in re.split(r"\n(?=\S)", LOCK.read_text(encoding="utf-8")):
+    for entry in re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8")):
         name = re.match(r"[\w.-]+(?===)", entry)
         if name:
             entries[name[0]] = entries.get(name[0], "") + entry.rstrip() + "\n"
@@ -62,7 +63,7 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
         raise MissingProgram(
             "torch has no packages for Macs with an Intel processor: use one with Apple silicon, or Linux"
         )
-    entries = locked()
+    entries = locked(LOCK)
     torch = entries["torch"].split()[0]  # torch==1.2.3
     installed, python = environment / INSTALLED, environment / "bin" / "python"
     with one_at_a_time("installing Python packages"):
@@ -70,20 +71,43 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
             return  # another make has installed them meanwhile
         if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
             _run([sys.executable, "-m", "venv", environment])
-        pip: list[str | os.PathLike] = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+        pip = _pip(environment)
         sources = [torch_index] if torch_index else os.environ.get("PIP_FIND_LINKS", "").split()
         place = next((place for place in map(_place, sources) if _install([*pip, "--no-deps", *place, torch])), None)
         if torch_index and not place:
             raise MissingProgram(f"TORCH_INDEX={torch_index}: has no {torch} for this machine and this Python")
         wanted = [entry for name, entry in entries.items() if not place or (name != "torch" and not CUDA.match(name))]
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-            file.writelines(wanted)
-            file.flush()
-            _run([*pip, "--require-hashes", "-r", file.name])
+        _install_checked(pip, wanted)
         if place:
             _run([*pip, *place, torch])  # dependencies of this build, such as its own CUDA
         _run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT])
         installed.touch()
+
+
+def install_cluster_packages(environment: Path) -> None:
+    """Install Ray and what it needs, beside the packages of requirements.lock; pip checks hashes.
+
+    Args:
+        environment: folder of a virtual environment that has those packages.
+
+    Raises:
+        MissingProgram: pip failed.
+    """
+    there = locked(LOCK)
+    with one_at_a_time("installing Python packages"):
+        wanted = [entry for name, entry in locked(CLUSTER_LOCK).items() if name not in there]
+        _install_checked([*_pip(environment), "--no-deps"], wanted)
+
+
+def _pip(environment: Path) -> list[str | os.PathLike]:
+    return [environment / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
+
+
+def _install_checked(pip: Sequence[str | os.PathLike], entries: Sequence[str]) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.writelines(entries)
+        file.flush()
+        _run([*pip, "--require-hashes", "-r", file.name])
 
 
 def _place(source: str) -> list[str]:

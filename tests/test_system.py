@@ -126,7 +126,7 @@ def test_conda_takes_the_lock():
 
 def test_lock_is_complete_and_hashed():
     """Every package that is needed is pinned, with hashes; an environment that make set up holds the pinned ones."""
-    entries = packages.locked()
+    entries = packages.locked(packages.LOCK)
     lock = packages.LOCK.read_text()
     assert "".join(entries.values()).count("--hash=") == lock.count("--hash=")
     assert "http" not in lock

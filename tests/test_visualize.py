@@ -744,6 +744,65 @@ def test_vectors_are_not_written_onto_themselves(drawn):
     assert files.sha256("f.npz") == before
 
 
+# -- Segments drawn by several runs ---------------------------------------------------------------------------
+
+
+def test_segments_that_several_runs_draw_are_joined(run_visualize, tmp_path):
+    """They give the same video as one run; nothing is joined while a segment is missing."""
+    run_visualize(*FIVE_SECONDS, "--output_file", "whole.mp4")
+    assert "60 frames of segments 1:2" in run_visualize(*FIVE_SECONDS, "--segments", "1:2").stdout
+    assert_one_line_error(run_visualize(*FIVE_SECONDS, "--join"), "segments are missing: draw --segments 0:1 2:3 first")
+    assert_one_line_error(run_visualize(*FIVE_SECONDS, "--segments", "3:9"), "has 3 segments, 0:3")
+    with Work("output.mp4").open(Work("output.mp4").record(), shared=True):  # another run draws others meanwhile
+        for chosen in ("0:1", "2:"):
+            assert run_visualize(*FIVE_SECONDS, "--segments", chosen).returncode == 0
+        assert_one_line_error(run_visualize(*FIVE_SECONDS, "--join"), "another run is making it")
+    assert not Path("output.mp4").exists() and len(Work("output.mp4").segments()) == 3
+    assert run_visualize(*FIVE_SECONDS, "--join").returncode == 0
+    assert Path("output.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+    assert not Work("output.mp4").folder.exists()
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["--segments", "1-2"], 2, "is no range of segments"),
+        (["--segments", "0:1", "--join"], 2, "not with --segments"),
+        (["--cluster", "auto", "--storyboard", "a.png"], 2, "not with --storyboard"),
+        (["--cluster", "somewhere"], 2, "is no cluster"),
+    ],
+)
+def test_places_that_cannot_be(run_visualize, words, code, message):
+    assert_one_line_error(run_visualize(*words), message, code=code)
+
+
+def test_a_cluster_without_ray(tmp_path):
+    (tmp_path / "ray.py").write_text("raise ImportError")
+    result = command(
+        "visualize.py", "--song", SONG, *BASE, "--mapping", "pulse", "--cluster", "auto", "--output_file",
+        tmp_path / "a.mp4", env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert_one_line_error(result, "--cluster needs Ray: run `pip install")
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_many_songs_one_after_the_other(tmp_path):
+    """What is done is skipped; a song that cannot be drawn does not stop the others."""
+    bad = tmp_path / "bad.flac"
+    bad.write_bytes(b"no song")
+    words = ["-m", "musicvideo", "batch", bad, SONG, "--folder", tmp_path, "--", *BASE, "--fps", "10"]
+    for said in ("10 frames in", "is there"):
+        result = command(*words)
+        assert result.returncode == 1 and "1 of 2 songs have no video" in result.stderr.splitlines()[-1], result.stderr
+        failed, drawn = result.stdout.splitlines()[-2:]
+        assert "FAILED" in failed and "bad.flac" in failed and said in drawn
+    assert probe.probe(tmp_path / "arpeggio.mp4").width == 32
+    same_name = command("-m", "musicvideo", "batch", SONG, tmp_path / "arpeggio.mp3", "--", "--generator", "cppn")
+    assert_one_line_error(same_name, "arpeggio.mp3: would become media/arpeggio.mp4")
+    refused = command("-m", "musicvideo", "batch", SONG, "--", "--midi", "a.mid")
+    assert_one_line_error(refused, "--midi: not for many songs", code=2)
+
+
 # -- Untrusted files ------------------------------------------------------------------------------------------
 
 

@@ -323,7 +323,7 @@ def test_an_unpublished_checksum_is_pinned_on_first_use_and_said(cached, cache):
 def test_weights_that_changed_since_are_refused_with_a_remedy(cached, cache, state):
     weights.load(128)
     torch.save({**state, "embeddings.weight": state["embeddings.weight"] + 1}, cached)
-    for take in (weights.load, weights.fetch, weights.checksum, functools.partial(weights.load, folder=cache)):
+    for take in (weights.load, weights.fetch, weights.locate, functools.partial(weights.load, folder=cache)):
         with pytest.raises(MediaError) as caught:
             take(128)
         for wanted in (str(cached), "delete it, and it is downloaded again", str(cache / "checksums.json")):

@@ -26,7 +26,7 @@ from musicvideo.vision.features import SAMPLE_RATE, Features, Song, cached_featu
 from musicvideo.vision.labels import resolve
 from musicvideo.vision.latents import Trajectory, random_classes
 from musicvideo.vision.mappings import MAPPINGS
-from musicvideo.vision.render import NO_BAR, draw, render
+from musicvideo.vision.render import NO_BAR, SegmentDrawer, draw, render
 from musicvideo.vision.settings import DENOMINATOR, PITCHES, QUALITIES, RULES, Settings, recorded_in, shown
 from musicvideo.vision.work import Work
 
@@ -34,6 +34,7 @@ PREVIOUS = ".previous_vectors.npz"  # in the output folder: what --use_previous_
 SEED_DIGITS = 8  # of the song's checksum, hexadecimal: the default seed
 QUIET_END = 10.0  # seconds without notes at the end of a song that are worth a notice
 SHORTER = 1.0  # seconds by which vectors may be shorter than the song
+MIXED = {"backend": "several, as --mixed allows"}  # stands in a record for what computed the pictures
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Notice = Callable[[str], object]
@@ -130,6 +131,12 @@ def _require_effect(settings: Settings, given: Mapping[str, Any], notice: Notice
         raise ValueError("--vectors: not with --use_previous_vectors (leave out either)")
     if settings.use_previous_classes and "classes" in given:
         raise ValueError("--classes: not with --use_previous_classes (leave out either)")
+    for name, others in {
+        "cluster": ("storyboard", "join"), "join": ("storyboard", "segments"), "segments": ("storyboard",),
+    }.items():  # fmt: skip
+        for other in others:
+            if getattr(settings, name) and getattr(settings, other):
+                raise ValueError(f"--{name}: not with --{other} (leave out either)")
     if vectors and "seed" in given:
         notice(f"--seed has no effect: what it decides is in the vectors already ({vectors})")
 
@@ -246,12 +253,23 @@ class Job:
         return not changed
 
     def draw(
-        self, generator: generators.Generator, *, notice: Notice = _silent, progress: Callable[..., tqdm] = NO_BAR
+        self,
+        generator: generators.Generator,
+        *,
+        notice: Notice = _silent,
+        progress: Callable[..., tqdm] = NO_BAR,
+        draw_segments: SegmentDrawer | None = None,
     ) -> int:
         """Draw the video, or go on with it where an interrupted run stopped.
 
+        Args:
+            generator: what draws, or describes what draws in `draw_segments`.
+            notice: told in a line what the user may not expect.
+            progress: makes a bar, as tqdm does.
+            draw_segments: as for `render`.
+
         Returns:
-            Number of frames; 0 if the video is there already.
+            Number of frames, of the segments that were asked for; 0 if the video is there already.
 
         Raises:
             MediaError: as `is_made`, `Work.open` and `render`.
@@ -261,13 +279,17 @@ class Job:
         try:
             whole = self.path(generator)
             path = self.shown(whole)
-            record = {**self.record, "computed_by": computed_by(generator, path)}
+            computed = MIXED if asked.mixed else computed_by(generator, path)
+            record = {**self.record, "computed_by": computed}
             if self.is_made(record):
                 os.utime(asked.output_file)  # for make: it is as new as what it was made from
                 return 0
-            with work.open({**record, "path_sha256": path.checksum()}, overwrite=asked.overwrite, notice=notice):
+            only, joins = asked.segments, not asked.segments
+            with work.open(
+                {**record, "path_sha256": path.checksum()}, overwrite=asked.overwrite, shared=not joins, notice=notice
+            ):
                 labels = [generator.labels[index] for index in path.classes]  # may be sorted by power
-                for file in (asked.save_vectors, work.output.with_name(PREVIOUS)):
+                for file in (asked.save_vectors, work.output.with_name(PREVIOUS)) if joins else ():
                     # Vectors are not written onto themselves: a new file would have another checksum.
                     if file and not (record["vectors"] and _same_path(file, record["vectors"])):
                         whole.save(file, labels=labels, params=record)
@@ -280,6 +302,9 @@ class Job:
                     batch_size=asked.batch_size,
                     every=QUALITIES[asked.quality],
                     progress=progress,
+                    chosen=slice(0) if asked.join else slice(*map(_number, (only or ":").split(":"))),
+                    finish=joins,
+                    draw_segments=draw_segments,
                 )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
@@ -287,6 +312,10 @@ class Job:
                 if work.segments()
                 else f"too early to keep anything; --seed {self.seed} draws the same video"
             ) from None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
 
 
 def _same_path(one: str | os.PathLike, other: str | os.PathLike) -> bool:

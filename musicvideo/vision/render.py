@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from musicvideo import files
+from musicvideo.errors import MediaError
 from musicvideo.vision import record as records
 from musicvideo.vision.containers import Encoding, Soundtrack
 from musicvideo.vision.generators import Generator
@@ -24,6 +26,21 @@ from musicvideo.vision.segments import Encoder, frame_count, join, segments, who
 from musicvideo.vision.work import Work
 
 NO_BAR = partial(tqdm, disable=True)
+
+
+class SegmentDrawer(Protocol):
+    """Draws and encodes segments as `render_segments` does, with a generator of its own."""
+
+    def __call__(
+        self,
+        trajectory: Trajectory,
+        parts: Mapping[Path, range],
+        *,
+        encoding: Encoding,
+        batch_size: int,
+        every: int,
+        bar: tqdm,
+    ) -> None: ...
 
 
 def render(
@@ -36,6 +53,9 @@ def render(
     batch_size: int = 30,
     every: int = 1,
     progress: Callable[..., tqdm] = NO_BAR,
+    chosen: slice = slice(None),
+    finish: bool = True,
+    draw_segments: SegmentDrawer | None = None,
 ) -> int:
     """Draw a trajectory and write the video, going on where an interrupted run stopped.
 
@@ -48,21 +68,33 @@ def render(
         batch_size: frames that are drawn at a time; does not change them.
         every: draw one frame of so many, and fade from one to the next; of `settings.QUALITIES`.
         progress: makes a bar from `total` and `initial` frames, as tqdm does.
+        chosen: which segments to draw.
+        finish: whether to join them; they must all be there by then.
+        draw_segments: draws them in another way than `render_segments`.
 
     Returns:
-        Number of frames. The video is on the disk by then, so the segments may be deleted.
+        Number of frames: of the video, or of the chosen segments. A finished video is on the disk by then, so the
+        segments may be deleted.
 
     Raises:
-        MediaError: the encoder failed, for example for want of space.
+        MediaError: the encoder failed, for example for want of space; or segments to draw or to join do not exist.
     """
     frames = frame_count(trajectory.duration, encoding.fps)
     parts = {work.segment(index): numbers for index, numbers in enumerate(segments(frames))}
-    there = whole(parts, encoding.fps)
-    missing = {path: numbers for path, numbers in parts.items() if path not in there}
-    with progress(total=frames, initial=frames - sum(map(len, missing.values()))) as bar:
-        render_segments(
-            generator, trajectory, missing, encoding=encoding, batch_size=batch_size, every=every, drawn=bar.update
-        )
+    asked = dict(list(parts.items())[chosen])
+    if not asked and not finish:
+        raise MediaError(f"{work.output}: has {len(parts)} segments, 0:{len(parts)}; none of them was asked for")
+    there = whole(parts if finish else asked, encoding.fps)
+    missing = {path: numbers for path, numbers in asked.items() if path not in there}
+    total = sum(map(len, asked.values()))
+    if missing:
+        draw_segments = draw_segments or partial(render_segments, generator)
+        with progress(total=total, initial=total - sum(map(len, missing.values()))) as bar:
+            draw_segments(trajectory, missing, encoding=encoding, batch_size=batch_size, every=every, bar=bar)
+    if not finish:
+        return total
+    if lacking := [index for index, path in enumerate(parts) if path not in asked and path not in there]:
+        raise MediaError(f"{work.output}: segments are missing: draw --segments {_ranges(lacking)} first")
     record = work.record() or {}
     with files.atomic(work.output) as partial_file:
         join(parts, sound, partial_file, encoding=encoding, duration=trajectory.duration, record=record)
@@ -78,14 +110,14 @@ def render_segments(
     encoding: Encoding,
     batch_size: int = 30,
     every: int = 1,
-    drawn: Callable[[int], object] = lambda count: None,
+    bar: tqdm | None = None,
 ) -> None:
     """Draw and encode segments; each path appears when its segment is whole.
 
     Args:
         generator, trajectory, encoding, batch_size, every: as for `render`.
         parts: the segments and their frame numbers.
-        drawn: called with a number of frames whenever that many more are drawn.
+        bar: counts frames.
 
     Raises:
         MediaError: the encoder failed.
@@ -96,7 +128,15 @@ def render_segments(
                 numbers = range(start, min(start + batch_size, frames.stop))
                 pictures = draw_frames(generator, trajectory, numbers, encoding.fps, every)
                 encoder.write(path, pictures, last=numbers.stop == frames.stop)
-                drawn(len(numbers))
+                if bar is not None:
+                    bar.update(len(numbers))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Rising numbers as ranges, A:B without B: "0:2 5:6"."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    stops = [number + 1 for number in numbers if number + 1 not in numbers]
+    return " ".join(f"{start}:{stop}" for start, stop in zip(starts, stops))
 
 
 def draw(generator: Generator, trajectory: Trajectory, times: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -152,7 +152,7 @@ def _packets(*source: str) -> int | None:
 
 def concat_script(parts: Mapping[Path, range], rate: Fraction) -> Path:
     """Write a script for FFmpeg's concat demuxer beside some segments, in their order."""
-    script = next(iter(parts)).with_name("segments.ffconcat")
+    script = next(iter(parts)).with_suffix(".ffconcat")  # others may count other segments in this folder
 
     def duration(numbers: range) -> str:
         # The demuxer adds the lengths up, so the end times are rounded to its microseconds, not the lengths.

@@ -31,8 +31,8 @@ LONGEST_PATH = 4096  # characters
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false",
          Fraction: "a number or a fraction"}  # fmt: skip
 
-VIDEO, GENERATOR, CLASSES, MOTION, AGAIN = (
-    "song and video", "generator", "what is seen", "how it moves", "the same again",
+VIDEO, GENERATOR, CLASSES, MOTION, AGAIN, PLACE = (
+    "song and video", "generator", "what is seen", "how it moves", "the same again", "where it is drawn",
 )  # fmt: skip
 
 
@@ -291,6 +291,21 @@ class Settings:
         0, int, AGAIN, "1: the classes of the last run in the output folder", metavar="0|1", choices=(0, 1))
     use_previous_vectors: int = setting(
         0, int, AGAIN, "1: the vectors of the last run in the output folder", metavar="0|1", choices=(0, 1))
+
+    cluster: str | None = setting(
+        None, str, PLACE, "draw on a Ray cluster, see docs/cluster.md: auto for the one that this machine belongs to, "
+        "local for processes on this machine, or ray://HOST:10001", metavar="ADDRESS",
+        pattern=r"auto|local|ray://[^:/]+:\d{1,5}", expected="is no cluster (give auto, local or ray://HOST:10001)")
+    cpus_per_worker: int = setting(
+        1, int, PLACE, "with --cluster: processor cores of each worker", metavar="N", lowest=1, highest=4096)
+    mixed: bool = setting(
+        False, bool, PLACE, "with --cluster, --segments or --join: different processors or GPUs may draw parts of one "
+        "video, whose pictures then differ in the last bits")
+    segments: str | None = setting(
+        None, str, PLACE, "draw only these segments of the video, from A to before B, and join nothing; other machines "
+        "may draw others into the same folder", metavar="A:B", pattern=r"\d*:\d*",
+        expected="is no range of segments (give A:B)")
+    join: bool = setting(False, bool, PLACE, "draw nothing, only join the segments that --segments drew")
     # fmt: on
 
     def __post_init__(self) -> None:

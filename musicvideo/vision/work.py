@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from musicvideo.errors import MediaError
 from musicvideo.vision import record as records
@@ -45,13 +44,20 @@ class Work:
 
     @contextmanager
     def open(
-        self, record: Mapping[str, Any], *, overwrite: bool = False, notice: Callable[[str], object] = lambda line: None
+        self,
+        record: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        shared: bool = False,
+        notice: Callable[[str], object] = lambda line: None,
     ) -> Iterator[None]:
         """Lock the folder for one render. On leaving it is deleted, unless it holds segments to resume from.
 
         Args:
             record: everything that the render depends on, of JSON's types.
             overwrite: start over if the segments of an interrupted render have another record.
+            shared: others may draw segments of the same render meanwhile, on this machine or another one; the folder
+                stays.
             notice: told in a line that it starts over, or which versions changed.
 
         Raises:
@@ -60,12 +66,20 @@ class Work:
         if self.folder.exists() and not self.folder.is_dir():
             raise MediaError(f"{self.folder}: is in the way of the render (delete it, or name another output)")
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = filelock.FileLock(self.folder / "lock").acquire(timeout=0)
-        except filelock.Timeout:
-            raise MediaError(f"{self.output}: another run is making it (wait for it, or name another output)") from None
-        with lock:
+        with open(self.folder / "lock", "a+") as lock:
             try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MediaError(
+                    f"{self.output}: another run is making it (wait for it, or name another output)"
+                ) from None
+            if shared:
+                self._prepare(record, overwrite, notice)
+                yield
+                return
+            try:
+                for path in self.folder.glob(".*"):  # left by a run that was killed
+                    _delete(path)
                 self._prepare(record, overwrite, notice)
                 yield
                 self._clear()
@@ -75,8 +89,6 @@ class Work:
 
     def _prepare(self, record: Mapping[str, Any], overwrite: bool, notice: Callable[[str], object]) -> None:
         self._key = records.checksum(record)
-        for path in self.folder.glob(".*"):  # left by a run that was killed
-            _delete(path)
         earlier = self.record()
         if others := [path for path in self.segments() if not path.stem.endswith(f"-{self._key}")]:
             changed = records.differences(earlier, record) if earlier else "they cannot be read"
@@ -92,7 +104,10 @@ class Work:
             notice(f"{self.output}: going on where an interrupted render stopped, with other versions: {changed}")
         if self._note.is_dir():
             _delete(self._note)
-        records.write(self._note, record)
+        if earlier != record:
+            # Two machines that write it at once may take each other's temporary file for one of an ended process.
+            with suppress(FileNotFoundError):
+                records.write(self._note, record)
 
     def _clear(self) -> None:
         for segment in self.segments():

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
+from musicvideo import files
 from musicvideo.vision.generators import biggan, cppn, pocket
 from musicvideo.vision.generators.record import SILENT, Generator, Handle, Options, Record
 
-__all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load", "weights_checksum"]
+__all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load",
+           "weights_checksum", "weights_file"]  # fmt: skip
 
 GENERATORS = {
     record.name: record
@@ -81,15 +84,15 @@ def load(
     )
 
 
-def weights_checksum(
+def weights_file(
     name: str,
     resolution: int,
     folder: str | os.PathLike | None = None,
     *,
     progress: Callable[..., tqdm] = SILENT,
     notice: Callable[[str], object] = lambda line: None,
-) -> str | None:
-    """SHA-256 of the weights that `load` would take, which may download them; None for a generator without weights.
+) -> Path | None:
+    """File with the weights that `load` would take, which may download it; None for a generator without weights.
 
     Args:
         name: one of `NAMES`.
@@ -101,7 +104,18 @@ def weights_checksum(
         ValueError: an unknown name, or a resolution that the generator does not have.
         musicvideo.errors.MediaError: no weights.
     """
-    checksum = find(name).weights_checksum
-    if checksum is None:
-        return None
-    return checksum(Options(resolution=resolution, weights=folder, progress=progress, notice=notice))
+    file = find(name).weights_file
+    return file and file(Options(resolution=resolution, weights=folder, progress=progress, notice=notice))
+
+
+def weights_checksum(
+    name: str,
+    resolution: int,
+    folder: str | os.PathLike | None = None,
+    *,
+    progress: Callable[..., tqdm] = SILENT,
+    notice: Callable[[str], object] = lambda line: None,
+) -> str | None:
+    """SHA-256 of `weights_file`; arguments and errors as for it."""
+    file = weights_file(name, resolution, folder, progress=progress, notice=notice)
+    return files.sha256(file) if file else None

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from llvmlite import binding
 
+_most = 0  # threads that this process may draw with; 0 for one a core
+
 
 @functools.cache
 def processor() -> str:
@@ -30,8 +32,19 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def limit_threads(count: int) -> None:
+    """Let this process draw with so many threads at most; before a generator is loaded."""
+    import torch  # here, since most commands do not need it
+
+    global _most
+    _most = count
+    torch.set_num_threads(count)
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
+    if _most:
+        return _most
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

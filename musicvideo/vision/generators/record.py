@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -108,8 +109,9 @@ class Record:
         labels: gives the class names; the index is the class id.
         load: makes the generator ready to draw.
         resolutions: of its pictures in pixels; None for any.
-        weights_checksum: gives the SHA-256 of the weights that `load` would take, and may download them; None for a
-            generator without weights.
+        weights_file: gives the file with the weights that `load` would take, and may download it; None for a generator
+            without weights.
+        draws_on_gpu: whether a graphics card makes it faster.
         licence: terms for publishing its pictures; None if there are none beyond this project's licence.
     """
 
@@ -118,5 +120,6 @@ class Record:
     labels: Callable[[], Sequence[str]]
     load: Callable[[Options], Generator]
     resolutions: tuple[int, ...] | None = None
-    weights_checksum: Callable[[Options], str] | None = None
+    weights_file: Callable[[Options], Path] | None = None
+    draws_on_gpu: bool = False
     licence: str | None = None

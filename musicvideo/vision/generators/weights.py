@@ -71,17 +71,6 @@ def load(
     return read(locate(resolution, folder, progress=progress, notice=notice), configuration(resolution))
 
 
-def checksum(
-    resolution: int,
-    folder: str | os.PathLike | None = None,
-    *,
-    progress: Callable[..., tqdm] = SILENT,
-    notice: Callable[[str], object] = lambda line: None,
-) -> str:
-    """SHA-256 of the file that `load` would read; arguments and errors as for `load`."""
-    return files.sha256(locate(resolution, folder, progress=progress, notice=notice))
-
-
 def locate(
     resolution: int,
     folder: str | os.PathLike | None = None,

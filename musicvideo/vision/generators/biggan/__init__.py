@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from musicvideo.vision.generators.biggan.architecture import RESOLUTIONS
 from musicvideo.vision.generators.record import Generator, Options, Record
 from musicvideo.vision.labels import imagenet_labels
@@ -30,10 +32,10 @@ def _load_reference(options: Options) -> Generator:
     return Reference(model, imagenet_labels(), truncation=options.truncation)
 
 
-def _checksum(options: Options) -> str:
+def _file(options: Options) -> Path:
     from musicvideo.vision.generators import weights
 
-    return weights.checksum(options.resolution, options.weights, progress=options.progress, notice=options.notice)
+    return weights.locate(options.resolution, options.weights, progress=options.progress, notice=options.notice)
 
 
 RECORD = Record(
@@ -42,7 +44,8 @@ RECORD = Record(
     labels=imagenet_labels,
     load=_load,
     resolutions=RESOLUTIONS,
-    weights_checksum=_checksum,
+    weights_file=_file,
+    draws_on_gpu=True,
     licence=LICENCE,
 )
 REFERENCE = Record(
@@ -51,6 +54,6 @@ REFERENCE = Record(
     labels=imagenet_labels,
     load=_load_reference,
     resolutions=RESOLUTIONS,
-    weights_checksum=_checksum,
+    weights_file=_file,
     licence=LICENCE,
 )

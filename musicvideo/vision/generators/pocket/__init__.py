@@ -34,18 +34,12 @@ def _load(options: Options) -> Generator:
     return Pocket(model(), _labels(), truncation=options.truncation, device=options.device, precision=options.precision)
 
 
-def _checksum(options: Options) -> str:
-    from musicvideo.files import sha256
-
-    return sha256(WEIGHTS)
-
-
 RECORD = Record(
     name="pocket",
     help="96 things drawn in the style of emoji; comes with this package",
     labels=_labels,
     load=_load,
     resolutions=(json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["output_dim"],),
-    weights_checksum=_checksum,
+    weights_file=lambda options: WEIGHTS,
     licence="learned from Microsoft's Fluent Emoji, MIT licence: keep musicvideo/assets/pocket/NOTICE with copies",
 )

@@ -1,0 +1,303 @@
+"""Drawing on a Ray cluster of two nodes with a core each, as Ray itself makes for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, assert_one_line_error, command, eventually, make_media
+from musicvideo.errors import MediaError
+from musicvideo.vision.job import decide, requested
+from musicvideo.vision.work import Work
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[cluster]', or make test")
+from ray.cluster_utils import Cluster  # noqa: E402 - only where Ray is there
+
+from musicvideo.vision import cluster  # noqa: E402
+
+SMALL = {"generator": "cppn", "resolution": 32, "fps": 30, "mapping": "pulse"}
+WORDS = [f"--{name}={value}" for name, value in SMALL.items()]
+STORE = 100_000_000  # bytes, of a node's object store
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory) -> Path:
+    """Ten seconds of tones, which are five segments."""
+    path = tmp_path_factory.mktemp("song") / "song.flac"
+    return make_media(path, "-f", "lavfi", "-i", "aevalsrc='sin(2*PI*(220+110*floor(t))*t)*mod(t,1)':d=10")
+
+
+@pytest.fixture(scope="module")
+def local(song) -> bytes:
+    """The video of the song, drawn without a cluster."""
+    output = song.with_name("local.mp4")
+    result = command("visualize.py", "--song", song, "--output_file", output, *WORDS)
+    assert result.returncode == 0, result.stderr
+    return output.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes with a core each; commands find it by RAY_ADDRESS."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers import what this process would.
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE})
+        try:
+            add(made)
+            patch.setenv("RAY_ADDRESS", made.address)
+            yield made
+        finally:
+            made.shutdown()
+
+
+def add(nodes: Cluster, **options):
+    return nodes.add_node(num_cpus=1, object_store_memory=STORE, **options)
+
+
+class Bar:
+    """A progress bar that calls a function whenever it moves."""
+
+    def __init__(self, moved, **options):
+        self.moved, self.begins, self.workers = moved, options["initial"], []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, count):
+        self.moved(count)
+
+    def set_postfix(self, workers, refresh):
+        self.workers.append(workers)
+
+
+def draw(song, output, moved=lambda count: None, **more) -> Bar:
+    """Draw within this process; returns the bar."""
+    job = decide(requested({**SMALL, "song": str(song), "output_file": str(output), "cluster": "auto", **more}))
+    bars = []
+
+    def progress(**options):
+        bars.append(Bar(moved, **options))
+        return bars[0]
+
+    with cluster.drawing(job) as drawing:
+        job.draw(drawing, draw_segments=drawing.draw_segments, progress=progress)
+    return bars[0]
+
+
+# -- Whole runs -----------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_draws_the_same_video_as_one_machine(nodes, song, local, tmp_path):
+    result = command("visualize.py", "--song", song, "--output_file", tmp_path / "a.mp4", "--cluster", "auto", *WORDS)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "a.mp4").read_bytes() == local
+    assert "on a Ray cluster" in result.stdout and not Work(tmp_path / "a.mp4").folder.exists()
+
+
+def test_a_node_dies_in_mid_run(nodes, song, local, tmp_path):
+    """Its segment is drawn by another worker."""
+    doomed = [node for node in nodes.list_all_nodes() if node is not nodes.head_node][-1]
+    counted = []
+
+    def moved(count):
+        counted.append(count)
+        if len(counted) == 1:
+            nodes.remove_node(doomed, allow_graceful=False)
+
+    try:
+        bar = draw(song, tmp_path / "a.mp4", moved)
+    finally:
+        add(nodes)
+    assert sum(counted) == 300 and len(counted) == 5 and max(bar.workers) == 2
+    assert (tmp_path / "a.mp4").read_bytes() == local
+
+
+def test_a_driver_dies_and_is_run_again(nodes, song, local, tmp_path):
+    """What was put in place stays, and no process of the dead driver's stays."""
+    output = tmp_path / "a.mp4"
+    work, mark = Work(output), uuid.uuid4().hex
+    words = [ROOT / "visualize.py", "--song", song, "--output_file", output, "--cluster", "local", *WORDS]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with subprocess.Popen(
+        [sys.executable, *map(str, words)], env={**environment, "MARK": mark}, stderr=subprocess.PIPE
+    ) as process:
+        eventually(work.segments, process)
+        assert len(marked(mark)) > 3
+        process.kill()
+    eventually(lambda: not marked(mark))
+    kept = len(work.segments())
+    assert kept and not output.exists()
+    assert draw(song, output).begins == 60 * kept
+    assert output.read_bytes() == local
+
+
+def marked(mark: str) -> list[str]:
+    """Processes that have this in their environment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (place / "environ").read_bytes() and (place / "cmdline").read_bytes():
+                found.append(place.name)
+        except OSError:  # has ended meanwhile
+            continue
+    return found
+
+
+def test_ctrl_c_ends_all_that_local_started(song, tmp_path):
+    output, mark = tmp_path / "a.mp4", uuid.uuid4().hex
+    words = [ROOT / "visualize.py", "--song", song, "--output_file", output, "--cluster", "local", *WORDS]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with subprocess.Popen(
+        [sys.executable, *map(str, words)], env={**environment, "MARK": mark}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        eventually(Work(output).segments, process)
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, printed
+    assert "what is done is kept; run the same command again" in printed.splitlines()[-1]
+    assert "Traceback" not in printed
+    eventually(lambda: not marked(mark))
+
+
+def test_many_songs(nodes, song, local, tmp_path):
+    """The good ones are drawn, as one by one, and skipped by the next run; the table says why one is not."""
+    bad = tmp_path / "bad.flac"
+    bad.write_bytes(b"no song")
+    words = ["-m", "musicvideo", "batch", song, bad, "--folder", tmp_path]
+    result = command(*words, "--cluster", "auto", "--", *WORDS)
+    assert result.returncode == 1 and "1 of 2 songs have no video" in result.stderr.splitlines()[-1], result.stderr
+    assert "Traceback" not in result.stderr
+    rows = result.stdout.splitlines()[-2:]
+    assert "300 frames" in rows[0] and "FAILED" in rows[1] and "bad.flac" in rows[1]
+    assert (tmp_path / "song.mp4").read_bytes() == local
+    for place in (["--cluster", "auto"], []):
+        again = command(*words[:4], "--folder", tmp_path, *place, "--", *WORDS)
+        assert again.returncode == 0 and "is there" in again.stdout, again.stderr
+        other = command(*words[:4], "--folder", tmp_path, *place, "--", *WORDS, "--jitter=0")
+        assert other.returncode == 1 and "jitter 0.5 is now 0" in other.stdout and "Traceback" not in other.stderr
+
+
+# -- The pool -------------------------------------------------------------------------------------------------
+
+
+class Tells:
+    """A worker that tells where it runs."""
+
+    def __init__(self, setup):
+        pass
+
+    def node(self, seconds):
+        time.sleep(seconds)
+        return ray.get_runtime_context().get_node_id()
+
+
+class Fails:
+    """A worker that fails at one task, and counts how often."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def work(self, number):
+        if number == 1:
+            with open(self.count, "a") as file:
+                file.write("x")
+            raise ZeroDivisionError("of this drawing")
+        if number == 2:
+            with open(f"{self.count}-deaths", "a") as file:
+                file.write("x")
+            os._exit(1)
+        return number
+
+
+def tasks(*arguments):
+    return [(f"task {one}", lambda one=one: (one,)) for one in arguments]
+
+
+def test_a_node_that_joins_is_used(nodes):
+    where, added = [], []
+
+    def take(number, result):
+        where.append(result)
+        if len(where) == 1:
+            added.append(add(nodes))
+
+    try:
+        with cluster.connected("auto"):
+            with cluster.Pool(Tells, None, needs={"CPU": 1}, title="test") as pool:
+                pool.run(tasks(*[1.0] * 60), "node", take)
+    finally:
+        nodes.remove_node(added[0])
+    assert added[0].node_id in where and len(set(where)) == 3 and len(where) == 60
+
+
+def test_a_task_that_fails_is_tried_three_times(nodes, tmp_path):
+    """Then its error comes back with the traceback of the worker; the other tasks go on."""
+    results = {}
+    count = tmp_path / "count"
+    with cluster.connected("auto"):
+        with cluster.Pool(Fails, str(count), needs={"CPU": 1}, title="test") as pool:
+            pool.run(tasks(*range(5)), "work", results.__setitem__)
+    assert {number: results[number] for number in (0, 3, 4)} == {0: 0, 3: 3, 4: 4}
+    assert isinstance(results[1], ZeroDivisionError) and 'raise ZeroDivisionError("of this drawing")' in str(results[1])
+    assert isinstance(results[2], MediaError) and "task 2: 3 workers died at it" in str(results[2])
+    assert (count.read_text(), Path(f"{count}-deaths").read_text()) == ("xxx", "xxx")
+
+
+# -- Mistakes -------------------------------------------------------------------------------------------------
+
+
+def attempt(song, output, *words, **environment) -> subprocess.CompletedProcess:
+    told = {**os.environ, **environment}
+    return command("visualize.py", "--song", song, "--output_file", output, *WORDS, *words, env=told)
+
+
+def test_a_node_with_other_versions_is_refused(nodes, song, tmp_path):
+    other = tmp_path / "ffmpeg"
+    other.write_text("#!/bin/sh\necho ffmpeg version 99.1\n")
+    other.chmod(0o755)
+    node = add(nodes, env_vars={"FFMPEG": str(other)})
+    try:
+        with pytest.raises(MediaError, match=r"worker on .*: other versions .*ffmpeg .* is now 99\.1"):
+            draw(song, tmp_path / "a.mp4")
+    finally:
+        nodes.remove_node(node)
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_a_node_with_another_processor_is_refused_unless_mixed(nodes, song, tmp_path):
+    node = add(nodes, env_vars={"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
+    try:
+        with pytest.raises(MediaError, match=r"different bytes: .* instructions .* --mixed"):
+            draw(song, tmp_path / "a.mp4")
+        draw(song, tmp_path / "b.mp4", mixed=True)
+    finally:
+        nodes.remove_node(node)
+    assert (tmp_path / "b.mp4").exists() and not (tmp_path / "a.mp4").exists()
+
+
+def test_too_few_resources(nodes, song, tmp_path):
+    result = attempt(song, tmp_path / "a.mp4", "--cluster=auto", "--cpus_per_worker=64")
+    assert_one_line_error(result, "64 cores", "the largest has 1", "--cpus_per_worker")
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_an_address_that_does_not_answer(song, tmp_path, listens):
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        if listens:
+            mute.listen()
+        result = attempt(song, tmp_path / "a.mp4", f"--cluster=ray://127.0.0.1:{mute.getsockname()[1]}")
+    assert_one_line_error(result, "no Ray cluster answers", "--cluster local")
+    assert list(tmp_path.iterdir()) == []
