@@ -368,7 +368,7 @@ def run_video(
     with seconds_bar(output) as progress:
         longer = film.finish(
             video, sound, output, outro=outro, pulse=pulse, beats=beats, progress=progress, start=start or 0.0,
-            width=width, height=height, **options,
+            width=width, height=height, notice=partial(cli.say, note=True), **options,
         )  # fmt: skip
     cli.say(f"{output}: {width}x{height}, {options['codec']}, made in {time.monotonic() - begin:.1f} s")
 
@@ -433,7 +433,7 @@ def run_short(
         passages.as_loud_as_the_whole(sound, music, begin, seconds)
         film.finish(
             video, music, picture, width=1080, height=1920, intro=0, outro=0, begin=begin, title=title, pulse=pulse,
-            beats=beats_of(song, pulse, begin), **options,
+            beats=beats_of(song, pulse, begin), notice=partial(cli.say, note=True), **options,
         )  # fmt: skip
         film.merge(picture, [film.Stream(music)], output, intro=0, tags=tags(title, score))
     cli.say(f"{output}: {seconds:.1f} s from {begin:.1f} s on")

@@ -14,6 +14,7 @@ import musicvideo.__main__ as stages
 from conftest import assert_one_line_error, make_media
 from musicvideo.proof.check import check
 from musicvideo.vision.flashes import Flashes, too_many
+from musicvideo.vision.watching import watch
 from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 HUM = f"{CLICKS}+0.1*sin(2*PI*220*t)"
@@ -209,20 +210,32 @@ def test_what_is_no_film(tmp_path, run_script):
     assert_one_line_error(run_script(stages, "check-film", tmp_path / "none.mkv"), "none.mkv", "no such file")
 
 
-def test_a_film_that_would_flash_is_not_finished(tmp_path, run_script):
+def finish_flashing(tmp_path, run_script, lights, *, intro):
+    """Finish a square video of five seconds."""
     square = make_media(
-        tmp_path / "square.mkv", "-f", "lavfi", "-i",
-        f"nullsrc=s=64x64:r=30:d=5,format=gray,geq=lum='40+between(T\\,2\\,3.5)*({strobe(5)})'", "-c:v", "ffv1",
-    )  # fmt: skip
+        tmp_path / "square.mkv", "-f", "lavfi", "-i", f"nullsrc=s=64x64:r=30:d=5,{lights}", "-c:v", "ffv1"
+    )
     sound = make_media(tmp_path / "sound.wav", "-f", "lavfi", "-i", "sine=d=5")
-    picture = tmp_path / "picture.mkv"
-    picture.write_text("what was there before")
-    size = ["--width", "128", "--height", "72", "--intro", "1", "--outro", "0"]
-    result = run_script(stages, "video", square, sound, picture, *size)
+    (tmp_path / "picture.mkv").write_text("what was there before")
+    size = ["--width", "128", "--height", "72", "--intro", intro, "--outro", "0", "--title", ""]
+    result = run_script(stages, "video", square, sound, tmp_path / "picture.mkv", *size)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.mkv", "sound.wav", "square.mkv"]
+    return result
+
+
+def test_flashes_are_softened(tmp_path, run_script):
+    lights = f"format=gray,geq=lum='40+between(T\\,2\\,3.5)*({strobe(5)})'"
+    result = finish_flashing(tmp_path, run_script, lights, intro=1)
+    assert result.returncode == 0, result.stderr
+    begin, end = map(float, re.search(r"at ([\d.]+) to ([\d.]+) s: they are softened", result.stderr).groups())
+    assert begin == pytest.approx(3, abs=0.5) and end == pytest.approx(4.5, abs=0.5)  # a second after the square's
+    assert watch(tmp_path / "picture.mkv").general.max() <= 3
+
+
+def test_a_film_that_would_flash_all_the_same_is_not_finished(tmp_path, run_script):
+    red = "if(lt(mod(T*5\\,1)\\,0.5)\\,255\\,0)"
+    result = finish_flashing(tmp_path, run_script, f"format=gbrp,geq=r='{red}':g=0:b=0", intro=0)
     assert result.returncode == 1
     line = result.stderr.strip().splitlines()[-1]
     assert "square.mkv" in line and "MAPPING=classic" in line and "PULSE" not in line
-    begin, end = map(float, re.search(r"at ([\d.]+) to ([\d.]+) s;", line).groups())
-    assert begin == pytest.approx(3, abs=0.5) and end == pytest.approx(4.5, abs=0.5)  # a second after the square's
-    assert picture.read_text() == "what was there before"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.mkv", "sound.wav", "square.mkv"]
+    assert (tmp_path / "picture.mkv").read_text() == "what was there before"

@@ -39,6 +39,9 @@ SCALER = "flags=lanczos+accurate_rnd"
 OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold; it holds the frames of a leg three times
 SAMPLE = 64  # side in pixels of the frame that the title card takes its colours from
 FLASH_FRAME = SIZE * SIZE * 3  # bytes of a frame for the flash test
+# Threshold of FFmpeg's photosensitivity filter for a film that flashes too often. Its default of 1 leaves a strobe of
+# four flashes a second above the limit; 0.5 leaves one flash of them.
+CALM = 0.5
 MOST_NAMED = 5  # stretches of flashes that a message names
 PULSE_DECAY = 0.2  # seconds in which a beat's zoom falls to 1/e
 
@@ -107,8 +110,11 @@ def finish(
     duration: float | None = None,
     begin: float = 0.0,
     progress: Callable[[float, float], None] | None = None,
+    notice: Callable[[str], object] | None = None,
 ) -> float:
     """Make the finished picture. It lasts as long as intro and sound together.
+
+    If it would flash more often than `flashes.MOST` times a second, it is made once more, with softened flashes.
 
     Args:
         video: a square video.
@@ -130,6 +136,7 @@ def finish(
         start, duration: seconds of the sound at which an excerpt of it begins, and how long it is; None for the rest.
         begin: seconds of the video that are left out; a multiple of its frames.
         progress: called with the seconds of picture that are done, and with the total.
+        notice: called with a line for the user if flashes are softened.
 
     Returns:
         Seconds by which the sound is longer than the video, which the outro fills; if negative, the seconds of video
@@ -174,35 +181,25 @@ def finish(
         card = Path(work) / "title.png"
         if title:
             title_card(title, font, width, height, decode_frame(video, begin, width=SAMPLE, height=SAMPLE)).save(card)
-        graph = filter_graph(
-            side=square.width,
-            rate=rate,
-            shown=shown,
-            length=length,
-            width=width,
-            height=height,
-            intro=intro,
-            outro=outro,
-            titled=bool(title),
-            mirror=mirror,
-            look=LOOKS[look],
-            beats=[(time, pulse * strength) for time, strength in beats if pulse],
-        )
-        script = Path(work) / "graph.txt"
-        script.write_text(graph, encoding="utf-8")
-        seen = Flashes(width, height, rate)
-        frames = bytearray()
-
-        def take(data: bytes) -> None:
-            frames.extend(data)
-            while len(frames) >= FLASH_FRAME:
-                seen.add(np.frombuffer(bytes(frames[:FLASH_FRAME]), np.uint8).reshape(SIZE, SIZE, 3))
-                del frames[:FLASH_FRAME]
-            if progress:
-                progress(min(float(len(seen.general) / rate), float(length)), float(length))
-
-        programs.run_with_output(
-            [
+        for calm in (False, True):
+            graph = filter_graph(
+                side=square.width,
+                rate=rate,
+                shown=shown,
+                length=length,
+                width=width,
+                height=height,
+                intro=intro,
+                outro=outro,
+                titled=bool(title),
+                mirror=mirror,
+                look=LOOKS[look],
+                beats=[(time, pulse * strength) for time, strength in beats if pulse],
+                calm=calm,
+            )
+            script = Path(work) / "graph.txt"
+            script.write_text(graph, encoding="utf-8")
+            command: list[str | os.PathLike] = [
                 "ffmpeg",
                 *("-v", "error", "-y", "-nostdin"),
                 *ffmpeg.SAFE_INPUT,
@@ -228,11 +225,19 @@ def finish(
                 "tv",
                 ffmpeg.source(partial),
                 *("-map", "[small]", "-f", "rawvideo", "-"),
-            ],
-            doing=f"finishing {video}",
-            take=take,
-        )
-        _require_calm(video, seen, pulse)
+            ]
+            seen = _watched(command, Flashes(width, height, rate), f"finishing {video}", length, progress)
+            where = _flashing(seen)
+            if not where:
+                break
+            if calm:
+                lower = "a lower PULSE, or " if pulse else ""
+                raise MediaError(
+                    f"{video}: the film would flash more than {MOST} times a second (WCAG 2.3.1), at {where}; {lower}"
+                    "draw it calmer: MAPPING=classic or pulse, or a lower `strength` of the parts in the conduct table"
+                )
+            if notice:
+                notice(f"{video}: flashes more than {MOST} times a second, at {where}: they are softened")
     return float(length - intro_length(intro, rate) - shown)
 
 
@@ -289,17 +294,34 @@ def still(
         raise MediaError(f"{output}: a picture is a .png or a .jpg") from None
 
 
-def _require_calm(video: str | os.PathLike, seen: Flashes, pulse: float) -> None:
-    """Raise MediaError with the seconds and the remedy if a film flashes too often."""
-    stretches = sorted(too_many(seen.general, seen.fps) + too_many(seen.red, seen.fps))
-    if stretches:
-        where = ", ".join(f"{begin:.1f} to {end:.1f} s" for begin, end in stretches[:MOST_NAMED])
-        more = f" and {len(stretches) - MOST_NAMED} more times" if len(stretches) > MOST_NAMED else ""
-        lower = "a lower PULSE, or " if pulse else ""
-        raise MediaError(
-            f"{video}: the film would flash more than {MOST} times a second (WCAG 2.3.1), at {where}{more}; {lower}"
-            "draw it calmer: MAPPING=classic or pulse, or a lower `strength` of the parts in the conduct table"
-        )
+def _watched(
+    command: Sequence[str | os.PathLike],
+    seen: Flashes,
+    doing: str,
+    length: Fraction,
+    progress: Callable[[float, float], None] | None,
+) -> Flashes:
+    """Run FFmpeg and count the flashes of the frames that it writes to its standard output; `length` is in seconds."""
+    frames = bytearray()
+
+    def take(data: bytes) -> None:
+        frames.extend(data)
+        while len(frames) >= FLASH_FRAME:
+            seen.add(np.frombuffer(bytes(frames[:FLASH_FRAME]), np.uint8).reshape(SIZE, SIZE, 3))
+            del frames[:FLASH_FRAME]
+        if progress:
+            progress(min(float(len(seen.general) / seen.fps), float(length)), float(length))
+
+    programs.run_with_output(command, doing=doing, take=take)
+    return seen
+
+
+def _flashing(seen: Flashes) -> str:
+    """When a film flashes too often, in words; "" if it never does."""
+    stretches = sorted({*too_many(seen.general, seen.fps), *too_many(seen.red, seen.fps)})
+    where = ", ".join(f"{begin:.1f} to {end:.1f} s" for begin, end in stretches[:MOST_NAMED])
+    more = f" and {len(stretches) - MOST_NAMED} more times" if len(stretches) > MOST_NAMED else ""
+    return where + more
 
 
 def check(
@@ -358,6 +380,7 @@ def filter_graph(
     mirror: str,
     look: Grade,
     beats: Sequence[tuple[float, float]],
+    calm: bool = False,
 ) -> str:
     """Build FFmpeg's filter graph, one filter a line.
 
@@ -372,6 +395,7 @@ def filter_graph(
         mirror: a key of `MIRRORS`.
         look: filters of the look.
         beats: (seconds of the song, strength 0..1) of each zoom.
+        calm: soften flashes.
 
     Returns:
         Text of a graph that reads [0:v] (and [1:v]) and writes [film], and [small], its frames as `Flashes` takes them.
@@ -400,6 +424,7 @@ def filter_graph(
             *picture,
             f"fade=out:st={_s(length - fade)}:d={_s(fade)}",
             f"trim=end={_s(length)}",
+            *([f"photosensitivity=threshold={CALM}"] if calm else []),
             "setsar=1,format=yuv420p,split[film][seen]",
             f"[seen]scale={SIZE}:{SIZE}:flags=area,format=rgb24[small]",
         ]
