@@ -8,9 +8,9 @@ WORKDIR /musicvideo
 COPY . .
 # On machines without NVIDIA cards: --build-arg TORCH_INDEX=URL, the index that pytorch.org names for "CPU".
 ARG TORCH_INDEX=
-RUN python -m musicvideo setup --environment .venv --torch-index "$TORCH_INDEX" --cluster \
+RUN python -m musicvideo setup --environment .venv --torch-index "$TORCH_INDEX" --extra cluster \
     && touch .venv/.musicvideo-programs .venv/.musicvideo-sox .venv/.musicvideo-musescore \
-    && touch .venv/.musicvideo-packages && touch .venv/.musicvideo-ray \
+    && touch .venv/.musicvideo-packages && touch .venv/.musicvideo-extra-cluster \
     && rm -rf /root/.cache
 ENV PATH=/musicvideo/.venv/bin:$PATH
 CMD ["make", "demo"]

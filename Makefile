@@ -129,7 +129,12 @@ PY := $(ENV)/bin/python
 READY := $(ENV)/.musicvideo-packages
 WITH_SOX := $(ENV)/.musicvideo-sox
 WITH_MUSESCORE := $(ENV)/.musicvideo-musescore
-WITH_RAY := $(ENV)/.musicvideo-ray
+WITH_RAY := $(ENV)/.musicvideo-extra-cluster
+WITH_STUDIO := $(ENV)/.musicvideo-extra-studio
+WITH_BROWSER := $(ENV)/.musicvideo-extra-test-studio
+module_of_cluster := ray
+module_of_studio := gradio
+module_of_test-studio := playwright
 python3 = $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -154,13 +159,14 @@ else
 endif
 	@touch $@
 
-$(WITH_RAY): requirements-cluster.lock $(READY)
+# What an extra of pyproject.toml needs beside the other packages, at the versions of a lock of its own.
+$(ENV)/.musicvideo-extra-%: requirements-%.lock $(READY)
 ifeq ($(ENV),.venv)
-	@echo "Installing Ray into .venv"
-	@$(python3) -m musicvideo setup --environment .venv --torch-index "$$TORCH_INDEX" --cluster
+	@echo "Installing the packages of the extra $* into .venv"
+	@$(python3) -m musicvideo setup --environment .venv --torch-index "$$TORCH_INDEX" --extra $*
 else
-	@$(PY) -c "import ray" 2>/dev/null || { echo "error: the conda environment lacks Ray: run \`pip install" \
-	"'.[cluster]'\`" >&2; exit 1; }
+	@$(PY) -c "import $(module_of_$*)" 2>/dev/null || { echo "error: the conda environment lacks $(module_of_$*): run" \
+	"\`pip install '.[$*]'\`" >&2; exit 1; }
 endif
 	@touch $@
 
@@ -171,7 +177,7 @@ doctor: ## print which programs were found, their versions, and what each is for
 	@$(or $(any_python),python3) -m musicvideo doctor
 
 # One make at a time works on a title; the other one says so.
-ifneq ($(filter-out help setup doctor weights lint test test-fast test-cluster test-trust bench,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help setup doctor studio weights lint test test-fast test-cluster test-studio test-trust bench,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
   other := $(if $(any_python),$(shell $(any_python) -m musicvideo claim -- $(TITLE) $$PPID))
   ifneq ($(other),)
@@ -182,8 +188,8 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo scores tables gan audio video merge build amerge storyboard preview short poster strip check weights \
-	lint test test-fast test-cluster test-trust bench clean distclean checked FORCE
+.PHONY: help demo studio scores tables gan audio video merge build amerge storyboard preview short poster strip check \
+	weights lint test test-fast test-cluster test-studio test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
 hardware := $(if $(filter Darwin,$(shell uname -s)),h264_videotoolbox,h264_nvenc or h264_qsv)
@@ -225,6 +231,11 @@ help: ## this list
 
 # Sound first: it takes seconds, and a fault in a part or a motion is reported before the drawing.
 demo: checked audio gan build ## the whole film with the embedded generator: runs anywhere
+
+# It runs make with variables of its own, so it sees none of these.
+studio: $(WITH_STUDIO) $(WITH_SOX) ## open a page in your browser: choose, see, hear, render and play
+	@env $(addprefix -u ,TITLE SYSTEM_DEPS MIX_TABLE DRAW_FLAGS MAKEFLAGS MFLAGS MAKELEVEL $(typed)) \
+	$(PY) -m musicvideo studio
 
 scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
 
@@ -269,6 +280,9 @@ test-fast: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the tests for before each c
 
 test-cluster: $(WITH_RAY) ## the tests on a Ray cluster: minutes; installs Ray
 	$(PY) -m pytest tests/test_cluster.py
+
+test-studio: $(WITH_BROWSER) $(WITH_SOX) ## the tests of the studio, in a browser (Chromium)
+	$(PY) -m pytest tests/test_studio.py tests/test_studio_page.py
 
 test-trust: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the long campaigns of hostile files and faults: hours
 	TRUST_CASES=200 $(PY) -m pytest tests/trust

@@ -14,6 +14,7 @@ python -m musicvideo strip Impassive.mkv strip.jpg
 python -m musicvideo sync Impassive.mkv
 python -m musicvideo check-film Impassive.mkv --plot check.png
 python -m musicvideo batch songs/*.flac --cluster auto -- --generator cppn
+python -m musicvideo studio
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     setup.add_argument("names", nargs="*", metavar="PROGRAM", help="only these programs, as `doctor` names them")
     setup.add_argument("--check", action="store_true", help="install nothing, only say which programs are missing")
     setup.add_argument("--environment", metavar="DIR", help="install the locked Python packages into this environment")
+    setup.add_argument("--extra", metavar="NAME", help="with --environment: what an extra of pyproject.toml needs")
     setup.add_argument("--torch-index", metavar="URL", default="", help="index or folder to take torch from")
-    setup.add_argument("--cluster", action="store_true", help="install the locked packages of a Ray cluster as well")
     setup.add_argument("--packages", action="store_true", help="check the Python packages of this environment")
 
     commands.add_parser("doctor", help="print which programs were found")
@@ -172,6 +173,12 @@ def parser() -> argparse.ArgumentParser:
     batch.add_argument("--suffix", default=".mp4", help="of the videos: .mp4, .mkv, .webm or .mov (%(default)s)")
     batch.add_argument("--cluster", metavar="ADDRESS", help="a worker of this Ray cluster for each song")
 
+    studio = commands.add_parser("studio", help="open the studio, a page in your browser")
+    studio.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; any but this machine's own asks for a password"
+    )
+    studio.add_argument("--port", type=int, default=7860, help="or the next free one (%(default)s)")
+
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
     return root
@@ -198,9 +205,9 @@ def main() -> None:
 
 
 def run_setup(
-    names: list[str], check: bool, environment: str | None, torch_index: str, cluster: bool, packages: bool
+    names: list[str], check: bool, environment: str | None, extra: str | None, torch_index: str, packages: bool
 ) -> None:
-    from musicvideo.packages import install_cluster_packages, install_packages, require_packages
+    from musicvideo.packages import install_extra, install_packages, require_packages
 
     unknown = set(names) - {need.name for need in system.NEEDS}
     if unknown:
@@ -208,8 +215,8 @@ def run_setup(
     try:
         if environment:
             install_packages(Path(environment), torch_index)
-            if cluster:
-                install_cluster_packages(Path(environment))
+            if extra:
+                install_extra(Path(environment), extra)
         elif packages:
             require_packages()
         else:
@@ -583,6 +590,19 @@ def _print_table(rows: Sequence[batch.Row]) -> None:
         drawn = f"{row.frames} frames in {row.seconds:.1f} s -> {row.output}"
         what = (row.problem and f"FAILED: {row.problem}") or (drawn if row.frames else f"is there: {row.output}")
         print(cli.one_line(row.song).ljust(width), cli.one_line(what), sep="  ")
+
+
+def run_studio(host: str, port: int) -> None:
+    import getpass
+
+    try:
+        from musicvideo.studio import page
+    except ModuleNotFoundError as error:
+        raise errors.MediaError(f"the package {error.name} is not installed: run `make studio`") from None
+    password = None
+    if host not in page.HERE:
+        password = getpass.getpass(f"A password for {page.USER}, who opens the page from elsewhere: ")
+    page.serve(host, port, password)
 
 
 def run_weights(resolution: int) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent  # of the checkout
 LOCK = ROOT / "requirements.lock"
-CLUSTER_LOCK = ROOT / "requirements-cluster.lock"  # the same and Ray, with what that needs
 PROJECT = ROOT / "pyproject.toml"
 INSTALLED = ".musicvideo-packages"  # in an environment: its packages are those of the lock
 CUDA = re.compile(r"(cuda|nvidia|triton)(-|$)")  # packages that only PyPI's torch for Linux needs
@@ -84,18 +83,21 @@ def install_packages(environment: Path, torch_index: str = "") -> None:
         installed.touch()
 
 
-def install_cluster_packages(environment: Path) -> None:
-    """Install Ray and what it needs, beside the packages of requirements.lock; pip checks hashes.
+def install_extra(environment: Path, extra: str) -> None:
+    """Install what an extra of pyproject.toml needs beside the packages of requirements.lock; pip checks hashes.
 
     Args:
         environment: folder of a virtual environment that has those packages.
+        extra: its name; requirements-EXTRA.lock holds the same packages and its own.
 
     Raises:
-        MissingProgram: pip failed.
+        MissingProgram: there is no such lock, or pip failed.
     """
     there = locked(LOCK)
     with one_at_a_time("installing Python packages"):
-        wanted = [entry for name, entry in locked(CLUSTER_LOCK).items() if name not in there]
+        wanted = [
+            entry for name, entry in locked(LOCK.with_name(f"requirements-{extra}.lock")).items() if name not in there
+        ]
         _install_checked([*_pip(environment), "--no-deps"], wanted)
 
 

@@ -44,7 +44,7 @@ SLOW = {
     "test_faults", "test_fuzz", "test_long", "test_training", "test_pocket_quality",
     "test_biggan", "test_check", "test_cluster", "test_eightd", "test_film", "test_mixing", "test_package",
     "test_pipeline", "test_pocket", "test_pocket_training", "test_render", "test_score", "test_sharing",
-    "test_storyboard", "test_sync", "test_transcription", "test_visualize",
+    "test_storyboard", "test_studio", "test_studio_page", "test_sync", "test_transcription", "test_visualize",
     "test_a_song_decoded_piece_by_piece_is_the_same", "test_any_title_and_length",
     "test_blocks_change_nothing", "test_every_note_of_impassive_is_seen", "test_motion_is_smooth_and_never_stuck",
     "test_an_unknown_processor_draws_the_same_slowly_and_says_so",

@@ -1,0 +1,164 @@
+"""The page's own pieces of HTML. What comes from a person or a file is escaped here."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from musicvideo.studio import choices, pictures
+from musicvideo.studio.renders import DONE, RUNNING, WAITING, Film, Films
+from musicvideo.vision import generators
+from musicvideo.vision.settings import PITCHES
+from musicvideo.vision.storyboard import approximately, player_time
+
+FOLDER = Path("media", "studio")  # all that the page serves is below it
+# What is offered: the embedded ones first, and none that is only there to be compared with.
+OFFERED = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
+
+
+def served(path: Path) -> str:
+    """Address of a file below `FOLDER`."""
+    return f"/gradio_api/file={escape(str(path.resolve()))}"
+
+
+def welcome(moving: list[Path]) -> str:
+    """The screen before a song is given."""
+    tiles = "".join(f'<img src="{served(path)}" alt="">' for path in moving)
+    return f"""
+    <div class="screen welcome"><div class="mosaic" aria-hidden="true">{tiles}</div>
+      <label class="drop"><input type="file" class="song-file" accept="audio/*,video/*" aria-label="Choose a song">
+      <strong>Drop a song here</strong>
+      <span>or choose a file: any audio, or a video for its sound</span></label></div>"""
+
+
+def still(picture: Path) -> str:
+    """The screen with a picture of the storyboard."""
+    image = f'<img src="{served(picture)}" alt="">'
+    return f'<div class="screen still" role="img" aria-label="A picture of this film">{image}{image}</div>'
+
+
+def playing(video: Path, begin: float, name: str) -> str:
+    """The screen with a preview, which plays at once."""
+    return f"""<div class="screen"><video controls autoplay loop playsinline src="{served(video)}"
+      data-begin="{begin:.3f}" aria-label="Preview of {escape(name)}"></video></div>"""
+
+
+def board(name: str, heard: pictures.Heard, found: pictures.Board | None, begin: float) -> str:
+    """Facts, waveform and storyboard strip of a song, on one axis of time."""
+    tempo = f"<span>about {heard.tempo:.0f} beats a minute</span>" if heard.tempo else ""
+    seed = f"<span>seed {found.seed}</span>" if found else ""
+    columns = len(heard.outline)
+    points = [f"{x},{50 - 46 * high:.1f}" for x, (_, high) in enumerate(heard.outline)]
+    points += [f"{x},{50 - 46 * low:.1f}" for x, (low, _) in reversed(list(enumerate(heard.outline)))]
+    last = max(heard.duration - pictures.EXCERPT, 0.0)
+    strip = (
+        "".join(
+            f'<img src="{served(path)}" alt="at {player_time((number + 0.5) * heard.duration / pictures.FRAMES)}">'
+            for number, path in enumerate(found.pictures)
+        )
+        if found
+        else '<span class="blank"></span>' * pictures.FRAMES
+    )
+    stream = _stream(found) if found else '<div class="stream blank"></div>'
+    return f"""
+    <div class="about-song"><h2>{escape(name)}</h2><p class="facts">
+      <span>{player_time(heard.duration)}</span>{tempo}{seed}
+      <label class="small another"><input type="file" class="song-file" accept="audio/*,video/*">Another song</label>
+      </p></div>
+    <div class="strip">{strip}</div>
+    <div class="wave" data-seconds="{heard.duration:.3f}"
+      style="--begin:{begin / max(last, 1e-6):.4f};--part:{min(1, pictures.EXCERPT / heard.duration):.4f}">
+      <svg viewBox="0 0 {columns} 100" preserveAspectRatio="none" aria-hidden="true">
+      <polygon points="{" ".join(points)}"/></svg>
+      <div class="excerpt"></div><div class="now"></div>
+      <input class="seek" type="range" min="0" max="{last:.1f}" step="0.5" value="{begin:.1f}"
+        aria-label="Where the preview begins" aria-valuetext="{player_time(begin)}"></div>
+    {stream}"""
+
+
+def _stream(found: pictures.Board) -> str:
+    """Which class is seen when, one upon the other, and their names."""
+    bottom, areas = [0.0] * len(found.shares), []
+    for column, tint in enumerate(found.tints):
+        top = [low + share for low, share in zip(bottom, found.shares[:, column].tolist())]
+        points = [f"{x},{100 - 100 * y:.1f}" for x, y in enumerate(top)]
+        points += [f"{x},{100 - 100 * y:.1f}" for x, y in reversed(list(enumerate(bottom)))]
+        areas.append(f'<polygon fill="{tint}" points="{" ".join(points)}"/>')
+        bottom = top
+    names = "".join(
+        f'<li><i style="background:{tint}"></i>{escape(name)}</li>' for name, tint in zip(found.names, found.tints)
+    )
+    return f"""<svg class="stream" viewBox="0 0 {len(found.shares) - 1} 100" preserveAspectRatio="none" role="img"
+      aria-label="Which class is seen when">{"".join(areas)}</svg><ul class="names">{names}</ul>"""
+
+
+def cards(chosen: str) -> str:
+    """A card for each generator, with a moving thumbnail."""
+    shown = []
+    for name in OFFERED:
+        record, absent = generators.find(name), pictures.lacks(name)
+        path = pictures.moving_thumbnail(name, FOLDER / "pictures")
+        picture = f'<img src="{served(path)}" alt="">' if path else '<span class="blank"></span>'
+        help = "its weights are not on this machine: make weights" if absent else record.help
+        shown.append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
+          {"checked" if name == chosen else ""} {"disabled" if absent else ""}>{picture}
+          <b>{name}</b><span>{escape(help)}</span></label>""")
+    return f'<fieldset class="cards"><legend class="hidden">What draws</legend>{"".join(shown)}</fieldset>'
+
+
+def gallery(generator: str, chosen: list[int]) -> str:
+    """All classes of a generator, drawn by itself, and those that are chosen."""
+    labels = generators.labels(generator)
+    drawn = pictures.thumbnails(generator, FOLDER / "pictures")
+    tiles = []
+    for index, label in enumerate(labels):
+        picture = f'<img loading="lazy" src="{served(drawn[index])}" alt="">' if drawn else ""
+        tiles.append(f"""<button type="button" class="tile" data-id="{index}" data-name="{escape(label)}"
+          aria-pressed="false">{picture}<span>{escape(label)}</span></button>""")
+    return f"""<div class="gallery" data-chosen="{json.dumps(chosen)}" data-most="{PITCHES}">
+      <div class="row">
+        <input class="search" type="search" placeholder="Search {len(labels)} classes" aria-label="Search classes">
+        <button type="button" class="small surprise">Surprise me</button>
+        <button type="button" class="small nothing">None</button></div>
+      <p class="count" role="status"></p><ol class="chosen" aria-label="Chosen classes, in order"></ol>
+      <div class="tiles {"" if drawn else "plain"}">{"".join(tiles)}</div></div>"""
+
+
+def estimates(generator: str, shape: str, chosen: str, duration: float | None) -> str:
+    """How long a render takes at each size."""
+    if not duration:
+        return '<p class="times">Give a song to see how long a render takes.</p>'
+    sizes = [choices.film_size(shape, quality) for quality in choices.QUALITIES]
+    spent = pictures.times(generator, sizes, duration)
+    items = "".join(
+        f"<li {'aria-current=true' if quality == chosen else ''}><b>{quality}</b><span>{width} × {height}</span>"
+        f"<em>{approximately(seconds)}</em></li>"
+        for quality, (width, height), seconds in zip(choices.QUALITIES, sizes, spent)
+    )
+    return f'<ul class="times" aria-label="How long a render takes on this machine">{items}</ul>'
+
+
+FILMS = """<div class="films" aria-live="polite"></div><p class="none">Films that you render
+appear here. They are made one after the other, whether this page is open or not.</p>"""
+
+
+def described(film: Film, films: Films) -> dict[str, Any]:
+    """A film as films.js shows it."""
+    choice = film.choice
+    width, height = choices.film_size(choice["shape"], choice["quality"])
+    drawing = choice["drawing"]
+    progress = {WAITING: "waits for its turn"}.get(film.state, "")
+    if film.state == RUNNING:
+        progress = f"{film.stage or 'preparing'}  {film.percent} %" + (f", {film.left} left" if film.left else "")
+    facts = [drawing["generator"], drawing["mapping"], f"{width} × {height}"]
+    place = films.file(film, film.file)
+    if film.state == DONE and place.is_file():
+        facts.append(f"{place.stat().st_size / 1e6:.1f} MB")
+    return {
+        "id": film.id, "name": film.choice["words"] or film.name, "state": film.state, "message": film.message,
+        "percent": film.percent, "progress": progress or film.state, "facts": " · ".join(facts),
+        "command": film.command, "url": served(place), "file": film.file,
+        "last": served(films.file(film, "last.jpg")), "frame": film.frame,
+    }  # fmt: skip

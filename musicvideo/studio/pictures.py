@@ -1,0 +1,374 @@
+"""What the page shows of a song and of a choice: outline, storyboard strip, thumbnails, previews, times.
+
+Everything is drawn by the functions that draw films, smaller. One thing is drawn at a time, since each takes all cores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache, lru_cache
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+from PIL import Image
+
+from musicvideo import __version__, caches, ffmpeg, files, probe, programs
+from musicvideo.decoder import require_sound
+from musicvideo.errors import MediaError
+from musicvideo.notes import write_midi
+from musicvideo.studio.choices import FPS, drawn_at
+from musicvideo.vision import film, generators, storyboard
+from musicvideo.vision.containers import soundtrack
+from musicvideo.vision.features import SAMPLE_RATE, Song
+from musicvideo.vision.job import SEED_DIGITS, Job, decide, requested
+from musicvideo.vision.latents import Trajectory
+from musicvideo.vision.onsets import onsets
+from musicvideo.vision.render import draw, render
+from musicvideo.vision.settings import QUALITIES
+from musicvideo.vision.transcription import transcribe
+from musicvideo.vision.work import Work
+
+SIDE = 256  # pixels of strips and previews
+FRAMES = storyboard.FRAMES
+EXCERPT = 10.0  # seconds of a preview
+COLUMNS = 400  # of an outline
+BLOCK = 2048  # samples whose extremes are kept of a song of any length
+TEMPO_PART = (30.0, 90.0)  # seconds of a song that its tempo is measured in, or all of a shorter one
+THUMBNAIL = 96  # pixels
+MOST_THUMBNAILS = 200  # classes of a generator; more would take too long to draw
+TOGETHER = 8  # thumbnails drawn at a time
+MOVING = (16, 160, 90)  # pictures of a moving thumbnail, its side in pixels, milliseconds from one to the next
+
+_drawing = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of a song at once.
+
+    Attributes:
+        duration: seconds.
+        tempo: beats a minute; None where nothing beats.
+        outline: (COLUMNS, 2) lowest and highest sample of each column, -1..1, the loudest at either end.
+    """
+
+    duration: float
+    tempo: float | None
+    outline: np.ndarray
+
+
+def listen(song: str) -> Heard:
+    """Outline, length and tempo of a song.
+
+    Raises:
+        MediaError: not a song, or cut off.
+    """
+    return _heard(song, files.require_file(song).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _heard(song: str, changed: int) -> Heard:
+    require_sound(song, probe.probe(song))
+    extremes, length, kept, rest = [], 0, [], np.zeros(0, np.float32)
+    begin, end = (round(second * SAMPLE_RATE) for second in TEMPO_PART)
+    for piece in Song(song):
+        if length < end:
+            kept.append(piece)
+        length += len(piece)
+        piece = np.concatenate([rest, piece])
+        whole = len(piece) // BLOCK * BLOCK
+        blocks, rest = piece[:whole].reshape(-1, BLOCK), piece[whole:]
+        extremes.append(np.stack([blocks.min(axis=1, initial=0), blocks.max(axis=1, initial=0)], axis=1))
+    if len(rest):
+        extremes.append(np.array([[rest.min(), rest.max()]]))
+    found = np.concatenate(extremes)
+    starts = np.linspace(0, len(found), COLUMNS, endpoint=False).astype(int)
+    outline = np.stack([np.minimum.reduceat(found[:, 0], starts), np.maximum.reduceat(found[:, 1], starts)], axis=1)
+    part = np.concatenate(kept)
+    part = part[begin:end] if len(part) > 2 * begin else part[:end]
+    envelope = librosa.onset.onset_strength(y=part, sr=SAMPLE_RATE)
+    tempo = float(librosa.feature.tempo(onset_envelope=envelope, sr=SAMPLE_RATE)[0]) if envelope.any() else None
+    return Heard(length / SAMPLE_RATE, tempo, outline / max(np.abs(outline).max(), 1e-6))
+
+
+# -- Generators ------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str, resolution: int, truncation: float) -> generators.Generator:
+    """A generator whose weights are on this machine; nothing is fetched."""
+    here = caches.folder("biggan") if name.startswith("biggan") else None
+    return generators.load(name, resolution=resolution, truncation=truncation, weights=here)
+
+
+def side_of(name: str, most: int = SIDE) -> int:
+    """A resolution that a generator has, near to one in pixels."""
+    known = generators.find(name).resolutions
+    return min(known, key=lambda each: abs(each - most)) if known else most
+
+
+@cache
+def lacks(name: str) -> str:
+    """Why a generator cannot draw here; "" if it can."""
+    try:
+        _loaded(name, side_of(name), 1.0)
+    except MediaError as error:
+        return str(error)
+    return ""
+
+
+def thumbnails(name: str, folder: Path) -> list[Path]:
+    """Small pictures of all classes of a generator, drawn by itself, once; none for one with very many classes.
+
+    Args:
+        name: of the generator.
+        folder: where they are kept.
+    """
+    labels = generators.labels(name)
+    if len(labels) > MOST_THUMBNAILS or lacks(name):
+        return []
+    paths = [folder / f"{name}-{__version__}" / f"{index:03d}.webp" for index in range(len(labels))]
+    with _drawing:
+        missing = [index for index, path in enumerate(paths) if not path.is_file()]
+        for start in range(0, len(missing), TOGETHER):
+            indices = missing[start : start + TOGETHER]
+            generator = _loaded(name, side_of(name, THUMBNAIL), 1.0)
+            weights = np.zeros((len(indices), len(labels)))
+            weights[np.arange(len(indices)), indices] = 1
+            for index, picture in zip(
+                indices, generator.frames(np.zeros((len(indices), generator.noise_dim)), weights)
+            ):
+                with files.atomic(paths[index]) as partial:
+                    _small(picture, THUMBNAIL).save(partial, quality=82)
+    return paths
+
+
+def moving_thumbnail(name: str, folder: Path) -> Path | None:
+    """A generator's moving thumbnail, an endless animation, drawn once; None where it cannot draw."""
+    count, side, pause = MOVING
+    path = folder / f"{name}-{__version__}.webp"
+    if lacks(name):
+        return None
+    with _drawing:
+        if not path.is_file():
+            generator = _loaded(name, side_of(name, side), 1.0)
+            turns = np.arange(count) / count
+            rng = np.random.default_rng(3)
+            ends = rng.normal(size=(2, generator.noise_dim))
+            noise = np.cos(2 * np.pi * turns)[:, None] * ends[0] + np.sin(2 * np.pi * turns)[:, None] * ends[1]
+            classes = rng.choice(len(generator.labels), 4, replace=False)
+            weights = np.zeros((count, len(generator.labels)))
+            for number, index in enumerate(classes):
+                weights[:, index] = np.clip(np.cos(2 * np.pi * (turns - number / len(classes))), 0, 1)
+            pictures = [_small(picture, side) for picture in generator.frames(np.clip(noise, -2, 2), weights)]
+            with files.atomic(path) as partial:
+                pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=pause, loop=0, quality=70)
+    return path
+
+
+def _small(picture: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)
+
+
+# -- A song and a choice -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Board:
+    """A storyboard strip.
+
+    Attributes:
+        pictures: of `FRAMES` even parts of the song.
+        names: of the classes that are seen, the most first.
+        tints: a colour for each of them, as of CSS.
+        shares: (COLUMNS // 4, classes) how much of each is seen when.
+        seed: that is used.
+    """
+
+    pictures: list[Path]
+    names: list[str]
+    tints: list[str]
+    shares: np.ndarray
+    seed: int
+
+
+def seed_of(song: str) -> int:
+    """The seed of a song's own content, as `musicvideo.vision.job.decide` takes it."""
+    return int(files.sha256(song)[:SEED_DIGITS], 16)
+
+
+def notes(song: str, folder: Path) -> Path:
+    """The notes of a song, as a MIDI file, written down once.
+
+    Raises:
+        MediaError: none are heard in it.
+    """
+    path = folder / f"{files.sha256(song)[:16]}.mid"
+    if not path.is_file():
+        found = transcribe(song)
+        if not len(found.onset):
+            raise MediaError("no notes are heard in it: choose another mapping, or give its notes as a MIDI file")
+        write_midi(found, path)
+    return path
+
+
+def _job(song: str, drawing: Mapping[str, Any], midi: str | None) -> tuple[Job, generators.Generator, Trajectory]:
+    name = drawing["generator"]
+    given = {**drawing, "song": song, "fps": str(FPS), "resolution": side_of(name), "storyboard": "board.png"}
+    if name.startswith("biggan"):
+        given["weights"] = str(caches.folder("biggan"))
+    if midi:
+        given["midi"] = midi
+    job = decide(requested(given))
+    generator = _loaded(name, side_of(name), job.settings.truncation)
+    return job, generator, job.path(generator)
+
+
+def board(song: str, drawing: Mapping[str, Any], midi: str | None, folder: Path) -> Board:
+    """Draw a storyboard strip.
+
+    Args:
+        song: its path.
+        drawing: settings of the drawing.
+        midi: the notes, for a mapping that follows notes.
+        folder: where the pictures go.
+
+    Raises:
+        ValueError, MediaError: as `musicvideo.vision.job.decide`.
+    """
+    with _drawing:
+        job, generator, path = _job(song, drawing, midi)
+        times = (np.arange(FRAMES) + 0.5) * path.duration / FRAMES
+        pictures = []
+        for number, picture in enumerate(draw(generator, path, times)):
+            file = folder / f"{_key(job, number)}.webp"
+            with files.atomic(file) as partial:
+                Image.fromarray(picture).save(partial, quality=85)
+            pictures.append(file)
+    _, weights = path.at(np.linspace(0, path.duration, COLUMNS // 4))
+    shares = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    order = np.argsort(-shares.sum(axis=0))
+    tints = storyboard.colours(len(order))
+    return Board(
+        pictures,
+        [generator.labels[path.classes[column]] for column in order],
+        ["#" + bytes((255 * tints[column]).astype(np.uint8)).hex() for column in order],
+        shares[:, order],
+        job.seed,
+    )
+
+
+def preview(
+    song: str,
+    drawing: Mapping[str, Any],
+    midi: str | None,
+    begin: float,
+    folder: Path,
+    *,
+    size: tuple[int, int],
+    look: str = "none",
+    pulse: float = 0.0,
+) -> Path:
+    """Make `EXCERPT` seconds of a film, with their sound; what was made before is not made again.
+
+    Args:
+        song, drawing, midi: as for `board`.
+        begin: seconds of the song at which it begins.
+        folder: where the video goes.
+        size: of the film in pixels.
+        look, pulse: of the film, as of `musicvideo.vision.film.finish`.
+
+    Raises:
+        ValueError, MediaError: as `musicvideo.vision.job.decide`.
+    """
+    with _drawing:
+        job, generator, path = _job(song, {**drawing, "quality": _quality(drawing["generator"])}, midi)
+        length = min(EXCERPT, path.duration)
+        begin = float(np.clip(begin, 0, path.duration - length))
+        output = folder / f"{_key(job, begin, size, look, pulse)}.mp4"
+        if output.is_file():
+            return output
+        with tempfile.TemporaryDirectory(prefix="preview-") as place:
+            sound, square, picture = (Path(place) / name for name in ("sound.wav", "square.mp4", "picture.mkv"))
+            programs.run(
+                ["ffmpeg", "-v", "error", "-y", *ffmpeg.SAFE_INPUT, "-ss", ffmpeg.seconds(begin),
+                 "-t", ffmpeg.seconds(length), "-i", ffmpeg.source(song), "-map", "0:a:0", "-ac", "2", "-ar", "48000",
+                 ffmpeg.source(sound)],
+                doing=f"cutting {song}",
+            )  # fmt: skip
+            work = Work(square)
+            with work.open(job.record):
+                render(
+                    generator, _excerpt(path, begin, length), soundtrack(sound, square), work,
+                    encoding=job.encoding, every=QUALITIES[job.settings.quality],
+                )  # fmt: skip
+            film.finish(
+                square, sound, picture, width=size[0], height=size[1], intro=0, outro=0, look=look, pulse=pulse,
+                beats=onsets(sound) if pulse else (), preset="ultrafast",
+            )  # fmt: skip
+            film.merge(picture, [film.Stream(sound)], output, intro=0)
+        return output
+
+
+def _quality(name: str) -> str:
+    """Networks draw a preview as a draft, so that nobody waits for it."""
+    return "full" if generators.find(name).weights_file is None else "draft"
+
+
+def _excerpt(path: Trajectory, begin: float, length: float) -> Trajectory:
+    times = begin + np.arange(ceil(length * path.grid_rate) + 2) / path.grid_rate
+    noise, weights = path.at(times)
+    return replace(path, noise=noise, weights=weights, duration=length)
+
+
+def _key(job: Job, *more: object) -> str:
+    deciding = {name: value for name, value in job.record.items() if name not in ("versions", "song")}
+    return hashlib.sha256(json.dumps([deciding, more], sort_keys=True).encode()).hexdigest()[:20]
+
+
+def times(name: str, sizes: Sequence[tuple[int, int]], duration: float) -> list[float]:
+    """Seconds that a generator and a film of each size in pixels take on this machine, for seconds of song."""
+    with _drawing:
+        a_film_pixel = _seconds_a_film_pixel(name)
+        return [
+            duration * FPS * (_seconds_a_frame(name, drawn_at(name, size)) + a_film_pixel * size[0] * size[1])
+            for size in sizes
+        ]
+
+
+def _seconds_a_frame(name: str, resolution: int) -> float:
+    """Measured where it is quick; where a generator draws any size, its time follows the number of pixels."""
+    measured = side_of(name, min(resolution, SIDE)) if generators.find(name).resolutions is None else resolution
+    return _measured(name, measured) * (resolution / measured) ** 2
+
+
+@cache
+def _measured(name: str, resolution: int) -> float:
+    return storyboard.seconds_a_frame(_loaded(name, resolution, 1.0), _wander(name, resolution))
+
+
+@cache
+def _seconds_a_film_pixel(name: str) -> float:
+    width, height = storyboard.FILM_SIZE
+    spent = storyboard.seconds_a_film_frame(
+        _loaded(name, side_of(name), 1.0), _wander(name, side_of(name)), Fraction(FPS)
+    )
+    return (spent or 0.0) / (width * height)
+
+
+def _wander(name: str, resolution: int) -> Trajectory:
+    """A path that is as hard to draw as any."""
+    generator = _loaded(name, resolution, 1.0)
+    rng = np.random.default_rng(1)
+    classes = tuple(range(min(12, len(generator.labels))))
+    noise = np.clip(rng.normal(size=(11, generator.noise_dim)), -2, 2)
+    return Trajectory(noise, rng.dirichlet(np.ones(len(classes)), 11), classes, 1.0, 10.0)

@@ -1,0 +1,267 @@
+"""The studio's page in a real browser: Debian's Chromium, driven by Playwright, with no other host to ask."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_pipeline import checkout
+
+from conftest import HANGS, command, make_media, read_frames
+from musicvideo import probe
+from musicvideo.sound.mastering import measure
+
+pytest.importorskip("gradio", reason="Gradio is not installed: make test-studio installs it")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-studio")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if not CHROMIUM:
+    pytest.skip("Chromium is not installed: apt-get install chromium", allow_module_level=True)
+
+WAIT = 1000 * HANGS  # milliseconds
+SIZES = {"wide": (1280, 800), "phone": (390, 844)}
+
+
+def studio(folder: Path, *arguments: str) -> tuple[subprocess.Popen, str]:
+    """Open a studio; its process and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "musicvideo", "studio", *arguments],
+        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    said = []
+    while True:
+        line = process.stdout.readline()
+        said.append(line)
+        assert line, said
+        if match := re.search(r"the studio is open: (\S+)", line):
+            process.said = "".join(said)
+            return process, match[1]
+
+
+def close(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.communicate(timeout=HANGS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = checkout(tmp_path_factory.mktemp("page") / "checkout")
+    loud = "0.4*sin(2*PI*330*t)*exp(-4*mod(t\\,0.5))+0.2*sin(2*PI*110*t)"
+    make_media(place / "Song & <b>.mp3", "-f", "lavfi", "-i", f"aevalsrc={loud}:d=12")
+    (place / "text.mp3").write_text("no song at all")
+    (place / "empty.mp3").touch()
+    return place
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    process, address = studio(folder)
+    yield address
+    close(process)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, address, request):
+    """A page of one size, of which every request's host and every error is looked at in the end."""
+    width, height = SIZES[getattr(request, "param", "wide")]
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    opened.set_default_timeout(WAIT)
+    hosts, errors = set(), []
+    host = address.split("/")[2]
+
+    def asked(sent) -> None:
+        if sent.url.partition(":")[0] not in ("data", "blob"):
+            hosts.add(sent.url.split("/")[2])
+
+    opened.on("request", asked)
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(address)
+    opened.wait_for_selector(".screen.welcome")
+    yield opened
+    assert hosts == {host}
+    assert not errors
+    opened.close()
+
+
+def give(page, song: Path) -> None:
+    page.set_input_files("input.song-file", song)
+    page.wait_for_selector(".strip img")
+
+
+def open_section(page, name: str) -> None:
+    page.click(f"#panel button:has-text('{name}')")
+
+
+def strip(page) -> list[str]:
+    return page.eval_on_selector_all(".strip img", "images => images.map(image => image.src)")
+
+
+def test_a_song_is_seen_and_heard_and_the_strip_follows_what_is_chosen(page, folder, tmp_path):
+    give(page, folder / "Song & <b>.mp3")
+    assert page.inner_text(".about-song h2") == "Song & <b>"
+    assert "0:12" in page.inner_text(".facts") and "beats a minute" in page.inner_text(".facts")
+    first = strip(page)
+    assert len(first) == 9
+    page.wait_for_selector("ul.times")
+    assert page.locator("ul.times li").count() == 4
+
+    page.click(".tile[data-name='moss']")
+    page.click(".tile[data-name='lichen']")
+    page.wait_for_function("first => document.querySelector('.strip img')?.src != first", arg=first[0])
+    page.wait_for_function("document.querySelectorAll('.names li').length == 2")
+    second = strip(page)
+    page.focus(".chip >> nth=1")
+    page.keyboard.press("ArrowLeft")  # the second one goes first, and the focus goes with it
+    assert page.evaluate("document.activeElement.textContent") == "lichen"
+    assert page.locator(".chosen .chip").all_inner_texts() == ["lichen", "moss"]
+    page.wait_for_function("second => document.querySelector('.strip img')?.src != second", arg=second[0])
+
+    page.click("#preview")
+    page.wait_for_selector(".screen video")
+    page.wait_for_function("document.querySelector('.screen video').currentTime > 0.5")
+    video = page.locator(".screen video").get_attribute("src")
+    page.evaluate("document.querySelector('.screen video').pause()")
+    (tmp_path / "preview.mp4").write_bytes(page.request.get(page.url.split("/?")[0] + video).body())
+    found = probe.probe(tmp_path / "preview.mp4")
+    assert abs(found.duration - 10) < 0.2 and (found.width, found.height) == (640, 360)
+    assert measure(tmp_path / "preview.mp4").integrated > -40
+    frames = read_frames(tmp_path / "preview.mp4")
+    assert frames.mean() > 5 and np.abs(frames[0].astype(int) - frames[-1]).mean() > 0.5
+
+
+def test_what_is_no_song_is_said_in_the_pipelines_words_and_nothing_is_lost(page, folder):
+    give(page, folder / "Song & <b>.mp3")
+    before = strip(page)
+    for name, words in (("text.mp3", "not an audio or video file"), ("empty.mp3", "is empty")):
+        page.set_input_files("input.song-file >> nth=0", folder / name)
+        page.wait_for_function("words => document.querySelector('#problem').textContent.includes(words)", arg=words)
+        said = page.inner_text("#problem")
+        assert said.startswith(name) and "\n" not in said
+    assert strip(page) == before
+
+
+def test_a_seed_that_is_no_number_is_said_beside_the_field(page, folder):
+    give(page, folder / "Song & <b>.mp3")
+    before = strip(page)
+    open_section(page, "Motion")
+    page.fill("#seed input, #seed textarea", "seven")
+    page.wait_for_selector(".field-problem:has-text('seed:')")
+    assert strip(page) == before
+    page.fill("#seed input, #seed textarea", "7")
+    page.wait_for_function("before => document.querySelector('.strip img').src != before", arg=before[0])
+    assert page.inner_text(".field-problem") == ""
+
+
+def test_classes_are_found_drawn_by_chance_and_taken_out(page):
+    page.fill(".search", "moss")
+    assert page.locator(".tile:visible").all_inner_texts() == ["moss"]
+    page.fill(".search", "")
+    page.click(".surprise")
+    assert page.locator(".chip").count() == 12
+    page.click(".nothing")
+    assert page.locator(".chip").count() == 0 and "the seed" in page.inner_text(".count")
+
+
+def test_another_generator_has_another_gallery(page):
+    page.check("input[name=generator][value=pocket]")
+    page.wait_for_selector(".tile[data-name='hourglass'], .tile[data-name='piano keyboard']")
+    assert page.locator(".tile img").count() == 96
+
+
+def test_a_film_is_rendered_cancelled_gone_on_with_after_a_reload_and_downloaded(page, folder):
+    give(page, folder / "Song & <b>.mp3")
+    open_section(page, "Film")
+    page.check("#quality input[value=sketch]")
+    page.click("#render")
+    page.wait_for_selector(".film[data-state=running] .stage:has-text('drawing')")
+    page.reload()  # the tab is closed meanwhile, and it goes on
+    page.wait_for_selector(".film[data-state=running]")
+    page.click(".film [data-action=cancel]")
+    page.wait_for_selector(".film[data-state=cancelled]")
+    page.click(".film [data-action=resume]")
+    page.wait_for_selector(".film[data-state=done]")
+    with page.expect_download() as download:
+        page.click(".film a[download]")
+    film = next(folder.glob("*.mp4"))
+    assert Path(download.value.path()).read_bytes() == film.read_bytes()
+    assert download.value.suggested_filename == film.name
+    page.evaluate("document.querySelector('.film video').play()")
+    page.wait_for_function("document.querySelector('.film video').currentTime > 0.5")
+    assert "make gan audio" in page.locator(".film code").text_content()
+    open_section(page, "Film")
+    page.click("#quality label:has-text('4K')")
+    page.click(".film [data-action=like]")
+    page.wait_for_function("document.querySelector('#quality input[value=sketch]').checked")
+
+
+@pytest.mark.parametrize("page", SIZES, indirect=True)
+def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_page(page, folder):
+    from axe_playwright_python.sync_playwright import Axe
+
+    give(page, folder / "Song & <b>.mp3")
+    for name in ("Motion", "Film", "Another source"):
+        open_section(page, name)
+    page.wait_for_selector("#score")
+    found = Axe().run(page).response["violations"]
+    serious = {
+        each["id"]: [node["html"][:200] for node in each["nodes"]][:3]
+        for each in found if each["impact"] in ("serious", "critical")
+    }  # fmt: skip
+    assert not serious
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+# -- The server ------------------------------------------------------------------------------------------------
+
+
+def test_only_files_of_the_studio_are_served(page, address, folder):
+    for path in (folder / "Makefile", "/etc/passwd", folder / "media/studio/../../Makefile"):
+        assert page.request.get(f"{address}gradio_api/file={path}").status in (403, 404), path
+    assert page.request.get(address, headers={"Host": "evil.example"}).status == 400
+    assert "default-src 'self'" in page.request.get(address).headers["content-security-policy"]
+
+
+def test_a_second_studio_of_one_folder_is_refused(address, folder):
+    result = command("-m", "musicvideo", "studio", cwd=folder)
+    assert result.returncode == 1 and "another studio is open" in result.stderr
+
+
+def test_the_next_free_port_is_taken_and_said(tmp_path, folder, address):
+    taken = int(address.split(":")[2].strip("/"))
+    place = checkout(tmp_path / "other")
+    shutil.copytree(folder / "media/studio/pictures", place / "media/studio/pictures")
+    process, other = studio(place, "--port", str(taken))
+    close(process)
+    assert int(other.split(":")[2].strip("/")) > taken and f"port {taken} is taken" in process.said
+
+
+def test_an_open_studio_asks_for_a_password(tmp_path, folder):
+    result = command("-m", "musicvideo", "studio", "--host", "0.0.0.0", cwd=folder, env={**os.environ})
+    assert result.returncode == 1 and "password" in result.stderr
+
+
+def test_it_listens_on_this_machine_only(address):
+    port = int(address.split(":")[2].strip("/"))
+    own = socket.gethostbyname(socket.gethostname())
+    if own.startswith("127."):
+        pytest.skip("this machine has no other address")
+    with socket.socket() as other, pytest.raises(OSError):
+        other.settimeout(5)
+        other.connect((own, port))
