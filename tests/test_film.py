@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from conftest import command, make_media, read_frames
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
-from musicvideo.vision import film
+from musicvideo.vision import film, record
 from musicvideo.vision.onsets import onsets
 from musicvideo.vision.title import MARGIN, load_font, title_card
 
@@ -584,6 +584,15 @@ def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     )
     assert found["format"]["tags"]["title"] == "T; = #1"
     assert [(float(c["start_time"]), c["tags"]["title"]) for c in found["chapters"]] == [(0, "A"), (3.5, "B = 2; C")]
+
+
+def test_a_film_carries_the_settings_of_its_drawing_and_no_folders(square, write_wav, tmp_path):
+    settings = {"song": "/home/somebody/Music/a.flac", "weights": None, "midi": "media/a.mid", "seed": 7}
+    comment = f"comment={json.dumps(settings)}"
+    drawn = make_media(tmp_path / "drawn.mkv", "-i", square, "-c", "copy", "-metadata", comment)
+    sound = write_wav("sound.wav", np.zeros((4 * 48000, 2)))
+    film.merge(drawn, [film.Stream(sound)], tmp_path / "film.mkv", intro=0)
+    assert record.read(tmp_path / "film.mkv") == {**settings, "song": "a.flac"}
 
 
 def test_a_picture_that_was_cut_off_is_not_merged(square, sound, tmp_path):

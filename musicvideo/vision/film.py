@@ -729,11 +729,16 @@ def require_film(path: str | os.PathLike) -> None:
 
 
 def _settings(picture: str | os.PathLike) -> dict[str, str]:
-    """The tag with the record of the drawing that a picture carries, as JSON; empty if it has none."""
+    """The tag with the record of the drawing that a picture carries, as JSON; empty if it has none.
+
+    Of absolute paths only the name stays: a film is given to other people.
+    """
     try:
-        return {"comment": json.dumps(record.read(picture))}
+        found = record.read(picture)
     except MediaError:
         return {}
+    names = {key: Path(value).name for key, value in found.items() if isinstance(value, str) and os.path.isabs(value)}
+    return {"comment": json.dumps({**found, **names})}
 
 
 def _metadata(tags: Mapping[str, str], chapters: Sequence[tuple[float, str]], duration: float) -> str:
