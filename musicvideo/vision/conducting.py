@@ -22,6 +22,7 @@ LEAD = 1 / 30  # seconds by which a note's rise precedes its sound: the frame th
 FAINT = 0.12  # a note counts as gone when it has fallen to this share of full strength
 MEMORY = (0.35, 8.0)  # share of a note that stays after it, and the seconds in which that falls to 1/e
 SETTLING = 0.2  # seconds that any note moves the picture, at least
+LEAST = 0.04  # of full height, by which any note rises
 LEADING = 0.65  # weight of the class that stands in a section between its notes
 SOFTEST = 0.15  # strength of the softest note, so that it is seen while a loud one rings
 LOUDNESS = 1.3  # exponent from velocity to the strength of classes
@@ -221,7 +222,8 @@ def _strike(
 ) -> None:
     """Add the envelope of one note to a track in place: up at once, then down.
 
-    A track stays below 1: a note closes the part of the gap that its height says. So repeated notes all show.
+    A track stays below 1: a note closes the part of the gap that its height says. So repeated notes all show. A soft note
+    within the ring of a loud one adds at least `LEAST` to what was there before it, and leaves it again in `SETTLING`.
 
     Args:
         track: (P,) in playing time.
@@ -239,10 +241,12 @@ def _strike(
     level = sign * float(track[min(first + int(attack * GRID_RATE), end - 1)])  # without this note, at its height
     level = min(max(level, 0.0), 1.0)
     since = (np.arange(first, end) - at) / GRID_RATE
-    envelope = np.minimum(since / attack, 1.0)
+    rise = np.minimum(since / attack, 1.0)
     since = np.maximum(since - attack, 0.0)
-    envelope *= np.exp(-np.minimum(since, held) / decay - np.maximum(since - held, 0.0) / release)
-    track[first:end] += sign * (1 - level) * height * envelope
+    fall = np.exp(-np.minimum(since, held) / decay - np.maximum(since - held, 0.0) / release)
+    before = sign * float(track[max(first - 1, 0)])
+    missing = max(min(before + LEAST, 1.0) - (level + (1 - level) * height), 0.0)
+    track[first:end] += sign * rise * ((1 - level) * height * fall + missing * np.exp(-since / SETTLING))
 
 
 def _remembered(track: np.ndarray, *, begun: bool) -> np.ndarray:
