@@ -258,7 +258,7 @@ def test_every_note_of_impassive_is_seen():
     struck = [column[class_of(roles, notes, number)] for number in range(len(notes.onset))]
     rise = weights[np.arange(len(struck)), 1, struck] - weights[np.arange(len(struck)), 0, struck]
     full = weights[np.arange(len(struck)), 0, struck] > 0.95  # in a tremolo that is faster than the frames
-    assert ((rise > 0) | full)[1:].all() and full.mean() < 0.1  # the first note sounds before any frame
+    assert ((rise > 0) | full)[1:].all() and (rise > 0).mean() > 0.9  # the first note sounds before any frame
     first = np.flatnonzero(np.diff(notes.onset, prepend=-1) > 0.1)  # where nothing has just been struck
     assert len(first) > 120
     noise = path.at(times.ravel())[0].reshape(*times.shape, -1)

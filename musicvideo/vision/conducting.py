@@ -222,8 +222,8 @@ def _strike(
 ) -> None:
     """Add the envelope of one note to a track in place: up at once, then down.
 
-    A track stays below 1: a note closes the part of the gap that its height says. So repeated notes all show. A soft note
-    within the ring of a loud one adds at least `LEAST` to what was there before it, and leaves it again in `SETTLING`.
+    A track stays below 1: a note closes the part of the gap that its height says. So repeated notes all show. A soft
+    note within the ring of a loud one adds at least `LEAST` to what was there before it, and leaves it in `SETTLING`.
 
     Args:
         track: (P,) in playing time.
