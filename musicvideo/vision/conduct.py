@@ -60,7 +60,7 @@ class PartTable:
         "seconds in which a held note falls to 1/e", None, shown="as the instrument rings", minimum=0.05, maximum=60
     )
     release: float = setting("seconds in which it falls to 1/e after its end", 0.2, minimum=0.02, maximum=10)
-    strength: float = setting("of its classes", 0.55, minimum=0, maximum=1)
+    strength: float = setting("of its classes", 0.25, minimum=0, maximum=1)
     handles: Mapping[str, float] | None = _handles(
         "handle -> how far a loud note moves it, -1..1 of its reach", shown="one of the generator's"
     )
