@@ -100,7 +100,8 @@ def test_the_pipeline_needs_no_network(undisturbed):
         capture_output=True,
         text=True,
     ).stderr.endswith("refused\n")  # it was denied
-    assert streams(undisturbed / FILM).count("MD5") == 2
+    found = streams(undisturbed / FILM)
+    assert ",v,MD5=" in found and ",a,MD5=" in found
 
 
 def small_video(generator: str, output: Path, *more: str) -> list:
@@ -733,7 +734,8 @@ def test_many_renders_at_once(materials, tmp_path, generator):
     chance = random.Random(SEED)
     killed = sorted(chance.sample(range(CROWD), max(1, CROWD // 4)))
     crowd = {number: render(number) for number in range(CROWD)}
-    eventually(lambda: any(path.is_file() for path in cache.rglob("*")))  # in the middle of writing it, or just after
+    # In the middle of writing it, or just after. Folders come and go meanwhile, which `os.walk` passes over.
+    eventually(lambda: any(names for _, _, names in os.walk(cache)))
     for number in killed:
         kill_tree(crowd[number])
     again = {number: render(number) for number in killed}
