@@ -25,13 +25,13 @@ import numpy as np
 import soundfile
 
 from musicvideo import cli, probe, programs
-from musicvideo.vision import film
+from musicvideo.vision import film, framing
 from musicvideo.vision.codecs import CODECS, Codec
 from musicvideo.vision.generators.cppn.network import CPPN
 from musicvideo.vision.title import title_card
 
 RATE, WIDTH, HEIGHT = 30, 1920, 1080
-SIDE = film.pair_side(WIDTH, HEIGHT)
+SIDE = framing.pair_side(WIDTH, HEIGHT)
 INTRO, TAIL, OUTRO = 4, 2.5, 2
 BEFORE = replace(CODECS["h264"], crf=17, options=("-preset", "medium"))
 
@@ -80,7 +80,7 @@ def ffmpeg(*arguments) -> None:
 def chain(clip: Path, card: Path, seconds: float, encoder: list[str], folder: Path) -> tuple[Path, int]:
     """One encode for each step, six of which each frame goes through; returns the film and the number of encodes."""
     columns, rows = WIDTH // 2 - SIDE, HEIGHT - SIDE
-    above = 2 * round(film.PAIR_ABOVE * rows / 2)
+    above = 2 * round(framing.PAIR_ABOVE * rows / 2)
     encodes = 0
 
     def step(name: str, *arguments) -> Path:

@@ -398,7 +398,7 @@ def run_merge(
     from musicvideo.clock import read_clock
     from musicvideo.sound import mixing
     from musicvideo.sound.score import chapters
-    from musicvideo.vision.film import Stream, merge
+    from musicvideo.vision.merging import Stream, merge
 
     parts = mixing.rehearsals(rehearsals) if rehearsals else []
     streams = [
@@ -431,9 +431,10 @@ def run_short(
     score: str | None, title: str, pulse: float, song: str | None, **options,
 ) -> None:  # fmt: skip
     from musicvideo.sound import passages
-    from musicvideo.vision import film
+    from musicvideo.vision import film, merging
+    from musicvideo.vision.containers import require_film
 
-    film.require_film(output)
+    require_film(output)
     begin, seconds = passage(video, sound, start, length, clock)
     with tempfile.TemporaryDirectory(prefix="short-") as work:
         music, picture = Path(work, "music.wav"), Path(work, "picture.mp4")
@@ -442,7 +443,7 @@ def run_short(
             video, music, picture, width=1080, height=1920, intro=0, outro=0, begin=begin, title=title, pulse=pulse,
             beats=beats_of(song, pulse, begin), notice=partial(cli.say, note=True), **options,
         )  # fmt: skip
-        film.merge(picture, [film.Stream(music)], output, intro=0, tags=tags(title, score))
+        merging.merge(picture, [merging.Stream(music)], output, intro=0, tags=tags(title, score))
     cli.say(f"{output}: {seconds:.1f} s from {begin:.1f} s on")
 
 

@@ -59,3 +59,11 @@ def graph_option() -> str:
     """Option of this machine's FFmpeg to read a filter graph from a file; it changed with FFmpeg 7."""
     release = re.match(r"n?(\d+)\.", ffmpeg_version())
     return "-filter_complex_script" if release and int(release[1]) < 7 else "-/filter_complex"
+
+
+def join_filters(filters: Sequence[str]) -> str:
+    """Join filters, one a line: a comma continues a chain, and a filter that names its inputs begins another one."""
+    text = filters[0]
+    for before, after in zip(filters, filters[1:]):
+        text += (";" if before.endswith("]") and after.startswith("[") else ",") + "\n" + after
+    return text + "\n"

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from conftest import command, make_media, read_frames
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
-from musicvideo.vision import film, record
+from musicvideo.vision import film, framing, merging, record
 from musicvideo.vision.onsets import onsets
 from musicvideo.vision.title import MARGIN, load_font, title_card
 
@@ -46,7 +46,7 @@ def sound(tmp_path_factory):
     return make_media(tmp_path_factory.mktemp("film") / "sound.wav", "-f", "lavfi", "-i", "sine=r=48000:d=5.5")
 
 
-@pytest.mark.parametrize("mirror", film.MIRRORS)
+@pytest.mark.parametrize("mirror", framing.MIRRORS)
 @pytest.mark.parametrize("size", [(320, 180), (192, 192), (384, 216), (420, 180), (180, 320)])
 def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_path, size, mirror):
     output, sound = tmp_path / "film.mkv", write_wav("brief.wav", np.zeros(48000))
@@ -145,7 +145,7 @@ def test_any_even_square(tmp_path, sound):
 @pytest.mark.parametrize("width, height, side", [(1200, 676, 512), (1920, 1080, 820)])
 def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, width, height, side):
     """The author's proportions; a square of that size is not scaled, and borders mirror what they touch."""
-    assert film.pair_side(width, height) == side
+    assert framing.pair_side(width, height) == side
     video = make_media(
         tmp_path / "square.mkv",
         "-f",
@@ -177,7 +177,7 @@ def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, width, heig
 
 
 def test_landscape_films_show_a_pair_and_others_a_half():
-    assert [film.default_mirror(*size) for size in ((1920, 1080), (1080, 1080), (1080, 1920))] == [
+    assert [framing.default_mirror(*size) for size in ((1920, 1080), (1080, 1080), (1080, 1920))] == [
         "pair",
         "half",
         "half",
@@ -247,7 +247,7 @@ def test_flash_and_click_stay_together(tmp_path, name):
     soundfile.write(wav, click, 48000)
     picture, finished = tmp_path / "picture.mkv", tmp_path / name
     film.finish(flash, wav, picture, intro=1.25, outro=1, title="", **SMALL)
-    film.merge(picture, [film.Stream(wav)], finished, intro=1.25)
+    merging.merge(picture, [merging.Stream(wav)], finished, intro=1.25)
     seen = read_frames(finished).mean(axis=(1, 2)).argmax() / rate
     make_media(tmp_path / "out.wav", "-i", finished, "-vn")
     samples, sample_rate = soundfile.read(tmp_path / "out.wav")
@@ -348,7 +348,7 @@ def test_film_is_h264_and_flac_or_aac(square, sound, tmp_path):
         )
 
     for name, codec in [("film.mkv", "flac"), ("film.mp4", "aac")]:
-        film.merge(picture, [film.Stream(sound)], tmp_path / name, tags={"title": "Name"}, intro=1)
+        merging.merge(picture, [merging.Stream(sound)], tmp_path / name, tags={"title": "Name"}, intro=1)
         assert packets(tmp_path / name) == packets(picture)  # copied, not encoded again
         found = probe.probe(tmp_path / name)
         assert found.audio_codec == codec
@@ -372,10 +372,10 @@ def test_errors_name_input_and_remedy(square, sound, tmp_path, write_wav):
     with pytest.raises(MediaError, match="INTRO=0"):
         film.finish(brief, sound, output)
     with pytest.raises(MediaError, match="s longer than"):
-        film.merge(square, [film.Stream(sound)], output, intro=0)
+        merging.merge(square, [merging.Stream(sound)], output, intro=0)
     with pytest.raises(MediaError, match="no such file"):
         film.finish(tmp_path / "missing.mp4", sound, output)
-    for stage, heard in ((film.finish, sound), (film.merge, [film.Stream(sound)])):
+    for stage, heard in ((film.finish, sound), (merging.merge, [merging.Stream(sound)])):
         with pytest.raises(MediaError, match="film.avi: a film is a .mkv or a .mp4"):
             stage(square, heard, tmp_path / "film.avi")
     assert not output.exists()
@@ -400,7 +400,7 @@ def test_sizes_people_ask_for(square, tmp_path, write_wav, size):
     assert (found.width, found.height) == size
 
 
-@pytest.mark.parametrize("look", film.LOOKS)
+@pytest.mark.parametrize("look", framing.LOOKS)
 def test_looks_differ_and_stay_symmetric(square, write_wav, tmp_path, look):
     sound = write_wav("brief.wav", np.zeros(3 * 48000))
     output = tmp_path / "film.mkv"
@@ -572,8 +572,8 @@ def test_a_video_shorter_than_the_outro_runs_back_and_forth_as_a_whole(tmp_path,
 def test_chapters_begin_where_the_music_does(square, sound, tmp_path):
     picture = tmp_path / "picture.mkv"
     film.finish(square, sound, picture, intro=2, **SMALL)
-    film.merge(
-        picture, [film.Stream(sound)], tmp_path / "film.mkv", intro=2, tags={"title": "T; = #1"},
+    merging.merge(
+        picture, [merging.Stream(sound)], tmp_path / "film.mkv", intro=2, tags={"title": "T; = #1"},
         chapters=[(0, "A"), (1.5, "B = 2; C")],
     )  # fmt: skip
     found = json.loads(
@@ -591,7 +591,7 @@ def test_a_film_carries_the_settings_of_its_drawing_and_no_folders(square, write
     comment = f"comment={json.dumps(settings)}"
     drawn = make_media(tmp_path / "drawn.mkv", "-i", square, "-c", "copy", "-metadata", comment)
     sound = write_wav("sound.wav", np.zeros((4 * 48000, 2)))
-    film.merge(drawn, [film.Stream(sound)], tmp_path / "film.mkv", intro=0)
+    merging.merge(drawn, [merging.Stream(sound)], tmp_path / "film.mkv", intro=0)
     assert record.read(tmp_path / "film.mkv") == {**settings, "song": "a.flac"}
 
 
@@ -600,14 +600,18 @@ def test_a_picture_that_was_cut_off_is_not_merged(square, sound, tmp_path):
     whole = (tmp_path / "picture.mkv").read_bytes()
     (tmp_path / "picture.mkv").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"picture.mkv: is damaged or cut off; delete it"):
-        film.merge(tmp_path / "picture.mkv", [film.Stream(sound)], tmp_path / "film.mkv", intro=0)
+        merging.merge(tmp_path / "picture.mkv", [merging.Stream(sound)], tmp_path / "film.mkv", intro=0)
     assert not (tmp_path / "film.mkv").exists()
 
 
 def test_chapters_behind_the_end_are_left_out(square, sound, tmp_path):
     film.finish(square, sound, tmp_path / "picture.mkv", intro=0, **SMALL)
-    film.merge(
-        tmp_path / "picture.mkv", [film.Stream(sound)], tmp_path / "film.mkv", intro=0, chapters=[(0, "A"), (1e6, "B")]
+    merging.merge(
+        tmp_path / "picture.mkv",
+        [merging.Stream(sound)],
+        tmp_path / "film.mkv",
+        intro=0,
+        chapters=[(0, "A"), (1e6, "B")],
     )
     assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(5.5, abs=0.05)
 
@@ -619,7 +623,7 @@ def test_unequal_lengths_are_said(square, tmp_path, write_wav):
     assert film.finish(square, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-1)
     assert len(read_frames(tmp_path / "b.mkv")) == 90
     slightly = write_wav("slightly.wav", np.zeros(round(3.2 * 48000)))
-    assert film.merge(tmp_path / "b.mkv", [film.Stream(slightly)], tmp_path / "c.mkv", intro=0) == pytest.approx(
+    assert merging.merge(tmp_path / "b.mkv", [merging.Stream(slightly)], tmp_path / "c.mkv", intro=0) == pytest.approx(
         0.2, abs=0.01
     )
     result = command("-m", "musicvideo", "merge", tmp_path / "b.mkv", slightly, tmp_path / "c.mkv", "--intro", "0")

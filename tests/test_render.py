@@ -330,10 +330,10 @@ def test_an_encoder_that_fails_says_why(song, tmp_path, monkeypatch):
         monkeypatch.context() as patch,
         pytest.raises(MediaError, match="codec: libx264 does not work .*64x64.*choose another"),
     ):
-        patch.setitem(codecs.CODECS, "h264", broken)
+        patch.setitem(codecs.DRAWING, "h264", broken)
         encoding("a.mp4", fps=Fraction(30), size=64)
     how, work, sound = encoding("a.mp4", fps=Fraction(30), size=64), Work(tmp_path / "a.mp4"), soundtrack(song, "a.mp4")
-    monkeypatch.setitem(codecs.CODECS, "h264", broken)
+    monkeypatch.setitem(codecs.DRAWING, "h264", broken)
     with pytest.raises(MediaError, match="encoding.*ffmpeg failed"), work.open({}):
         render(Stub(), drifting(10), sound, work, encoding=how)
     assert not list(tmp_path.iterdir())

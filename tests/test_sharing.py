@@ -19,7 +19,7 @@ from musicvideo.errors import MediaError
 from musicvideo.sound import passages
 from musicvideo.sound.mastering import measure
 from musicvideo.sound.mixing import BEHIND, RATE
-from musicvideo.vision import film
+from musicvideo.vision import film, framing, merging
 
 FPS = 25
 SMALL = dict(width=160, height=96, preset="ultrafast")
@@ -66,8 +66,10 @@ def test_a_film_carries_many_titled_streams_in_step_with_the_picture(flash, clic
     picture, cover = tmp_path / "picture.mkv", tmp_path / "cover.jpg"
     film.finish(flash, clicks[0], picture, intro=1, title="", **SMALL)
     film.still((flash, 2.4), cover, width=160, height=96, title="Name")
-    streams = [film.Stream(path, f"Mix {number}: a=b") for number, path in enumerate(clicks)]
-    film.merge(picture, streams, tmp_path / "film.mkv", intro=1, cover=cover, tags={"title": "N; = #", "artist": "Who"})
+    streams = [merging.Stream(path, f"Mix {number}: a=b") for number, path in enumerate(clicks)]
+    merging.merge(
+        picture, streams, tmp_path / "film.mkv", intro=1, cover=cover, tags={"title": "N; = #", "artist": "Who"}
+    )
 
     found = described(tmp_path / "film.mkv")
     video, *sounds, attached = found["streams"]
@@ -84,7 +86,7 @@ def test_a_film_carries_many_titled_streams_in_step_with_the_picture(flash, clic
         assert np.abs(samples).max() == pytest.approx(0.3 + 0.2 * number, abs=1e-3)  # each is its own sound,
         assert abs(np.abs(samples[:, 0]).argmax() / RATE - seen) <= 1 / FPS  # and all are in step
 
-    film.merge(picture, streams, tmp_path / "film.mp4", intro=1, cover=cover)
+    merging.merge(picture, streams, tmp_path / "film.mp4", intro=1, cover=cover)
     assert [stream["codec_name"] for stream in described(tmp_path / "film.mp4")["streams"]] == ["h264", "aac"]
 
 
@@ -100,7 +102,9 @@ def test_an_excerpt_is_cut_to_the_sample_and_fades_only_where_it_is_cut(flash, w
         part = make_media(tmp_path / "part.mkv", "-ss", str(start), "-i", flash, "-t", str(length))
         picture, finished = tmp_path / "picture.mkv", tmp_path / "film.mkv"
         film.finish(part, sound, picture, intro=0, start=start, duration=duration, **SMALL)
-        film.merge(picture, [film.Stream(sound)], finished, intro=0, start=start, duration=duration, chapters=marks)
+        merging.merge(
+            picture, [merging.Stream(sound)], finished, intro=0, start=start, duration=duration, chapters=marks
+        )
         assert len(read_frames(finished)) == length * FPS
         (heard,) = sounds_of(finished, tmp_path)
         wanted = noise[start * RATE :][: length * RATE]
@@ -205,12 +209,12 @@ def output_wav(path, tmp_path) -> Path:
 
 def test_a_still_is_mirrored_and_titled(flash, tmp_path):
     square = np.random.default_rng(2).integers(60, 160, (64, 64, 3)).astype(np.uint8)
-    for look in film.LOOKS:
+    for look in framing.LOOKS:
         film.still(square, tmp_path / "plain.png", width=320, height=180, look=look)
         film.still(square, tmp_path / "titled.png", width=320, height=180, look=look, title="Words")
         plain, titled = (np.asarray(Image.open(tmp_path / f"{name}.png"), int) for name in ("plain", "titled"))
         assert plain.shape == titled.shape == (180, 320, 3)
-        if not film.LOOKS[look].grain:
+        if not framing.LOOKS[look].grain:
             assert np.abs(plain - plain[:, ::-1]).max() <= 4  # but for chroma of half the resolution
             assert np.abs(titled - plain)[:10].max() == 0 and np.abs(titled - plain)[80:100].max() > 60
     film.still((flash, 2.4), tmp_path / "bright.jpg", width=160, height=96)
@@ -321,7 +325,7 @@ def test_lengths_are_probed_by_sound_not_by_cover(flash, clicks, tmp_path):
     picture, cover = tmp_path / "picture.mkv", tmp_path / "cover.jpg"
     film.finish(flash, clicks[0], picture, intro=0, **SMALL)
     film.still((flash, 0.0), cover, width=320, height=192)
-    film.merge(picture, [film.Stream(clicks[0])], tmp_path / "film.mkv", intro=0, cover=cover)
+    merging.merge(picture, [merging.Stream(clicks[0])], tmp_path / "film.mkv", intro=0, cover=cover)
     found = probe.probe(tmp_path / "film.mkv")
     assert (found.width, found.height, found.frame_rate, found.duration) == (160, 96, FPS, pytest.approx(4, abs=0.05))
     assert read_frames(tmp_path / "film.mkv").shape == (4 * FPS, 96, 160)

@@ -231,20 +231,31 @@ def _make_buses(mix: Mix, folders: dict[str, Path], work: Path, dry: Path, wet: 
     dry_stems = {name: folder / "dry.wav" for name, folder in folders.items()}
     wet_stems = {name: folder / ("wet.wav" if mix.parts[name].moves else "dry.wav") for name, folder in folders.items()}
     dry_parts, wet_parts = (bus.parts or list(mix.parts) for bus in (mix.buses.dry, mix.buses.wet))
-    wet_inputs = {wet_stems[name]: 0.0 for name in wet_parts}
-    for name, reverb in mix.reverbs.items():
+
+    def returned(name: str) -> dict[Path, float]:
+        """Make the return of a reverb, with its gain; {} if nothing is sent to it."""
         sends = {wet_stems[part]: mix.parts[part].send for part in wet_parts if mix.parts[part].reverb == name}
+        send, path = work / f"send-{name}.wav", work / f"return-{name}.wav"
         if sends:
-            sum_files(sends, work / "send.wav")
-            add_reverb(work / "send.wav", work / f"return-{name}.wav", reverb)
-            wet_inputs[work / f"return-{name}.wav"] = reverb.gain
+            sum_files(sends, send)
+            add_reverb(send, path, mix.reverbs[name])
         progress()
-    sum_files({dry_stems[name]: 0.0 for name in dry_parts}, work / "dry.wav", gain=mix.buses.dry.gain)
-    master_file(work / "dry.wav", dry, mix.master)
-    progress()
-    sum_files(wet_inputs, work / "wet.wav", gain=mix.buses.wet.gain)
-    master_file(work / "wet.wav", wet, mix.master)
-    progress()
+        return {path: mix.reverbs[name].gain} if sends else {}
+
+    def make_dry() -> None:
+        sum_files({dry_stems[name]: 0.0 for name in dry_parts}, work / "dry.wav", gain=mix.buses.dry.gain)
+        master_file(work / "dry.wav", dry, mix.master)
+        progress()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        dry_is_made = pool.submit(make_dry)
+        wet_inputs = {wet_stems[name]: 0.0 for name in wet_parts}
+        for found in pool.map(returned, mix.reverbs):
+            wet_inputs |= found
+        sum_files(wet_inputs, work / "wet.wav", gain=mix.buses.wet.gain)
+        master_file(work / "wet.wav", wet, mix.master)
+        progress()
+        dry_is_made.result()
 
 
 def _is_made(

@@ -12,7 +12,7 @@ from typing import Any
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision import record as records
-from musicvideo.vision.film import default_mirror, pair_side
+from musicvideo.vision.framing import default_mirror, pair_side
 from musicvideo.vision.mappings import MAPPINGS
 from musicvideo.vision.settings import RULES, WALK, Settings, check, recorded_in
 

@@ -17,7 +17,7 @@ from musicvideo.studio import choices, html, pictures
 from musicvideo.studio.choices import Choice
 from musicvideo.studio.renders import Films
 from musicvideo.vision import generators
-from musicvideo.vision.film import LOOKS
+from musicvideo.vision.framing import LOOKS
 from musicvideo.vision.mappings import MAPPINGS
 from musicvideo.vision.settings import PITCHES, RULES, Settings
 

@@ -26,7 +26,7 @@ from musicvideo.decoder import require_sound
 from musicvideo.errors import MediaError
 from musicvideo.notes import write_midi
 from musicvideo.studio.choices import FPS, drawn_at
-from musicvideo.vision import film, generators, storyboard
+from musicvideo.vision import film, generators, merging, storyboard
 from musicvideo.vision.containers import soundtrack
 from musicvideo.vision.features import SAMPLE_RATE, Song
 from musicvideo.vision.job import SEED_DIGITS, Job, decide, requested
@@ -315,7 +315,7 @@ def preview(
                 square, sound, picture, width=size[0], height=size[1], intro=0, outro=0, look=look, pulse=pulse,
                 beats=onsets(sound) if pulse else (), preset="ultrafast",
             )  # fmt: skip
-            film.merge(picture, [film.Stream(sound)], output, intro=0)
+            merging.merge(picture, [merging.Stream(sound)], output, intro=0)
         return output
 
 

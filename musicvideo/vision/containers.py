@@ -11,7 +11,7 @@ from pathlib import Path
 
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import DiskFull, MediaError
-from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.codecs import DRAWING
 from musicvideo.vision.settings import RATES, SIZES
 
 TRIAL = 0.5  # seconds of sound in the trial
@@ -37,6 +37,11 @@ CONTAINERS = {
     ".mkv": Container(("h264", "hevc", "av1", "vp9", "ffv1"), re.compile(".*"), _AAC),
     ".webm": Container(("vp9", "av1"), re.compile("opus|vorbis"), _OPUS),
 }
+# Containers of films, and how the mixes are encoded in them.
+FILM_SOUND = {
+    ".mkv": ("flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"),
+    ".mp4": ("aac", "-b:a", "320k", "-movflags", "+faststart"),
+}
 
 
 def container(output: str | os.PathLike) -> Container:
@@ -56,7 +61,7 @@ class Encoding:
     """How pictures are encoded as a video stream; made by `encoding`."""
 
     fps: Fraction  # frames a second
-    codec: str  # key of CODECS
+    codec: str  # key of DRAWING
     crf: int | None  # quality in the codec's own scale
     size: int  # height and width in pixels
 
@@ -70,7 +75,7 @@ def encoding(
         output: the video; its suffix determines the container.
         fps: frames a second, in `RATES`.
         size: height and width in pixels, even, in `SIZES`.
-        codec: a key of `CODECS`; None takes the container's default.
+        codec: a key of `DRAWING`; None takes the container's default.
         crf: quality in the codec's own scale, lower is better; None takes its default.
 
     Raises:
@@ -79,8 +84,8 @@ def encoding(
     """
     families = container(output).codecs
     codec = codec or families[0]
-    if codec not in CODECS:
-        raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
+    if codec not in DRAWING:
+        raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(DRAWING)})")
     if codec.partition("_")[0] not in families:
         raise ValueError(
             f"codec: {Path(output).suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)"
@@ -91,15 +96,21 @@ def encoding(
         raise ValueError(
             f"output_size: a video of {size}x{size} pixels cannot be encoded (even numbers, {SIZES[0]}..{SIZES[1]})"
         )
-    chosen = CODECS[codec]
+    chosen = DRAWING[codec]
     if crf is None:
-        crf = chosen.crf if chosen.drawing is None else chosen.drawing
+        crf = chosen.crf
     elif chosen.worst is None:
         raise ValueError(f"crf: {codec} is lossless and has no quality to choose")
     elif not 0 <= crf <= chosen.worst:
         raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
     chosen.require(size, size)
     return Encoding(fps, codec, crf, size)
+
+
+def require_film(path: str | os.PathLike) -> None:
+    """Raise MediaError unless a path has the suffix of a film."""
+    if Path(path).suffix not in FILM_SOUND:
+        raise MediaError(f"{path}: a film is a {' or a '.join(FILM_SOUND)}")
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,14 @@
-"""Make the finished picture from the square video, in one FFmpeg process and one encode; merge it with the sound.
+"""Make the finished picture of a film from the square video, in one FFmpeg process and one encode.
 
-The square, or its left half, is joined to its mirror image. Both are mirrored at the outer edges to fill the aspect
-ratio. The intro plays the first half second of the video backwards in slow motion under the title, and ends on the
+The intro plays the first half second of the video backwards in slow motion under the title, and ends on the
 first frame when the music begins. The outro plays the last seconds back and forth until the sound ends.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import ceil, exp
 from pathlib import Path
@@ -23,9 +19,10 @@ from PIL import Image
 from musicvideo import excerpt, ffmpeg, files, probe, programs
 from musicvideo.decoder import decode_frame
 from musicvideo.errors import MediaError
-from musicvideo.vision import record
 from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.containers import require_film
 from musicvideo.vision.flashes import MOST, SIZE, Flashes, too_many
+from musicvideo.vision.framing import LOOKS, MIRRORS, Grade, default_mirror, frame_filters
 from musicvideo.vision.title import load_font, title_card, visible
 
 INTRO_SOURCE = Fraction(1, 2)  # seconds of the video that the intro stretches
@@ -33,9 +30,8 @@ MAX_FADE = Fraction(3)  # longest fade to black, in seconds
 PULSE_ZOOM = 0.06  # share of the picture's width that the strongest beat cuts off at PULSE=1
 LARGEST = 8192  # pixels of width or height
 RATES = (Fraction(1, 10), 400)  # frames a second of a square video, lowest and highest
-PAIR_WIDTH = 512 / 1200  # side of a square of a pair, as a share of the film's width
-PAIR_ABOVE = 73 / (73 + 90)  # share of the rows beyond a pair that are above it
-SCALER = "flags=lanczos+accurate_rnd"
+
+
 OUTRO_MEMORY = 1 << 29  # bytes of frames that the outro may hold; it holds the frames of a leg three times
 SAMPLE = 64  # side in pixels of the frame that the title card takes its colours from
 FLASH_FRAME = SIZE * SIZE * 3  # bytes of a frame for the flash test
@@ -44,48 +40,6 @@ FLASH_FRAME = SIZE * SIZE * 3  # bytes of a frame for the flash test
 CALM = 0.5
 MOST_NAMED = 5  # stretches of flashes that a message names
 PULSE_DECAY = 0.2  # seconds in which a beat's zoom falls to 1/e
-
-COVER_TAGS = ("-metadata:s:t", "mimetype=image/jpeg", "-metadata:s:t", "filename=cover.jpg")  # as players look for it
-
-SOUND_CODECS = {
-    ".mkv": ("flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"),
-    ".mp4": ("aac", "-b:a", "320k", "-movflags", "+faststart"),
-}
-
-
-@dataclass(frozen=True)
-class Grade:
-    """Filters of a look: a colour grade and grain. {blur} and {shift} are in pixels and scale with the picture."""
-
-    colour: tuple[str, ...] = ()  # before the last mirroring, which makes the result symmetric
-    grain: tuple[str, ...] = ()  # after it, since film grain is not symmetric
-
-
-# Bloom: the picture is screened with its own blurred bright parts, in RGB, where light adds.
-BLOOM = (
-    "format=gbrp,split[sharp][bright]",
-    "[bright]curves=all='0/0 0.45/0 1/1',gblur=sigma={blur}[glow]",
-    "[sharp][glow]blend=all_mode=screen:all_opacity=0.7,format=yuv420p",
-)
-LOOKS = {
-    "none": Grade(),
-    # Faded blacks, warm lights, cool shadows.
-    "vintage": Grade(
-        (
-            "curves=r='0/0.05 0.5/0.54 1/0.98':g='0/0.03 0.5/0.5 1/0.94':b='0/0.11 0.5/0.46 1/0.82'",
-            "eq=saturation=0.85",
-            "vignette=PI/6",
-        ),
-        ("noise=c0s=9:c0f=t+u",),
-    ),
-    # Black and white, deep shadows, coarse grain.
-    "noir": Grade(
-        ("eq=saturation=0", "curves=all='0/0 0.2/0.12 0.55/0.68 1/1'", "vignette=PI/5.5"),
-        ("noise=c0s=14:c0f=t+u",),
-    ),
-    # Soft light and colour fringes.
-    "dream": Grade((*BLOOM, "chromashift=cbh={shift}:crh=-{shift}", "eq=saturation=1.12")),
-}
 
 
 def finish(
@@ -157,7 +111,7 @@ def finish(
         raise MediaError(
             f"{video}: is {square.width}x{square.height}; give a square of an even number of pixels, from 16"
         )
-    rate, shown = square.frame_rate, Fraction(probe.picture_duration(video))
+    side, rate, shown = square.width, square.frame_rate, Fraction(probe.picture_duration(video))
     if not RATES[0] <= rate <= RATES[1]:
         raise MediaError(
             f"{video}: has {float(rate):g} frames a second; give a video of {float(RATES[0]):g} to {RATES[1]}"
@@ -181,9 +135,12 @@ def finish(
         card = Path(work) / "title.png"
         if title:
             title_card(title, font, width, height, decode_frame(video, begin, width=SAMPLE, height=SAMPLE)).save(card)
-        for calm in (False, True):
+
+        def encode(calm: bool) -> str:
+            """Encode the film. Returns when it flashes too often, in words, or ""."""
+            script = Path(work) / "graph.txt"
             graph = filter_graph(
-                side=square.width,
+                side=side,
                 rate=rate,
                 shown=shown,
                 length=length,
@@ -197,47 +154,28 @@ def finish(
                 beats=[(time, pulse * strength) for time, strength in beats if pulse],
                 calm=calm,
             )
-            script = Path(work) / "graph.txt"
             script.write_text(graph, encoding="utf-8")
             command: list[str | os.PathLike] = [
-                "ffmpeg",
-                *("-v", "error", "-y", "-nostdin"),
-                *ffmpeg.SAFE_INPUT,
-                *cut,
-                "-i",
-                ffmpeg.source(video),
+                "ffmpeg", "-v", "error", "-y", "-nostdin",
+                *ffmpeg.SAFE_INPUT, *cut, "-i", ffmpeg.source(video),
                 *(["-i", ffmpeg.source(card)] if title else []),
-                ffmpeg.graph_option(),
-                script,
-                "-map",
-                "[film]",
-                *CODECS[codec].arguments(crf),
-                *(["-preset", preset] if preset else []),
-                "-pix_fmt",
-                "yuv420p",
-                "-colorspace",
-                "bt709",
-                "-color_primaries",
-                "bt709",
-                "-color_trc",
-                "bt709",
-                "-color_range",
-                "tv",
-                ffmpeg.source(partial),
-                *("-map", "[small]", "-f", "rawvideo", "-"),
-            ]
-            seen = _watched(command, Flashes(width, height, rate), f"finishing {video}", length, progress)
-            where = _flashing(seen)
-            if not where:
-                break
-            if calm:
+                ffmpeg.graph_option(), script,
+                "-map", "[film]", *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []),
+                "-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
+                "-color_range", "tv", ffmpeg.source(partial),
+                "-map", "[small]", "-f", "rawvideo", "-",
+            ]  # fmt: skip
+            return _flashing(_watched(command, Flashes(width, height, rate), f"finishing {video}", length, progress))
+
+        if where := encode(calm=False):
+            if notice:
+                notice(f"{video}: flashes more than {MOST} times a second, at {where}: they are softened")
+            if where := encode(calm=True):
                 lower = "a lower PULSE, or " if pulse else ""
                 raise MediaError(
                     f"{video}: the film would flash more than {MOST} times a second (WCAG 2.3.1), at {where}; {lower}"
                     "draw it calmer: MAPPING=classic or pulse, or a lower `strength` of the parts in the conduct table"
                 )
-            if notice:
-                notice(f"{video}: flashes more than {MOST} times a second, at {where}: they are softened")
     return float(length - intro_length(intro, rate) - shown)
 
 
@@ -273,11 +211,12 @@ def still(
         time = max(0.0, min(time, probe.picture_duration(video) - float(1 / found.frame_rate)))
         square = decode_frame(video, time, width=found.width, height=found.width)
     title, side = visible(title), len(square)
-    filters = [*framing(side, width, height, mirror, LOOKS[look], ()), "setsar=1"]
+    filters = [*frame_filters(side, width, height, mirror, LOOKS[look], ()), "setsar=1"]
     with tempfile.TemporaryDirectory(prefix="film-") as work:
         drawn, graph = Path(work) / "square.png", Path(work) / "graph.txt"
         Image.fromarray(square).save(drawn)
-        graph.write_text(_join(["[0:v]format=yuv420p", *filters, "format=rgb24[still]"]), encoding="utf-8")
+        filters = ["[0:v]format=yuv420p", *filters, "format=rgb24[still]"]
+        graph.write_text(ffmpeg.join_filters(filters), encoding="utf-8")
         raw = programs.run(
             ["ffmpeg", "-v", "error", "-i", ffmpeg.source(drawn), ffmpeg.graph_option(), graph, "-map", "[still]",
              "-f", "rawvideo", "-"],
@@ -403,7 +342,7 @@ def filter_graph(
     wait = intro_length(intro, rate)
     tail = max(length - wait - shown, Fraction(0))
     timeline = _timeline(side, rate, shown, wait, tail, outro)
-    picture = framing(side, width, height, mirror, look, [_zoom(beats, rate, wait)] if beats else [])
+    picture = frame_filters(side, width, height, mirror, look, [_zoom(beats, rate, wait)] if beats else [])
     if wait:
         picture.append(f"fade=in:d={_s(min(wait, Fraction(1)))}")
     if titled:
@@ -418,7 +357,7 @@ def filter_graph(
             "[untitled][card]overlay=eof_action=pass:format=yuv420",
         ]
     fade = min(MAX_FADE, length / 4)
-    return _join(
+    return ffmpeg.join_filters(
         [
             *timeline,
             *picture,
@@ -429,90 +368,6 @@ def filter_graph(
             f"[seen]scale={SIZE}:{SIZE}:flags=area,format=rgb24[small]",
         ]
     )
-
-
-def framing(side: int, width: int, height: int, mirror: str, look: Grade, zoom: Sequence[str]) -> list[str]:
-    """Filters that make frames of a film from squares: mirrored, scaled and graded; arguments as of `filter_graph`."""
-    picture = [
-        *MIRRORS[mirror](side, width, height, zoom),
-        *(line.format(blur=f"{height / 45:.1f}", shift=max(1, round(width / 640))) for line in look.colour),
-    ]
-    if mirror != "pair" or zoom or look.colour:
-        # Filters that scale or grade round the two halves differently. Mirroring again makes the symmetry exact.
-        picture += [
-            "crop=iw/2:ih:0:0,split[left_scaled][mirrored_scaled]",
-            "[mirrored_scaled]hflip[right_scaled]",
-            "[left_scaled][right_scaled]hstack",
-        ]
-    return [*picture, *look.grain]
-
-
-def mirrored_half(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
-    """Filters that join the left half of a square to its mirror image, and mirror both at the outer edges.
-
-    Args:
-        side: of the square in pixels, even.
-        width, height: of the picture in pixels, multiples of 4 and 2.
-        zoom: filters applied before the mirror.
-    """
-    # Chroma is subsampled by two: with even borders, halves and borders mirror exactly.
-    half = side // 4 * 2
-    border_x = 2 * round(side * (width / height - 1) / 4) if width > height else 0
-    border_y = 2 * round(side * (height / width - 1) / 4) if height > width else 0
-    return [
-        *zoom,
-        f"crop={half}:ih:0:0,split[left][mirrored]",
-        "[mirrored]hflip[right]",
-        "[left][right]hstack",
-        *_mirrored_edges((border_x, border_x), (border_y, border_y)),
-        f"scale={width}:{height}:{SCALER}",
-    ]
-
-
-def mirrored_pair(side: int, width: int, height: int, zoom: Sequence[str]) -> list[str]:
-    """Filters that join a whole square to its mirror image, and mirror both at the outer edges.
-
-    Arguments as of `mirrored_half`, but `zoom` is applied to the pair. A square of `pair_side` is not scaled.
-
-    Raises:
-        MediaError: a shape whose borders would be wider than the square that they mirror.
-    """
-    shown = pair_side(width, height)
-    border_x, rows = width // 2 - shown, height - shown
-    above = 2 * round(PAIR_ABOVE * rows / 2)
-    if shown < 16 or max(border_x, above, rows - above) >= shown:
-        raise MediaError(f"MIRROR=pair: {width}x{height} leaves it no room (choose MIRROR=half, or a wider film)")
-    return [
-        *([f"scale={shown}:{shown}:{SCALER}"] if shown != side else []),
-        "format=yuv420p,split[left][mirrored]",
-        "[mirrored]hflip[right]",
-        "[left][right]hstack",
-        *zoom,
-        *_mirrored_edges((border_x, border_x), (above, rows - above)),
-    ]
-
-
-def pair_side(width: int, height: int) -> int:
-    """Side in pixels of each square of `mirrored_pair`: even, at most the height, with the author's proportions."""
-    return min(2 * round(PAIR_WIDTH * width / 2), height)
-
-
-def _mirrored_edges(columns: tuple[int, int], rows: tuple[int, int]) -> list[str]:
-    """Filters that add mirrored borders to a picture: columns left and right, rows above and below."""
-    (left, right), (top, bottom) = columns, rows
-    return [
-        f"pad=iw+{left + right}:ih+{top + bottom}:{left}:{top}",
-        f"fillborders={left}:{right}:{top}:{bottom}:mirror",
-    ]
-
-
-# How a square becomes a picture of any shape. To add one, write a function with the same arguments.
-MIRRORS = {"pair": mirrored_pair, "half": mirrored_half}
-
-
-def default_mirror(width: int, height: int) -> str:
-    """The pair for landscape films; others are too narrow for it."""
-    return "pair" if width > height else "half"
 
 
 def _timeline(side: int, rate: Fraction, shown: Fraction, wait: Fraction, tail: Fraction, outro: float) -> list[str]:
@@ -586,176 +441,5 @@ def _on_grid(rate: Fraction) -> str:
     return f"settb=1/({rate}),setpts=N"
 
 
-def _join(filters: list[str]) -> str:
-    """Join filters, one a line: a comma continues a chain, and a filter that names its inputs begins another one."""
-    text = filters[0]
-    for before, after in zip(filters, filters[1:]):
-        text += (";" if before.endswith("]") and after.startswith("[") else ",") + "\n" + after
-    return text + "\n"
-
-
 def _s(seconds: Fraction) -> str:
     return f"{float(seconds):.6f}"
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A sound stream of a film."""
-
-    sound: str | os.PathLike
-    title: str = ""
-
-
-def merge(
-    picture: str | os.PathLike,
-    streams: Sequence[Stream],
-    output: str | os.PathLike,
-    *,
-    intro: float = 4.0,
-    start: float = 0.0,
-    duration: float | None = None,
-    tags: Mapping[str, str] | None = None,
-    cover: str | os.PathLike | None = None,
-    chapters: Sequence[tuple[float, str]] = (),
-) -> float:
-    """Put picture and sounds into one film. The picture is copied, and the sounds start when the intro ends.
-
-    Args:
-        picture: what `finish` made.
-        streams: the mixes, of one length; the first is played by default. A .mp4 takes only that one.
-        output: a .mkv gets FLAC, a .mp4 AAC at 320 kbit/s.
-        intro: seconds of picture before the music.
-        start, duration: as of `finish`; where the excerpt begins or ends within the music, it is faded in or out.
-        tags: written into the file, by FFmpeg's names: title, artist, ...
-        cover: a .jpg that is attached to a .mkv.
-        chapters: (seconds of the music, name) where each begins, in order.
-
-    Returns:
-        Seconds of sound that were cut off at the picture's end; if negative, seconds of silence that were added.
-
-    Raises:
-        MediaError: a missing input, an unsupported container, or lengths that differ by more than half a second.
-    """
-    require_film(output)
-    suffix, sound = Path(output).suffix, streams[0].sound
-    if suffix == ".mp4":
-        streams, cover = streams[:1], None
-    film = probe.probe(picture)
-    if film.frame_rate is None:
-        raise MediaError(f"{picture}: has no picture")
-    if probe.picture_duration(picture) < film.duration - 0.5:
-        raise MediaError(f"{picture}: is damaged or cut off; delete it and make the picture again (make video)")
-    wait = intro_length(intro, film.frame_rate)
-    whole = probe.probe(sound).duration
-    heard = excerpt.length(sound, whole, start, duration)
-    difference = float(wait) + heard - film.duration
-    if abs(difference) > 0.5:
-        longer = "longer" if difference > 0 else "shorter"
-        raise MediaError(
-            f"{sound}: is {abs(difference):.1f} s {longer} than {picture} with its intro; "
-            f"make the picture again (make video)"
-        )
-    for stream in streams:
-        files.require_file(stream.sound)
-    with tempfile.TemporaryDirectory(prefix="film-") as work, files.atomic(output) as partial:
-        notes = Path(work) / "metadata.txt"
-        marks = _within(chapters, start, heard)
-        notes.write_text(
-            _metadata(
-                {**(tags or {}), **_settings(picture)},
-                [(time + float(wait), name) for time, name in marks],
-                film.duration,
-            ),
-            encoding="utf-8",
-        )
-        ffmpeg.run_ffmpeg(
-            [
-                *ffmpeg.SAFE_INPUT,
-                "-i",
-                ffmpeg.source(picture),
-                *(word for each in streams for word in (*ffmpeg.SAFE_INPUT, "-i", ffmpeg.source(each.sound))),
-                "-f",
-                "ffmetadata",
-                "-i",
-                ffmpeg.source(notes),
-                *([] if cover is None else ["-attach", ffmpeg.source(files.require_file(cover))]),
-                "-map",
-                "0:v",
-                *(word for number in range(len(streams)) for word in ("-map", f"{number + 1}:a")),
-                "-map_metadata",
-                str(len(streams) + 1),
-                "-map_chapters",
-                str(len(streams) + 1),
-                "-c:v",
-                "copy",
-                "-disposition:v",
-                "default",
-                "-af",
-                ",".join(
-                    [
-                        *excerpt.filters(start, heard, whole),
-                        f"adelay={float(wait * 1000):.6f}:all=1,apad,atrim=end={film.duration:.6f}",
-                    ]
-                ),
-                "-c:a",
-                *SOUND_CODECS[suffix],
-                *(
-                    word
-                    for number, each in enumerate(streams)
-                    for word in (
-                        *(f"-metadata:s:a:{number}", f"title={each.title}"),
-                        *(f"-disposition:a:{number}", "0" if number else "default"),
-                    )
-                ),
-                *([] if cover is None else COVER_TAGS),
-                ffmpeg.source(partial),
-            ],
-            doing=f"merging {picture} and {sound}",
-        )
-    return difference
-
-
-def _within(chapters: Sequence[tuple[float, str]], start: float, length: float) -> list[tuple[float, str]]:
-    """The chapters of an excerpt, by its own time; it may begin within one."""
-    begun = [name for time, name in chapters if time <= start]
-    later = [(time - start, name) for time, name in chapters if start < time < start + length]
-    return [*((0.0, name) for name in begun[-1:]), *later]
-
-
-def require_film(path: str | os.PathLike) -> None:
-    """Raise MediaError unless a path has the suffix of a film."""
-    if Path(path).suffix not in SOUND_CODECS:
-        raise MediaError(f"{path}: a film is a {' or a '.join(SOUND_CODECS)}")
-
-
-def _settings(picture: str | os.PathLike) -> dict[str, str]:
-    """The tag with the record of the drawing that a picture carries, as JSON; empty if it has none.
-
-    Of absolute paths only the name stays: a film is given to other people.
-    """
-    try:
-        found = record.read(picture)
-    except MediaError:
-        return {}
-    names = {key: Path(value).name for key, value in found.items() if isinstance(value, str) and os.path.isabs(value)}
-    return {"comment": json.dumps({**found, **names})}
-
-
-def _metadata(tags: Mapping[str, str], chapters: Sequence[tuple[float, str]], duration: float) -> str:
-    """Tags and chapters in FFmpeg's metadata format. The first chapter includes the intro."""
-
-    def escaped(text: str) -> str:
-        return re.sub(r"([=;#\\\n])", r"\\\1", text)
-
-    lines = [";FFMETADATA1", *(f"{name}={escaped(visible(text))}" for name, text in tags.items())]
-    chapters = [chapter for chapter in chapters if chapter[0] < duration]
-    starts = [0.0, *(time for time, _ in chapters[1:])]
-    for start, end, (_, name) in zip(starts, [*starts[1:], duration], chapters):
-        lines += [
-            "[CHAPTER]",
-            "TIMEBASE=1/1000",
-            f"START={start * 1000:.0f}",
-            f"END={end * 1000:.0f}",
-            f"title={escaped(name)}",
-        ]
-    return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ import numpy as np
 
 from musicvideo import ffmpeg, files, programs
 from musicvideo.errors import MediaError
-from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.codecs import DRAWING
 from musicvideo.vision.containers import Encoding, Soundtrack
 
 # An interrupted run loses at most this. With x264 at 512 pixels, 60 cost 4 % more bytes than 240, and 30 cost 10 %.
@@ -105,7 +105,7 @@ def encoded(path: Path, resolution: int, encoding: Encoding) -> Coroutine[None, 
 
 def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str = "nut") -> list[str]:
     """FFmpeg, taking raw pictures of `resolution` x `resolution` on its standard input."""
-    codec = CODECS[encoding.codec]
+    codec = DRAWING[encoding.codec]
     # A pipe of our own, since moviepy's writer rounds frame rates to two decimals.
     source = [
         "-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{resolution}x{resolution}",
