@@ -353,7 +353,9 @@ DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$cl
 # `gan` and `storyboard` each record the settings that they drew with; `make build` needs none of them.
 media/$(NAME).gan media/$(TITLE).board: FORCE | $(first)
 	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$MAPPING" "$$CONDUCT" \
-	"$$DRAW_FLAGS" $(if $(WHOLE),,"$$START" "$$DURATION") "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" | { $(remember); }
+	"$$DRAW_FLAGS" $(if $(WHOLE),,"$$START" "$$DURATION") "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" \
+	"$$(sed -n 's/^score *= *"\(.*\)".*/\1/p' "$$CONDUCT" 2>/dev/null | while read -r ways; do cksum "$$ways"; done)" \
+	| { $(remember); }
 
 # A new version of the repository may have other embedded weights.
 WEIGHTS_HERE := $(wildcard musicvideo/assets/$(firstword $(GENERATOR))/*.safetensors)

@@ -13,8 +13,8 @@ from math import inf
 from musicvideo.cli import Parser, entry_point, progress_bar, say
 from musicvideo.clock import Clock, read_clock
 from musicvideo.errors import MediaError
+from musicvideo.panning import Motion, orbit, panning_duration, read_motion, set_names
 from musicvideo.sound.models import MODELS, load_model
-from musicvideo.sound.panning import Motion, orbit, panning_duration, read_motion, set_names
 from musicvideo.sound.soundfiles import is_silent, open_sound
 from musicvideo.sound.spatial import render_file
 

@@ -17,8 +17,8 @@ import numpy as np
 import soundfile
 
 from benchmarks.memory import peak
+from musicvideo.panning import Motion, Move, orbit
 from musicvideo.sound.models import MODELS, load_model
-from musicvideo.sound.panning import Motion, Move, orbit
 from musicvideo.sound.sofa import find_kemar
 from musicvideo.sound.spatial import render_file
 

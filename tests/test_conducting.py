@@ -1,5 +1,6 @@
 """The notes conduct the picture: what each note raises and moves, and when."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from musicvideo.errors import MediaError
 from musicvideo.notes import read_notes
 from musicvideo.vision import generators
 from musicvideo.vision.conduct import Conduct, cast, read_conduct, require_handles
-from musicvideo.vision.conducting import GRID_RATE, LEADING, conducted
+from musicvideo.vision.conducting import GLIDE, GRID_RATE, LEADING, conducted
 from musicvideo.vision.generators import Handle
 from musicvideo.vision.latents import Trajectory
 
@@ -189,6 +190,58 @@ def test_a_ground_stands_between_the_notes(notes, tmp_path):
     _, without = path_of(notes, table(tmp_path, text.replace('ground = "fog"', "")), classes=[1, 2])
     assert without.weights[:, without.classes.index(0)].min() >= LEADING - 1e-3
     require_every_note_is_seen(notes, roles, path)
+
+
+WAYS = {
+    "around": [
+        {"effect": "straight", "t1": 0, "t2": 1.0, "ear_i": -1},
+        {"effect": "straight", "t1": 1.0, "t2": 9, "ear_i": 1},
+    ]
+}
+SIDED = """
+[panning]
+score = "{ways}"
+[parts.Vibes]
+handles = {{ zoom = 0.2 }}
+set = "around"
+side = {{ sway = 0.5 }}
+[parts.Marimba]
+handles = {{ turn = 0.2 }}
+[[sections]]
+handles = {{}}
+"""
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.25])
+def test_what_is_heard_at_a_side_is_seen_there(notes, tmp_path, offset):
+    """The handle stands where the part's set is, half of its reach of 3; the jump at 1 s takes `GLIDE`."""
+    ways = tmp_path / "ways.json"
+    ways.write_text(json.dumps(WAYS))
+    text = SIDED.format(ways=ways)
+    _, path = path_of(notes, table(tmp_path, text), offset=offset)
+    _, still = path_of(notes, table(tmp_path, text.replace("side = ", "# side = ")), offset=offset)
+    moments = 1.0 + offset + np.array([-GLIDE, 0.0, GLIDE])
+    moved = path.at(moments)[0][:, 4] - still.at(moments)[0][:, 4]
+    assert moved == pytest.approx([-1.5, 0.0, 1.5], abs=0.1)
+    assert np.abs(np.diff(path.noise.moved[:, 0], axis=0)).max() < 0.2  # no jump
+
+
+def test_a_side_without_a_way_is_refused(notes, tmp_path):
+    text = SIDED.format(ways=tmp_path / "none.json")
+    for wrong, message in (
+        (text, "none.json: no such file"),
+        (text.replace('set = "around"', ""), "side needs `set`"),
+        (text.replace("[panning]", "").replace("score =", "#"), "side needs `set`"),
+    ):
+        with pytest.raises(MediaError, match=message):
+            path_of(notes, table(tmp_path, wrong))
+    ways = tmp_path / "ways.json"
+    ways.write_text(json.dumps(WAYS))
+    wrong = SIDED.format(ways=ways).replace('"around"', '"arround"')
+    with pytest.raises(MediaError, match=r'no set "arround", did you mean'):
+        path_of(notes, table(tmp_path, wrong))
+    with pytest.raises(MediaError, match=r"no handle 'sway'"):
+        require_handles(table(tmp_path, SIDED.format(ways=ways)), ["zoom", "turn"])
 
 
 def test_marks_are_sections_where_the_table_has_none(tmp_path):

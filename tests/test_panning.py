@@ -11,7 +11,7 @@ from musicvideo import limits
 from musicvideo.clock import Clock
 from musicvideo.documents import load_schema
 from musicvideo.errors import MediaError
-from musicvideo.sound.panning import CONTROL_RATE, SMOOTHING, orbit, read_motion, read_panning
+from musicvideo.panning import CONTROL_RATE, SMOOTHING, orbit, read_motion, read_panning
 
 # One second a quarter: 1/4 (a pickup), two measures of 4/4, then 6/8. Measures begin at 0, 1, 5, 9 s; the end is 15 s.
 CLOCK = Clock(480, [(0, 1_000_000)], [(0, 1, 4), (480, 4, 4), (480 * 9, 6, 8)], end=480 * 15)

@@ -9,12 +9,12 @@ import soundfile
 from scipy import fft, signal
 
 from musicvideo.errors import MediaError
+from musicvideo.panning import Motion, Move, Position, orbit
 from musicvideo.sound import spatial
 from musicvideo.sound.delay import glide
 from musicvideo.sound.models import load_model
 from musicvideo.sound.models.hrtf import MeasuredHead
 from musicvideo.sound.models.sphere import HEAD_TIME
-from musicvideo.sound.panning import Motion, Move, Position, orbit
 from musicvideo.sound.sofa import find_kemar, read_sofa
 from musicvideo.sound.spatial import MARGIN, render, render_file
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1]))
 
-from musicvideo.sound.panning import panning_duration, read_motion  # noqa: E402
+from musicvideo.panning import panning_duration, read_motion  # noqa: E402
 from musicvideo.sound.plots import plot_motions  # noqa: E402
 
 

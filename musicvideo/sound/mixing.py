@@ -25,13 +25,14 @@ from math import ceil, cos, pi, sin, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from musicvideo import panning
 from musicvideo.clock import read_clock
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic, lock, require_file, sha256
+from musicvideo.panning import Motion, orbit, read_motion, read_panning
 from musicvideo.sound.effects import apply_effect, apply_filters, sum_files
 from musicvideo.sound.mastering import OutOfReach, integrated, loudness_curves, master_file, measure
 from musicvideo.sound.models import load_model
-from musicvideo.sound.panning import Motion, orbit, read_motion, read_panning
 from musicvideo.sound.sofa import find_kemar
 from musicvideo.sound.soundfiles import is_mono, open_sound, peak
 from musicvideo.sound.spatial import render_file
@@ -316,7 +317,7 @@ def fingerprint(mix: Mix, part: Part, length: int) -> str:
     if part.set is not None and mix.panning:
         digest.update(json.dumps(read_panning(mix.panning.score, part.set)[part.set]).encode())
         digest.update(Path(mix.panning.clock).read_bytes() if mix.panning.clock else b"")
-    for module in sorted(Path(__file__).parent.rglob("*.py")):
+    for module in (Path(panning.__file__), *sorted(Path(__file__).parent.rglob("*.py"))):
         digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 

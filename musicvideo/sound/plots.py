@@ -15,8 +15,8 @@ from scipy import signal
 from musicvideo.clock import Clock
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic
+from musicvideo.panning import Motion, Position
 from musicvideo.sound.mastering import ABSOLUTE_GATE, loudness_curves
-from musicvideo.sound.panning import Motion, Position
 from musicvideo.sound.table import Master
 
 FRONT, BEHIND, INK, MIST, GRID = "#c2410c", "#1d4ed8", "#292524", "#b5afaa", "#e7e5e4"

@@ -19,8 +19,8 @@ import soundfile
 
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic
+from musicvideo.panning import Motion, Position
 from musicvideo.sound.models import Model
-from musicvideo.sound.panning import Motion, Position
 from musicvideo.sound.soundfiles import SoundFile, open_sound, target_format, target_subtype
 
 RENDER_BLOCK = 1 << 17  # samples rendered at a time

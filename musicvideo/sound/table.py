@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from musicvideo import tables
 from musicvideo.documents import nearest
 from musicvideo.errors import MediaError
+from musicvideo.panning import read_panning
 from musicvideo.sound.models import MODELS
-from musicvideo.sound.panning import read_panning
 from musicvideo.tables import setting
 
 PROFILES = {"youtube": -14.0, "spotify": -14.0, "apple": -16.0, "broadcast": -23.0, "none": None}  # LUFS

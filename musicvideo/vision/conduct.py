@@ -15,9 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from musicvideo import limits, tables
+from musicvideo.clock import Clock
 from musicvideo.documents import nearest
 from musicvideo.errors import MediaError
 from musicvideo.notes import FAMILY, Notes, Part
+from musicvideo.panning import Motion as Path
+from musicvideo.panning import read_motion
 from musicvideo.tables import setting
 from musicvideo.vision.labels import resolve
 
@@ -64,6 +67,10 @@ class PartTable:
     handles: Mapping[str, float] | None = _handles(
         "handle -> how far a loud note moves it, -1..1 of its reach", shown="one of the generator's"
     )
+    set: str | None = setting("its set in the panning score: the way that it goes around the head", None, minLength=1)
+    side: Mapping[str, float] | None = _handles(
+        "handle -> where it stands while the part is at the right ear, -1..1 of its reach; with `set`", shown="none"
+    )
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,13 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Panning:
+    """The ways of parts around the head."""
+
+    score: str = setting("panning score (JSON) that has the sets, see docs/panning.md", minLength=1)
+
+
+@dataclass(frozen=True)
 class Motion:
     """What moves everything."""
 
@@ -101,6 +115,7 @@ class Motion:
 class Conduct:
     """A whole conduct table."""
 
+    panning: Panning | None = setting("the ways of parts around the head", None)
     parts: Mapping[str, PartTable] = setting("how each part is seen", factory=dict, propertyNames=ANY_NAME)
     sections: Sequence[Section] = setting("sections in any order", factory=tuple, maxItems=limits.SECTIONS)
     motion: Motion = setting("what moves everything", factory=Motion)
@@ -108,7 +123,9 @@ class Conduct:
 
 def explain() -> str:
     """Every setting of a conduct table, with its meaning, range and default."""
-    return tables.explain({"[parts.NAME]": PartTable, "[[sections]]": Section, "[motion]": Motion})
+    return tables.explain(
+        {"[panning]": Panning, "[parts.NAME]": PartTable, "[[sections]]": Section, "[motion]": Motion}
+    )
 
 
 def read_conduct(path: str | os.PathLike) -> Conduct:
@@ -130,6 +147,7 @@ class Role:
         table: its settings.
         decay: seconds in which a held note falls to 1/e.
         pitches: its different pitches, rising.
+        path: its way around the head, in the time of the notes before any offset; None where `side` moves nothing.
     """
 
     part: Part
@@ -137,6 +155,7 @@ class Role:
     table: PartTable
     decay: float
     pitches: tuple[int, ...]
+    path: Path | None = None
 
     def class_of(self, pitch: int, in_play: Sequence[int]) -> int:
         """The class in play that a note of the part raises."""
@@ -207,7 +226,15 @@ class Cast:
         return tuple(role.classes[index] for index in turn)
 
 
-def cast(table: Conduct, notes: Notes, classes: Sequence[int], labels: Sequence[str], *, name: str = "") -> Cast:
+def cast(
+    table: Conduct,
+    notes: Notes,
+    classes: Sequence[int],
+    labels: Sequence[str],
+    *,
+    name: str = "",
+    clock: Clock | None = None,
+) -> Cast:
     """Decide which part shows which classes, and where sections begin.
 
     Args:
@@ -216,10 +243,11 @@ def cast(table: Conduct, notes: Notes, classes: Sequence[int], labels: Sequence[
         classes: ids that parts share out whose table names none.
         labels: class names of the generator.
         name: of the table's file, for messages.
+        clock: of the notes, for panning scores in measures and beats.
 
     Raises:
         MediaError: a part that the notes do not have, classes that the generator does not have (up to `MOST_NAMED` of
-            them in one message), a section that the piece does not have.
+            them in one message), a section that the piece does not have; a panning score as `read_motion`.
     """
     names = [part.name for part in notes.parts]
     for known in table.parts:
@@ -237,14 +265,25 @@ def cast(table: Conduct, notes: Notes, classes: Sequence[int], labels: Sequence[
             DRUM_DECAY if part.drums else PROGRAM_DECAY.get(part.program, FAMILY_DECAY[part.program // FAMILY])
         )
         pitches = np.unique(notes.pitch[notes.part == number])
-        roles.append(Role(part, tuple(dict.fromkeys(mine)), settings, decay, tuple(pitches.tolist())))
+        path = None
+        if settings.side:
+            if table.panning is None or settings.set is None:
+                raise MediaError(
+                    f"{name}: [parts.{part.name}]: side needs `set` beside it, and the `score` of [panning]"
+                )
+            path = read_motion(table.panning.score, settings.set, clock, clock.duration if clock else notes.duration)
+        roles.append(Role(part, tuple(dict.fromkeys(mine)), settings, decay, tuple(pitches.tolist()), path))
     return Cast(tuple(roles), scenes, table.motion)
 
 
 def require_handles(table: Conduct, handles: Iterable[str], *, name: str = "") -> None:
     """Raise MediaError if a table names a handle that the generator does not have."""
     known = list(handles)
-    places = [(f"[parts.{part}]", settings.handles) for part, settings in table.parts.items()]
+    places = [
+        (f"[parts.{part}]", moved)
+        for part, settings in table.parts.items()
+        for moved in (settings.handles, settings.side)
+    ]
     places += [("[[sections]]", section.handles) for section in table.sections]
     for place, named in places:
         for handle in named or ():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicvideo.notes import Notes
+from musicvideo.panning import Position
 from musicvideo.vision.conduct import Cast
 from musicvideo.vision.generators import Handle
 from musicvideo.vision.latents import Trajectory
@@ -30,6 +31,7 @@ MOTION = 0.6  # the same for handles and drift: soft notes, too, are seen
 KICK = (0.05, 0.4)  # seconds in which a note moves its handle, and in which that falls to 1/e
 KICKED = 0.25  # of a handle's reach, by the loudest note, where the table names no handle
 PLACES, FLIGHTS = 0.6, 3  # of the reach, at the most, and how many handles: where a section stands without a table
+GLIDE = 0.4  # seconds over which a part's place around the head is averaged, since it may jump
 EXCITEMENT = 0.6  # seconds in which the motion that a note starts falls to 1/e
 REST_SPEED = 0.12  # speed of the drift while a note is held, as a share of that at a loud one
 DRIFT = 0.55  # radians a second of the noise's circles at the speed of a loud note and 100 beats a minute
@@ -81,6 +83,7 @@ def conducted(
     truncation: float = 1.0,
     jitter: float = 0.5,
     tempo_sensitivity: float = USUAL_SENSITIVITY,
+    offset: float = 0.0,
 ) -> Trajectory:
     """The path of a song, by its notes.
 
@@ -94,6 +97,7 @@ def conducted(
         truncation: amplitude of the drift, 0.1..1.
         jitter: 0..1, how unevenly the noise units drift.
         tempo_sensitivity: speed of the drift, 0..1; 0.25 is usual.
+        offset: seconds by which the notes are later than the parts' ways around the head.
     """
     loudness = SOFTEST + (1 - SOFTEST) * (notes.velocity / 127.0) ** LOUDNESS
     time = _PlayingTime(notes, cast, loudness)
@@ -108,6 +112,7 @@ def conducted(
     accented = (notes.velocity / 127.0) ** MOTION * _accents(notes, cast)
     amounts = _kicks(notes, cast, used, time, strikes, accented)
     amounts += _places(cast, used, time, rng)
+    amounts += _sides(cast, used, time, offset)
     np.clip(amounts, -1, 1, out=amounts)
     amounts *= np.array([handles[name].reach for name in used], np.float32)
 
@@ -265,14 +270,14 @@ def _remembered(track: np.ndarray, *, begun: bool) -> np.ndarray:
 
 def _used(cast: Cast, handles: Mapping[str, Handle]) -> list[str]:
     """Handles that a part or a section may move."""
-    named = [name for role in cast.roles for name in role.table.handles or ()]
+    named = [name for role in cast.roles for name in (*(role.table.handles or ()), *(role.table.side or ()))]
     named += [name for scene in cast.scenes for name in scene.table.handles or ()]
     return list(dict.fromkeys([*named, *handles]))
 
 
 def _kicked(cast: Cast, used: Sequence[str]) -> list[Mapping[str, float]]:
     """For each part, what its notes move, and how far."""
-    named = {name for role in cast.roles for name in role.table.handles or ()}
+    named = {name for role in cast.roles for name in (*(role.table.handles or ()), *(role.table.side or ()))}
     free = [name for name in used if name not in named] or list(used)
     found: list[Mapping[str, float]] = []
     for number, role in enumerate(cast.roles):
@@ -306,6 +311,22 @@ def _places(cast: Cast, used: Sequence[str], time: _PlayingTime, rng: np.random.
             places[number, used.index(name)] = far
     columns = [np.interp(time.grid, *_steps(cast, column, time, cast.motion.flight)) for column in places.T]
     return np.array(columns, np.float32).T.reshape(len(time.grid), len(used))
+
+
+def _sides(cast: Cast, used: Sequence[str], time: _PlayingTime, offset: float) -> np.ndarray:
+    """How far the parts' places around the head move handles, (P, H) of their reach."""
+    moved = np.zeros((len(time.grid), len(used)), np.float32)
+    window = np.hanning(int(GLIDE * GRID_RATE) + 2)[1:-1]
+    reach = len(window) // 2
+    moments = np.searchsorted(time.rows, np.arange(len(time.grid)))  # of the song; a rest is its beginning
+    for role in cast.roles:
+        if role.path is not None:
+            seconds = np.arange(-reach, len(time.rows) + reach) / GRID_RATE - offset
+            azimuth, elevation, distance = role.path.at(seconds)
+            ear = np.convolve(Position(azimuth, elevation, distance).ear, window / window.sum(), "valid")[moments]
+            for name, far in (role.table.side or {}).items():
+                moved[:, used.index(name)] += far * ear
+    return moved
 
 
 def _steps(cast: Cast, values: np.ndarray, time: _PlayingTime, seconds: float) -> tuple[np.ndarray, np.ndarray]:

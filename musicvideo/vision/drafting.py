@@ -32,7 +32,11 @@ def draft(title: str, notes: Notes) -> str:
     lines = [HEAD.format(title=quoted(title)), "[motion]", *untouched(Motion, {}), ""]
     lines += ["# The parts, and how long the instrument of each rings.", ""]
     for name, role in {role.part.name: role for role in found.roles}.items():
-        lines += [f"[parts.{key(name)}]", *untouched(PartTable, {**OPEN, "decay": f"{role.decay}"}), ""]
+        lines += [
+            f"[parts.{key(name)}]",
+            *untouched(PartTable, {**OPEN, "decay": f"{role.decay}"}, without=("set", "side")),
+            "",
+        ]
     lines += _sections(found.scenes, notes)
     lines += commented(["All settings, and [what holds where they are left out]:", *explain().split("\n")])
     return "\n".join(lines) + "\n"

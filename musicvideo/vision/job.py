@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvideo import caches, excerpt, files
+from musicvideo.clock import read_clock
 from musicvideo.errors import MediaError
 from musicvideo.notes import Notes, read_notes
 from musicvideo.vision import generators
@@ -393,6 +394,7 @@ def decide(
         "vectors_sha256": vectors and files.sha256(vectors),
         "midi_sha256": settings.midi and files.sha256(settings.midi),
         "conduct_sha256": settings.conduct and files.sha256(settings.conduct),
+        "panning_sha256": score and score.table.panning and files.sha256(score.table.panning.score),
         "song_sha256": song_sha256,
         "weights_sha256": weights_sha256,
         "frames": {"fps": str(how.fps), "codec": how.codec, "crf": how.crf, "size": how.size},
@@ -444,8 +446,13 @@ def _score(settings: Settings, song: str, classes: Sequence[int], labels: Sequen
         notice(f"note: the last note of {settings.midi} ends {early:.0f} s before {song}; the picture rests then")
     table = read_conduct(settings.conduct) if settings.conduct else Conduct()
     return Score(
-        notes, table, cast(table, written.within(math.inf, offset), classes, labels, name=settings.conduct or "")
-    )
+        notes,
+        table,
+        cast(
+            table, written.within(math.inf, offset), classes, labels, name=settings.conduct or "",
+            clock=read_clock(settings.midi),
+        ),
+    )  # fmt: skip
 
 
 def _for_song(vectors: str, path: Trajectory, duration: float) -> Trajectory:

@@ -3,7 +3,7 @@
 A model is a function `(source, position, rate) -> ears`:
 
     source: (N,) mono signal.
-    position: a `musicvideo.sound.panning.Position` of N samples.
+    position: a `musicvideo.panning.Position` of N samples.
     rate: Hz.
     ears: (N, 2) left and right ear, without added latency, with the power of the source in the sum of both ears.
 
@@ -23,7 +23,7 @@ from os import PathLike
 
 import numpy as np
 
-from musicvideo.sound.panning import Position
+from musicvideo.panning import Position
 from musicvideo.sound.sofa import find_kemar
 
 Model = Callable[[np.ndarray, Position, float], np.ndarray]

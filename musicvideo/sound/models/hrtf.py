@@ -18,8 +18,8 @@ from scipy import fft, signal, sparse, spatial
 from threadpoolctl import threadpool_limits
 
 from musicvideo.errors import MediaError
+from musicvideo.panning import Position
 from musicvideo.sound.delay import glide
-from musicvideo.sound.panning import Position
 from musicvideo.sound.sofa import CLEARANCE, Measurement, read_sofa, unit_vectors
 
 LONGEST_RESPONSE = 0.02  # seconds of a response that are used

@@ -6,7 +6,7 @@ from os import PathLike
 
 import numpy as np
 
-from musicvideo.sound.panning import Position
+from musicvideo.panning import Position
 
 
 def pan(source: np.ndarray, position: Position, rate: float) -> np.ndarray:

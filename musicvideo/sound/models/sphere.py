@@ -7,8 +7,8 @@ from os import PathLike
 import numpy as np
 from scipy import signal
 
+from musicvideo.panning import Position
 from musicvideo.sound.delay import glide
-from musicvideo.sound.panning import Position
 
 SPEED_OF_SOUND = 343.0  # m/s
 HEAD_RADIUS = 0.0875  # m
