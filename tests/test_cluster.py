@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -221,6 +222,18 @@ class Fails:
         return number
 
 
+class Lacks:
+    """A worker that lacks disk, memory or weights."""
+
+    def __init__(self, setup):
+        pass
+
+    @cluster._refusing
+    def work(self, lacking):
+        raise {"disk": OSError(errno.ENOSPC, "No space left on device"), "memory": MemoryError(),
+               "weights": MediaError("biggan.bin: was damaged on its way here")}[lacking]  # fmt: skip
+
+
 def tasks(*arguments):
     return [(f"task {one}", lambda one=one: (one,)) for one in arguments]
 
@@ -253,6 +266,18 @@ def test_a_task_that_fails_is_tried_three_times(nodes, tmp_path):
     assert isinstance(results[1], ZeroDivisionError) and 'raise ZeroDivisionError("of this drawing")' in str(results[1])
     assert isinstance(results[2], MediaError) and "task 2: 3 workers died at it" in str(results[2])
     assert (count.read_text(), Path(f"{count}-deaths").read_text()) == ("xxx", "xxx")
+
+
+def test_a_worker_that_lacks_something_says_so_in_a_line(nodes):
+    """It is not tried again."""
+    results = {}
+    with cluster.connected("auto"):
+        with cluster.Pool(Lacks, None, needs={"CPU": 1}, title="test") as pool:
+            pool.run(tasks("disk", "memory", "weights"), "work", results.__setitem__)
+    assert all(isinstance(result, MediaError) and str(result).startswith("worker on ") for result in results.values())
+    assert [str(results[number]).partition("): ")[2] for number in range(3)] == [
+        "disk: No space left on device", "its memory is full", "biggan.bin: was damaged on its way here",
+    ]  # fmt: skip
 
 
 # -- Mistakes -------------------------------------------------------------------------------------------------
