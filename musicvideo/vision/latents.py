@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.stats import truncnorm
 
 from musicvideo.errors import MediaError
 from musicvideo.files import atomic, require_file
@@ -372,6 +371,8 @@ def trajectory(
         raise ValueError(f"classes: {twice} is named twice")
     if sort_classes_by_power:
         classes = [classes[rank] for rank in np.argsort(strongest_first(features.chroma)[:num_classes])]
+
+    from scipy.stats import truncnorm  # takes a third of a second, and not every mapping needs it
 
     points = len(features.mel_power)
     start = truncation * truncnorm.rvs(-NOISE_LIMIT, NOISE_LIMIT, size=noise_dim, random_state=rng)
