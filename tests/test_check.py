@@ -13,6 +13,7 @@ from PIL import Image
 import musicvideo.__main__ as stages
 from conftest import assert_one_line_error, make_media
 from musicvideo.proof.check import check
+from musicvideo.vision.film import finish
 from musicvideo.vision.flashes import Flashes, too_many
 from musicvideo.vision.watching import watch
 from rule_films import CLICKS, FPS, SECONDS, film, steps
@@ -239,3 +240,19 @@ def test_a_film_that_would_flash_all_the_same_is_not_finished(tmp_path, run_scri
     line = result.stderr.strip().splitlines()[-1]
     assert "square.mkv" in line and "MAPPING=classic" in line and "PULSE" not in line
     assert (tmp_path / "picture.mkv").read_text() == "what was there before"
+
+
+def test_flashes_are_counted_by_the_colours_that_are_seen(tmp_path, monkeypatch):
+    """What is tested while a film is made is what the film shows: filters must not lose what its colours mean."""
+    square = make_media(
+        tmp_path / "square.mkv", "-f", "lavfi", "-i", "smptebars=s=128x128:r=30:d=1,format=rgb24", "-vf",
+        "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-colorspace", "bt709", "-color_range", "tv",
+    )  # fmt: skip
+    sound = make_media(tmp_path / "sound.wav", "-f", "lavfi", "-i", "sine=d=1")
+    seen = []
+    monkeypatch.setattr(Flashes, "add", lambda self, picture: seen.append(picture) or self.general.append(0))
+    finish(square, sound, tmp_path / "film.mkv", width=256, height=144, intro=0, outro=0)
+    made = np.array(seen, float)
+    seen.clear()
+    watch(tmp_path / "film.mkv")
+    assert np.abs(made - np.array(seen, float)).mean() < 1.5

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
+from test_notes import midi_file
 
 import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
@@ -30,6 +31,7 @@ from musicvideo.vision import record as records
 from musicvideo.vision.codecs import CODECS
 from musicvideo.vision.generators import weights as biggan_weights
 from musicvideo.vision.generators.biggan.architecture import LAYERS
+from musicvideo.vision.generators.cppn.network import CPPN
 from musicvideo.vision.generators.random_weights import save
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.record import read as settings_of
@@ -372,6 +374,21 @@ def test_vectors_are_saved_and_used(drawn, monkeypatch):
     assert_one_line_error(drawn("--vectors", "f.npz", "--classes", "1", "2"), "classes", "vectors", code=2)
     drawn("--output_file", "a2.mp4", "--save_vectors", "f.npz", "--seed", "1")
     assert "f.npz: has changed" in drawn("--output_file", "b4.mp4", "--like", "b.mp4").stderr
+
+
+def test_like_draws_what_a_conduct_table_chose(monkeypatch, tmp_path):
+    """The table names 14 classes, more than are chosen; one part takes its share of those that are."""
+    monkeypatch.chdir(tmp_path)
+    notes = [(240 * step, 120, 60 + step, 90) for step in range(6)]
+    midi_file(tmp_path / "a.mid", [("Vibes", 0, 11, notes), ("Bells", 1, 9, notes[:3])])
+    named = [f'"{name}"' for name in CPPN.labels[:14]]
+    (tmp_path / "a.toml").write_text(f"[parts.Vibes]\nclasses = [{', '.join(named)}]\n")
+    drawn = ("--song", SONG, *BASE, "--fps", "10", "--mapping", "score", "--midi", "a.mid", "--conduct", "a.toml")
+    assert visualize_here(*drawn, "--output_file", "a.mp4").returncode == 0
+    again = visualize_here("--like", "a.mp4", "--output_file", "b.mp4")
+    assert again.returncode == 0, again.stderr
+    assert len(settings_of("a.mp4")["class_names"]) > 14
+    assert same("a.mp4", "b.mp4")
 
 
 def test_the_command_line_wins_over_classes_and_vectors_of_the_video_it_likes(run_visualize):

@@ -365,7 +365,8 @@ def filter_graph(
             f"trim=end={_s(length)}",
             *([f"photosensitivity=threshold={CALM}"] if calm else []),
             "setsar=1,format=yuv420p,split[film][seen]",
-            f"[seen]scale={SIZE}:{SIZE}:flags=area,format=rgb24[small]",
+            # Filters may lose what the colours mean, and FFmpeg would guess BT.601.
+            f"[seen]scale={SIZE}:{SIZE}:flags=area:in_color_matrix=bt709:in_range=tv,format=rgb24[small]",
         ]
     )
 

@@ -169,7 +169,7 @@ class Job:
         song: its path.
         seed: of the random numbers.
         classes: ids of the generator's classes.
-        class_names: their names.
+        class_names: names of those that are shown: these, or others that a conduct table names.
         encoding: of the picture.
         sound: of the video.
         saved: the path that was read, as long as the song; None if it is made from the song.
@@ -372,7 +372,6 @@ def decide(
     score = None
     if MAPPINGS[settings.mapping].needs_notes and not vectors:
         score = _score(settings, song, classes, labels, notice)
-        classes = list(score.cast.classes)
     how = encoding(
         settings.output_file,
         fps=settings.fps or grid_rate,
@@ -383,7 +382,7 @@ def decide(
     weights_sha256 = generators.weights_checksum(
         settings.generator, settings.resolution, settings.weights, progress=progress, notice=notice
     )
-    names = [labels[index] for index in classes]
+    names = [labels[index] for index in (score.cast.classes if score else classes)]
     record = {
         **settings.recorded(),
         "weights": weights_sha256 and settings.weights,
