@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -124,10 +125,16 @@ def test_a_preset_that_cannot_be_is_refused_in_a_line(tmp_path, text):
 # -- The terminal ----------------------------------------------------------------------------------------------
 
 
-def test_a_terminal_is_one_and_ctrl_c_is_typed_on_it():
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_terminal_is_one_and_ctrl_c_is_typed_on_it(handler):
+    """Even if the studio itself runs in the background, where Ctrl-C is ignored."""
     lines: list[str] = []
     code = "import sys, time; print('tty', sys.stderr.isatty(), flush=True); time.sleep(600)"
-    terminal = Terminal([sys.executable, "-c", code], dict(os.environ))
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        terminal = Terminal([sys.executable, "-c", code], dict(os.environ))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     def line(text: str) -> None:
         lines.append(text)

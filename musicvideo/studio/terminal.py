@@ -11,6 +11,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import termios
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,11 @@ class Terminal:
         # The first terminal that the leader of a new session opens is the one whose Ctrl-C and hang-up it gets.
         opened = [(os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0), *((os.POSIX_SPAWN_DUP2, 0, to) for to in (1, 2))]
         try:
-            self._process = os.posix_spawn(command[0], [*command], environment, file_actions=opened, setsid=True)
+            # Whoever starts the studio in the background, or by nohup, ignores these, and children would as well.
+            heard = [signal.SIGINT, signal.SIGHUP]
+            self._process = os.posix_spawn(
+                command[0], [*command], environment, file_actions=opened, setsid=True, setsigdef=heard
+            )
         finally:
             os.close(theirs)
 
