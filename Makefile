@@ -272,7 +272,7 @@ lint: $(READY) ## check style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests but those on a Ray cluster
+test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests but those of the studio and of Ray
 	$(PY) -m pytest -n 2 --dist loadfile $(addprefix --ignore tests/,test_cluster.py test_studio.py test_studio_page.py)
 
 test-fast: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the tests for before each commit: a minute
