@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, inf, isfinite
 from os import PathLike
 from typing import Any
@@ -115,6 +115,16 @@ class Motion:
         for before, after in zip(self.moves, self.moves[1:]):
             left = before.azimuth(np.nextafter([before.end], -inf))[0] + self._turns[-1]
             self._turns.append(360 * np.round((left - after.azimuth(np.array([after.begin]))[0]) / 360))
+
+    def later(self, seconds: float) -> Motion:
+        """The same path, so many seconds later; for a sound that begins in the middle of the piece, earlier."""
+        return Motion([
+            replace(
+                move, begin=move.begin + seconds, end=move.end + seconds,
+                ramps=tuple((time + seconds, done) for time, done in move.ramps),
+            )
+            for move in self.moves[1:-1]
+        ])  # fmt: skip
 
     def at(self, time: np.ndarray) -> np.ndarray:
         """(3, N) azimuth, elevation and distance at ascending times (N,) in seconds, jumps not smoothed."""

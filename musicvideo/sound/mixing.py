@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -61,25 +61,27 @@ class _Stems:
     mix: Mix
     kept: Path
     length: int  # samples of each
-    motions: dict[str, Motion]  # of the parts that move
+    motions: Mapping[str, Motion]  # of the parts that move
     folders: dict[str, Path]  # of each part
     made_of: str  # everything that decides the mixes
 
     @classmethod
     @contextmanager
-    def open(cls, mix: Mix, stems: Path, doing: str | os.PathLike) -> Iterator[_Stems]:
+    def open(
+        cls, mix: Mix, stems: Path, doing: str | os.PathLike, motions: Mapping[str, Motion] | None = None
+    ) -> Iterator[_Stems]:
         """Lock the folder and find out which stems there must be."""
         with lock(f"{stems}.lock", f"{doing}: another run is mixing it (wait until it has finished)"):
             stems.mkdir(parents=True, exist_ok=True)
             for left_behind in stems.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(left_behind, ignore_errors=True)
             length = mix_length(mix)
-            motions = {
+            moving = motions or {
                 name: read_part_motion(mix, part, length / RATE) for name, part in mix.parts.items() if part.moves
             }
             folders = {name: stems / f"{name}-{fingerprint(mix, part, length)}" for name, part in mix.parts.items()}
             made_of = repr([replace(mix, table=None), sorted(folder.name for folder in folders.values())])
-            yield cls(mix, stems, length, motions, folders, made_of)
+            yield cls(mix, stems, length, moving, folders, made_of)
 
     def require(self, progress: Callable[[], object]) -> None:
         """Make the stems that are missing or damaged; calls `progress` after each part."""
@@ -100,6 +102,7 @@ def make_mixes(
     wet: str | os.PathLike,
     *,
     stems: str | os.PathLike | None = None,
+    motions: Mapping[str, Motion] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> bool:
     """Write the Dry and the Wet mix: 48 kHz, 24 bit, of the same length, the longest part's plus the tail.
@@ -110,6 +113,7 @@ def make_mixes(
         stems: folder in which stems are kept, so that the next mix makes only those that changed or are damaged. Stems
             that this mix does not use are deleted. Beside it, `<stems>.made` records the inputs of both mixes: if
             they are the same, and none is newer, the mixes stay as they are. None keeps nothing.
+        motions: of all parts that move, in place of those of the table, as for an excerpt; nothing can be kept then.
         progress: called after each of `steps(mix)` steps.
 
     Returns:
@@ -122,7 +126,7 @@ def make_mixes(
     with ExitStack() as stack:
         folder = Path(stems or stack.enter_context(TemporaryDirectory(prefix="mix-")) + "/stems")
         note = Path(f"{folder}.made")
-        made = stack.enter_context(_Stems.open(mix, folder, dry))
+        made = stack.enter_context(_Stems.open(mix, folder, dry, motions))
         if _is_made(note, made.made_of, mix.files, [dry, wet]):
             return False
         with atomic(dry) as dry_partial, atomic(wet) as wet_partial, _work_folder(folder) as work:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from musicvideo.studio import choices, pictures
+import numpy as np
+
+from musicvideo.errors import MediaError
+from musicvideo.studio import around, choices, pictures
 from musicvideo.studio.renders import DONE, RUNNING, WAITING, Film, Films
-from musicvideo.vision import generators
+from musicvideo.vision import generators, storyboard
+from musicvideo.vision import record as records
 from musicvideo.vision.settings import PITCHES
 from musicvideo.vision.storyboard import approximately, player_time
 
 FOLDER = Path("media", "studio")  # all that the page serves is below it
+ACCEPTED = "audio/*,video/*,.mid,.midi"
 # What is offered: the embedded ones first, and none that is only there to be compared with.
 OFFERED = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
 
@@ -28,9 +34,11 @@ def welcome(moving: list[Path]) -> str:
     tiles = "".join(f'<img src="{served(path)}" alt="">' for path in moving)
     return f"""
     <div class="screen welcome"><div class="mosaic" aria-hidden="true">{tiles}</div>
-      <label class="drop"><input type="file" class="song-file" accept="audio/*,video/*" aria-label="Choose a song">
+      <label class="drop">
+      <input type="file" class="song-file" multiple accept="{ACCEPTED}" aria-label="Choose a song">
       <strong>Drop a song here</strong>
-      <span>or choose a file: any audio, or a video for its sound</span></label></div>"""
+      <span>or choose a file: any audio, or a video for its sound.
+      Its notes as a MIDI file may come with it.</span></label></div>"""
 
 
 def still(picture: Path) -> str:
@@ -39,10 +47,36 @@ def still(picture: Path) -> str:
     return f'<div class="screen still" role="img" aria-label="A picture of this film">{image}{image}</div>'
 
 
-def playing(video: Path, begin: float, name: str) -> str:
-    """The screen with a preview, which plays at once."""
-    return f"""<div class="screen"><video controls autoplay loop playsinline src="{served(video)}"
-      data-begin="{begin:.3f}" aria-label="Preview of {escape(name)}"></video></div>"""
+def playing(shown: pictures.Preview, name: str) -> str:
+    """The screen with a preview, which plays at once; below it, where its parts are around the head."""
+    sounds = " ".join(f'data-{sound}="{served(video)}"' for sound, video in shown.videos.items())
+    first = next(iter(shown.videos.values()))
+    return f"""<div class="screen"><video controls autoplay loop playsinline src="{served(first)}" {sounds}
+      data-begin="{shown.begin:.3f}" aria-label="Preview of {escape(name)}"></video></div>
+      {_around(shown.sources) if shown.sources else ""}"""
+
+
+def _around(sources: Sequence[around.Source]) -> str:
+    """A head from above with a dot for each part, which screen.js moves; and the switch between Wet and Dry."""
+    tints = ["#" + bytes((255 * tint).astype(np.uint8)).hex() for tint in storyboard.colours(len(sources))]
+    dots = "".join(
+        f"""<circle class="part" r="7" fill="{tint}" data-rest="{part.rest:.1f}"
+          data-azimuth="{json.dumps(part.azimuth.round(1).tolist())}"
+          data-distance="{json.dumps(part.distance.round(2).tolist())}"/>"""
+        for tint, part in zip(tints, sources)
+    )
+    names = "".join(
+        f'<li><i style="background:{tint}"></i>{escape(part.name)}</li>' for tint, part in zip(tints, sources)
+    )
+    return f"""<div class="around" data-step="{around.STEP}">
+      <svg viewBox="-100 -100 200 200" role="img" aria-label="Where each part is around the head, seen from above">
+      <circle class="ring" r="78"/><text y="-86">front</text><text y="95">behind</text>
+      <g class="head"><path d="M-8 -25 L0 -38 L8 -25"/><ellipse cx="-26" rx="5" ry="9"/><ellipse cx="26" rx="5" ry="9"/>
+      <ellipse rx="25" ry="28"/></g>{dots}</svg>
+      <div><fieldset class="listen"><legend>Sound</legend>
+      <label><input type="radio" name="listen" value="wet" checked><b>Wet</b> <span>8D, for headphones</span></label>
+      <label><input type="radio" name="listen" value="dry"><b>Dry</b> <span>without motion and room</span></label>
+      </fieldset><ul class="names">{names}</ul></div></div>"""
 
 
 def board(name: str, heard: pictures.Heard, found: pictures.Board | None, begin: float) -> str:
@@ -65,7 +99,8 @@ def board(name: str, heard: pictures.Heard, found: pictures.Board | None, begin:
     return f"""
     <div class="about-song"><h2>{escape(name)}</h2><p class="facts">
       <span>{player_time(heard.duration)}</span>{tempo}{seed}
-      <label class="small another"><input type="file" class="song-file" accept="audio/*,video/*">Another song</label>
+      <label class="small another"><input type="file" class="song-file" multiple accept="{ACCEPTED}">Another
+      song</label>
       </p></div>
     <div class="strip">{strip}</div>
     <div class="wave" data-seconds="{heard.duration:.3f}"
@@ -160,5 +195,17 @@ def described(film: Film, films: Films) -> dict[str, Any]:
         "id": film.id, "name": film.choice["words"] or film.name, "state": film.state, "message": film.message,
         "percent": film.percent, "progress": progress or film.state, "facts": " · ".join(facts),
         "command": film.command, "url": served(place), "file": film.file,
-        "last": served(films.file(film, "last.jpg")), "frame": film.frame,
+        "last": served(films.file(film, "last.jpg")), "frame": film.frame, "checking": film.checking,
+        "check": _figures(films.file(film, "check.json")), "page": served(films.file(film, "check.png")),
     }  # fmt: skip
+
+
+def _figures(note: Path) -> dict[str, Any] | None:
+    """The figures of a film that was checked, as films.js shows them; None before that."""
+    try:
+        found = records.read(note)
+        return {"passes": found["passes"], "figures": [
+            {key: each[key] for key in ("name", "shown", "limit", "passes")} for each in found["checks"]
+        ]}  # fmt: skip
+    except (MediaError, ValueError, KeyError, TypeError):
+        return None

@@ -113,9 +113,11 @@ def forget(song: dict | None) -> None:
         own(song["path"]).unlink(missing_ok=True)
 
 
-def said(error: Exception, song: dict | None = None) -> str:
-    """An error in a line, with the name that a person knows the song by."""
+def said(error: Exception, song: dict | None = None, midi: str | None = None) -> str:
+    """An error in a line, with the names that a person knows the song and its notes by."""
     text = str(error)
+    if midi:
+        text = text.replace(midi, Path(midi).name)
     if song:
         text = text.replace(song["path"], song["name"])
     return escape(cli.one_line(text))
@@ -196,6 +198,9 @@ def page(films: Films) -> gr.Blocks:
         drawing_fields = [generator, classes, mapping, seed, *sliders, *switches]
         film_fields = [shape, quality, look, pulse, words]
 
+        motion = [presets, mapping, *sliders, *switches]
+        taken = [song, begin, strip, problem, show, go, words, midi]
+
         def drawing_of(generator: str, classes: list[int], mapping: str, seed: str, *parameters: Any) -> dict[str, Any]:
             names = (*choices.SLIDERS, *choices.SWITCHES)
             numbers = {name: RULES[name].kind(value) for name, value in zip(names, parameters) if value is not None}
@@ -209,43 +214,47 @@ def page(films: Films) -> gr.Blocks:
                 return None
             return midi or song.get("midi") or str(pictures.notes(song["path"], html.FOLDER / "notes"))
 
-        def take(event: gr.EventData) -> Iterator[tuple]:
-            given = {"path": "", "name": str(event.name)}
+        def take(event: gr.EventData) -> tuple:
+            given = {"path": "", "name": ""}
             try:
-                given["path"] = str(own(str(event.path)))
-                yield from _taken(given)
+                notes = str(own(event.notes["path"])) if event.notes else None
+                if not event.song:
+                    return (*[gr.skip()] * (len(taken) - 1), notes)
+                given["name"] = str(event.song["name"])
+                given["path"] = str(own(event.song["path"]))
+                return _taken(given, notes)
             except (MediaError, OSError) as error:
-                yield gr.skip(), gr.skip(), gr.skip(), said(error, given), gr.skip(), gr.skip(), gr.skip()
+                return _not_taken(said(error, given))
 
-        def take_recording(path: str | None) -> Iterator[tuple]:
-            if path:
-                yield from _taken({"path": path, "name": "Recording"})
+        def take_recording(path: str | None) -> tuple:
+            return _taken({"path": path, "name": "Recording"}) if path else _not_taken("")
 
         def take_score(name: str) -> Iterator[tuple]:
             if name not in scores:
                 return
+            yield _not_taken(f"MuseScore plays {escape(name)}…")
             try:
-                yield (
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                    f"MuseScore plays {escape(name)}…",
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                )
                 _play(name)
-                sound = str(Path("media", f"{name}.wav").resolve())
-                notes = str(Path("media", f"{name}.mid").resolve())
-                yield from _taken({"path": sound, "name": name, "score": name, "midi": notes})
+                sound, notes = (str(Path("media", f"{name}{suffix}").resolve()) for suffix in (".wav", ".mid"))
+                yield _taken({"path": sound, "name": name, "score": name, "midi": notes})
             except (MediaError, OSError) as error:
-                yield gr.skip(), gr.skip(), gr.skip(), said(error), gr.skip(), gr.skip(), gr.skip()
+                yield _not_taken(said(error))
 
-        def _taken(given: dict) -> Iterator[tuple]:
+        def _taken(given: dict, notes: str | None = None) -> tuple:
+            """Values of `taken`."""
             heard = pictures.listen(given["path"])
             name = Path(given["name"]).stem
             ready = gr.update(interactive=True)
-            yield given, 0.0, html.board(name, heard, None, 0.0), "", ready, ready, name
+            return given, 0.0, html.board(name, heard, None, 0.0), "", ready, ready, name, notes
+
+        def _not_taken(words: str) -> tuple:
+            return tuple(words if field is problem else gr.skip() for field in taken)
+
+        def know(song: dict | None, midi: str | None) -> list[Any]:
+            """Let the notes move the picture where they are known."""
+            if not midi and not (song or {}).get("midi"):
+                return [gr.skip()] * len(motion)
+            return ["score", *_fields(choices.preset("score"))]
 
         def follow(song: dict | None, begin: float, midi: str | None, *values: Any) -> tuple:
             """The strip of what is chosen; the screen shows its middle."""
@@ -257,7 +266,7 @@ def page(films: Films) -> gr.Blocks:
                 heard, drawing = pictures.listen(song["path"]), drawing_of(*values)
                 found = pictures.board(song["path"], drawing, notes_of(song, drawing, midi), html.FOLDER / "boards")
             except (MediaError, OSError, ValueError) as error:
-                return gr.skip(), gr.skip(), said(error, song), ""
+                return gr.skip(), gr.skip(), said(error, song, midi), ""
             middle = found.pictures[pictures.FRAMES // 2]
             return html.still(middle), html.board(Path(song["name"]).stem, heard, found, begin), "", ""
 
@@ -266,13 +275,14 @@ def page(films: Films) -> gr.Blocks:
                 if not song:
                     raise MediaError("give a song first")
                 drawing = drawing_of(*values)
-                video = pictures.preview(
+                shown = pictures.preview(
                     song["path"], drawing, notes_of(song, drawing, midi), begin, html.FOLDER / "previews",
                     size=choices.film_size(shape, "sketch"), look=look, pulse=float(pulse),
+                    score=song.get("score", ""),
                 )  # fmt: skip
             except (MediaError, OSError, ValueError) as error:
-                return gr.skip(), said(error, song)
-            return html.playing(video, begin, song["name"]), ""
+                return gr.skip(), said(error, song, midi)
+            return html.playing(shown, song["name"]), ""
 
         def enqueue(song: dict | None, midi: str | None, shape, quality, look, pulse, words, *values: Any) -> str:
             try:
@@ -351,7 +361,6 @@ def page(films: Films) -> gr.Blocks:
             return [*restored(films.file(film, "preset.json")),
                     *(choice[name] for name in ("shape", "quality", "look", "pulse", "words"))]  # fmt: skip
 
-        taken = [song, begin, strip, problem, show, go, words]
         followed = dict(
             fn=follow, inputs=[song, begin, midi, *drawing_fields], outputs=[screen, strip, problem, seed_problem],
             show_progress="hidden", trigger_mode="always_last", concurrency_id="screen",
@@ -361,7 +370,9 @@ def page(films: Films) -> gr.Blocks:
         for event, function, inputs in (
             (screen.upload, take, None), (recorded.change, take_recording, recorded), (score.input, take_score, score),
         ):  # fmt: skip
-            event(function, inputs, taken, show_progress="hidden").success(**followed).then(**needed)
+            event(function, inputs, taken, show_progress="hidden").success(
+                know, [song, midi], motion, show_progress="hidden"
+            ).then(**needed).then(**followed)
         cards_of.select(another_generator, None, [generator, classes, tiles], show_progress="hidden").then(
             **followed
         ).then(**needed)
@@ -373,11 +384,12 @@ def page(films: Films) -> gr.Blocks:
         for field in (*switches, mapping):
             field.input(**followed)
         seed.change(**followed)
-        midi.change(**followed)
+        midi.upload(know, [song, midi], motion, show_progress="hidden").then(**followed)
+        midi.clear(**followed)
         for field in (shape, quality):
             field.change(**needed)
         die.click(lambda: str(random.randrange(SEEDS)), None, seed, show_progress="hidden")
-        presets.input(set_preset, presets, [mapping, *sliders, *switches], show_progress="hidden").then(**followed)
+        presets.input(set_preset, presets, motion[1:], show_progress="hidden").then(**followed)
         every = [generator, classes, cards_of, tiles, seed, mapping, *sliders, *switches, problem]
         saved.click(save, drawing_fields, saved, show_progress="hidden")
         opened.upload(open_preset, opened, every, show_progress="hidden").then(**followed)
@@ -405,14 +417,15 @@ def _script(name: str) -> str:
 
 
 def _play(name: str) -> None:
-    """Let the pipeline export a score."""
+    """Let the pipeline export a score, and the one that goes around the head."""
     from musicvideo.sound.score import export
 
-    score = Path("scores", f"{name}.mscz")
-    made = [Path("media", f"{name}{suffix}") for suffix in (".wav", ".mid")]
-    if not all(path.exists() and path.stat().st_mtime > score.stat().st_mtime for path in made):
-        for _ in export(score):
-            pass
+    for score in Path("scores").glob(f"{name}*.mscz"):
+        made = [Path("media", f"{score.stem}{suffix}") for suffix in (".wav", ".mid")]
+        if score.stem in (name, f"{name}-8d") and not all(
+            path.exists() and path.stat().st_mtime > score.stat().st_mtime for path in made
+        ):
+            export(score)
 
 
 def _films_now(films: Films) -> Callable[[Any], list[dict[str, Any]]]:
@@ -423,7 +436,8 @@ def _films_now(films: Films) -> Callable[[Any], list[dict[str, Any]]]:
 
 
 def _act(films: Films) -> Callable[[dict[str, str]], None]:
-    actions = {"cancel": films.cancel, "resume": films.resume, "remove": films.remove}
+    actions = {"cancel": films.cancel, "resume": films.resume, "remove": films.remove,
+               "check": films.check}  # fmt: skip
 
     def act(asked: dict[str, str]) -> None:
         if asked["action"] in actions:
@@ -456,6 +470,9 @@ def serve(host: str, port: int, password: str | None) -> None:
             (html.FOLDER / folder).mkdir(parents=True)
         films = Films(html.FOLDER / "films")
         app, address = None, ""
+        pictures.times(
+            html.OFFERED[0], [choices.film_size("landscape", "sketch")], 1.0
+        )  # measured before a song is there
         blocks = page(films)
         free = _free(host, port)
         if free != port:

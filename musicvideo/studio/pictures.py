@@ -21,10 +21,12 @@ import librosa
 import numpy as np
 from PIL import Image
 
-from musicvideo import __version__, caches, ffmpeg, files, probe, programs
+from musicvideo import __version__, caches, files, probe
 from musicvideo.decoder import require_sound
 from musicvideo.errors import MediaError
 from musicvideo.notes import write_midi
+from musicvideo.sound.mastering import measure
+from musicvideo.studio import around
 from musicvideo.studio.choices import FPS, drawn_at
 from musicvideo.vision import film, generators, merging, storyboard
 from musicvideo.vision.containers import soundtrack
@@ -42,6 +44,7 @@ FRAMES = storyboard.FRAMES
 EXCERPT = 10.0  # seconds of a preview
 COLUMNS = 400  # of an outline
 BLOCK = 2048  # samples whose extremes are kept of a song of any length
+SOFTEST, LOUDEST = -40.0, -14.0  # LUFS; what is softer is not mixed, what is louder becomes as loud as a film
 TEMPO_PART = (30.0, 90.0)  # seconds of a song that its tempo is measured in, or all of a shorter one
 THUMBNAIL = 96  # pixels
 MOST_THUMBNAILS = 200  # classes of a generator; more would take too long to draw
@@ -267,6 +270,21 @@ def board(song: str, drawing: Mapping[str, Any], midi: str | None, folder: Path)
     )
 
 
+@dataclass(frozen=True)
+class Preview:
+    """Some seconds of a film.
+
+    Attributes:
+        videos: "dry" and, where something moves in the mix, "wet".
+        begin: seconds of the song at which they begin.
+        sources: where the parts are around the head meanwhile.
+    """
+
+    videos: Mapping[str, Path]
+    begin: float
+    sources: Sequence[around.Source]
+
+
 def preview(
     song: str,
     drawing: Mapping[str, Any],
@@ -277,7 +295,8 @@ def preview(
     size: tuple[int, int],
     look: str = "none",
     pulse: float = 0.0,
-) -> Path:
+    score: str = "",
+) -> Preview:
     """Make `EXCERPT` seconds of a film, with their sound; what was made before is not made again.
 
     Args:
@@ -286,25 +305,29 @@ def preview(
         folder: where the video goes.
         size: of the film in pixels.
         look, pulse: of the film, as of `musicvideo.vision.film.finish`.
+        score: as for `musicvideo.studio.around.mix_of`.
 
     Raises:
-        ValueError, MediaError: as `musicvideo.vision.job.decide`.
+        ValueError, MediaError: as `musicvideo.vision.job.decide`; a fault in the mix.
     """
     with _drawing:
         job, generator, path = _job(song, {**drawing, "quality": _quality(drawing["generator"])}, midi)
         length = min(EXCERPT, path.duration)
         begin = float(np.clip(begin, 0, path.duration - length))
-        output = folder / f"{_key(job, begin, size, look, pulse)}.mp4"
-        if output.is_file():
-            return output
+        mix = around.mix_of(song, score)
+        moving = around.motions(mix, path.duration) if mix else {}
+        key = _key(job, begin, size, look, pulse, repr(mix))
+        videos = {name: folder / f"{key}-{name}.mp4" for name in (("wet", "dry") if mix else ("dry",))}
+        found = Preview(videos, begin, around.sources(mix, moving, begin, length) if mix else [])
+        if all(video.is_file() for video in videos.values()):
+            return found
         with tempfile.TemporaryDirectory(prefix="preview-") as place:
             sound, square, picture = (Path(place) / name for name in ("sound.wav", "square.mp4", "picture.mkv"))
-            programs.run(
-                ["ffmpeg", "-v", "error", "-y", *ffmpeg.SAFE_INPUT, "-ss", ffmpeg.seconds(begin),
-                 "-t", ffmpeg.seconds(length), "-i", ffmpeg.source(song), "-map", "0:a:0", "-ac", "2", "-ar", "48000",
-                 ffmpeg.source(sound)],
-                doing=f"cutting {song}",
-            )  # fmt: skip
+            around.cut(song, sound, begin, length)
+            dry = wet = sound
+            loudness = min(measure(sound).integrated, LOUDEST)
+            if mix and loudness > SOFTEST:  # a soft passage stays soft
+                dry, wet = around.mixes(mix, moving, begin, length, loudness, Path(place))
             work = Work(square)
             with work.open(job.record):
                 render(
@@ -315,8 +338,10 @@ def preview(
                 square, sound, picture, width=size[0], height=size[1], intro=0, outro=0, look=look, pulse=pulse,
                 beats=onsets(sound) if pulse else (), preset="ultrafast",
             )  # fmt: skip
-            merging.merge(picture, [merging.Stream(sound)], output, intro=0)
-        return output
+            for name, mixed in {"dry": dry, "wet": wet}.items():
+                if name in videos:
+                    merging.merge(picture, [merging.Stream(mixed)], videos[name], intro=0)
+        return found
 
 
 def _quality(name: str) -> str:

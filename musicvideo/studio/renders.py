@@ -19,8 +19,10 @@ from typing import Any
 
 from musicvideo import cli, ffmpeg, files, probe, programs
 from musicvideo.errors import MediaError
+from musicvideo.proof import check, page
 from musicvideo.studio.choices import Choice, file_title, goals, save_preset, variables
 from musicvideo.studio.terminal import Terminal
+from musicvideo.vision import record as records
 from musicvideo.vision.work import Work
 
 WAITING, RUNNING, CANCELLED, FAILED, DONE = "waiting", "running", "cancelled", "failed", "done"
@@ -52,6 +54,7 @@ class Film:
         message: what went wrong, in a line.
         stage, percent, left: what is done just now, how far, and the time left of it; not kept.
         frame: counts the pictures that were shown of it; not kept.
+        checking: whether it is measured just now; not kept.
     """
 
     id: str
@@ -66,6 +69,7 @@ class Film:
     percent: int = 0
     left: str = ""
     frame: int = 0
+    checking: bool = False
 
     @property
     def file(self) -> str:
@@ -131,7 +135,7 @@ class Films:
             return self._films[name]
 
     def file(self, film: Film, name: str) -> Path:
-        """A file of a film's folder: the film, last.jpg, preset.json, log.txt."""
+        """A file of a film's folder: the film, last.jpg, preset.json, log.txt, check.json and check.png."""
         return self._folder / film.id / name
 
     def add(self, choice: Choice, *, name: str, song: Path | None, midi: Path | None, score: str = "") -> Film:
@@ -195,6 +199,25 @@ class Films:
             if film.state != RUNNING:
                 del self._films[name]
                 shutil.rmtree(self._folder / film.id, ignore_errors=True)
+
+    def check(self, name: str) -> None:
+        """Measure a finished film, as `make check` does; its figures are in `check.json` of its folder afterwards."""
+        film = self.get(name)
+        with self._changed:
+            if film.state != DONE or film.checking:
+                return
+            film.checking, film.message = True, ""
+        threading.Thread(target=self._check, args=(film,), name="check", daemon=True).start()
+
+    def _check(self, film: Film) -> None:
+        try:
+            found = check.check(self.file(film, film.file))
+            page.draw(found, self.file(film, "check.png"))
+            records.write(self.file(film, "check.json"), found.document())
+        except (MediaError, OSError) as error:
+            film.message = cli.one_line(str(error))
+        finally:
+            film.checking = False
 
     # -- The thread ----------------------------------------------------------------------------------------------
 

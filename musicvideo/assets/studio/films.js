@@ -7,9 +7,9 @@ const make = (tag, name, text) => {
   return made;
 };
 const ACTIONS = {
-  waiting: ["cancel"], running: ["cancel"], cancelled: ["resume", "remove"], failed: ["resume", "remove"], done: ["like", "remove"],
+  waiting: ["cancel"], running: ["cancel"], cancelled: ["resume", "remove"], failed: ["resume", "remove"], done: ["like", "check", "remove"],
 };
-const WORDS = { cancel: "Cancel", resume: "Go on", remove: "Delete", like: "Like this one" };
+const WORDS = { cancel: "Cancel", resume: "Go on", remove: "Delete", like: "Like this one", check: "Check" };
 
 function card(film) {
   const made = make("article", "film");
@@ -57,15 +57,35 @@ function card(film) {
   const details = make("details");
   details.append(make("summary", "", "The command that makes the same"), make("code", "", film.command));
   about.append(row, details);
+  if (film.check) about.append(figures(film));
   made.append(about);
   return made;
 }
 
+// What the check measured, with its limits.
+function figures(film) {
+  const details = make("details", "check"), list = make("dl");
+  details.dataset.passes = film.check.passes;
+  details.open = true;
+  details.append(make("summary", "", film.check.passes ? "Check: within all limits" : "Check: a limit is broken"));
+  for (const each of film.check.figures) {
+    const value = make("dd", "", each.shown + (each.limit ? ` (${each.limit})` : ""));
+    value.dataset.passes = each.passes;
+    list.append(make("dt", "", each.name), value);
+  }
+  const link = make("a", "small", "All of it as a page");
+  link.href = film.page;
+  link.target = "_blank";
+  details.append(list, link);
+  return details;
+}
+
 function update(film) {
   let shown = cards.get(film.id);
-  if (!shown || shown.dataset.state !== film.state || shown.dataset.message !== film.message) {
+  const drawn = JSON.stringify([film.state, film.message, film.check]);
+  if (shown?.dataset.drawn !== drawn) {
     const fresh = card(film);
-    fresh.dataset.message = film.message;
+    fresh.dataset.drawn = drawn;
     shown?.replaceWith(fresh);
     cards.set(film.id, fresh);
     shown = fresh;
@@ -78,6 +98,11 @@ function update(film) {
   }
   const stage = shown.querySelector(".stage");
   if (stage) stage.textContent = film.progress;
+  const check = shown.querySelector("[data-action=check]");
+  if (check) {
+    check.disabled = film.checking;
+    check.textContent = film.checking ? "Measuring…" : WORDS.check;
+  }
   const bar = shown.querySelector("progress");
   if (bar) bar.value = film.percent;
   return shown;
