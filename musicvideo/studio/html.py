@@ -70,7 +70,7 @@ def _around(sources: Sequence[around.Source]) -> str:
     )
     return f"""<div class="around" data-step="{around.STEP}">
       <svg viewBox="-100 -100 200 200" role="img" aria-label="Where each part is around the head, seen from above">
-      <circle class="ring" r="78"/><text y="-86">front</text><text y="95">behind</text>
+      <circle class="ring" r="66"/><text y="-82">front</text><text y="97">behind</text>
       <g class="head"><path d="M-8 -25 L0 -38 L8 -25"/><ellipse cx="-26" rx="5" ry="9"/><ellipse cx="26" rx="5" ry="9"/>
       <ellipse rx="25" ry="28"/></g>{dots}</svg>
       <div><fieldset class="listen"><legend>Sound</legend>
@@ -136,7 +136,7 @@ def cards(chosen: str) -> str:
         record, absent = generators.find(name), pictures.lacks(name)
         path = pictures.moving_thumbnail(name, FOLDER / "pictures")
         picture = f'<img src="{served(path)}" alt="">' if path else '<span class="blank"></span>'
-        help = "its weights are not on this machine: make weights" if absent else record.help
+        help = "needs its weights, which are not here: run make weights" if absent else record.help
         shown.append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
           {"checked" if name == chosen else ""} {"disabled" if absent else ""}>{picture}
           <b>{name}</b><span>{escape(help)}</span></label>""")
@@ -151,12 +151,12 @@ def gallery(generator: str, chosen: list[int]) -> str:
     for index, label in enumerate(labels):
         picture = f'<img loading="lazy" src="{served(drawn[index])}" alt="">' if drawn else ""
         tiles.append(f"""<button type="button" class="tile" data-id="{index}" data-name="{escape(label)}"
-          aria-pressed="false">{picture}<span>{escape(label)}</span></button>""")
+          title="{escape(label)}" aria-pressed="false">{picture}<span>{escape(label)}</span></button>""")
     return f"""<div class="gallery" data-chosen="{json.dumps(chosen)}" data-most="{PITCHES}">
       <div class="row">
         <input class="search" type="search" placeholder="Search {len(labels)} classes" aria-label="Search classes">
         <button type="button" class="small surprise">Surprise me</button>
-        <button type="button" class="small nothing">None</button></div>
+        <button type="button" class="small nothing">Clear</button></div>
       <p class="count" role="status"></p><ol class="chosen" aria-label="Chosen classes, in order"></ol>
       <div class="tiles {"" if drawn else "plain"}">{"".join(tiles)}</div></div>"""
 
@@ -205,7 +205,8 @@ def _figures(note: Path) -> dict[str, Any] | None:
     try:
         found = records.read(note)
         return {"passes": found["passes"], "figures": [
-            {key: each[key] for key in ("name", "shown", "limit", "passes")} for each in found["checks"]
+            {key: each[key] for key in ("name", "shown", "limit", "passes")}
+            for each in found["checks"] if each["limit"]
         ]}  # fmt: skip
     except (MediaError, ValueError, KeyError, TypeError):
         return None

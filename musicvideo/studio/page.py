@@ -144,10 +144,10 @@ def page(films: Films) -> gr.Blocks:
                     html_template='<p id="problem" role="alert">${value}</p>',
                     js_on_load=None,
                 )
-                strip = gr.HTML("", elem_id="board", js_on_load=_script("board"))
                 with gr.Row(elem_id="actions"):
-                    show = gr.Button(f"Preview {pictures.EXCERPT:.0f} seconds", interactive=False, elem_id="preview")
+                    show = gr.Button(f"Preview {pictures.EXCERPT:.0f} s", interactive=False, elem_id="preview")
                     go = gr.Button("Render the film", variant="primary", interactive=False, elem_id="render")
+                strip = gr.HTML("", elem_id="board", js_on_load=_script("board"))
                 times = gr.HTML(html.estimates(first, "landscape", "full HD", None), elem_id="times", js_on_load=None)
             with gr.Column(scale=4, min_width=320, elem_id="panel"):
                 with gr.Accordion("Picture", open=True):
@@ -167,7 +167,7 @@ def page(films: Films) -> gr.Blocks:
                     ]
                     with gr.Row(elem_id="seed-row"):
                         seed = gr.Textbox(label="Seed", info=RULES["seed"].help, elem_id="seed", scale=4)
-                        die = gr.Button("Throw a die", elem_id="die", scale=1, min_width=110)
+                        die = gr.Button("Throw a die", elem_id="die", scale=1, min_width=130)
                     seed_problem = gr.HTML(
                         "", html_template='<p class="field-problem" role="alert">${value}</p>', js_on_load=None
                     )

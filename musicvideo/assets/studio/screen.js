@@ -68,7 +68,7 @@ function place() {
       const index = Math.min(Math.floor(at), values.length - 2);
       return values[index] + (values[index + 1] - values[index]) * Math.min(at - index, 1);
     });
-    const reach = 78 * Math.min(Math.max(metres, 0.5), 1.15), angle = degrees * Math.PI / 180;
+    const reach = 66 * Math.min(Math.max(metres, 0.5), 1.15), angle = degrees * Math.PI / 180;
     part.setAttribute("cx", (reach * Math.sin(angle)).toFixed(1));
     part.setAttribute("cy", (-reach * Math.cos(angle)).toFixed(1));
   }
