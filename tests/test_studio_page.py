@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 from test_pipeline import checkout
@@ -28,12 +29,15 @@ WAIT = 1000 * HANGS  # milliseconds
 SIZES = {"wide": (1280, 800), "phone": (390, 844)}
 
 
-def studio(folder: Path, *arguments: str) -> tuple[subprocess.Popen, str]:
-    """Open a studio; its process and its address."""
+def studio(folder: Path, *arguments: str, password: str = "") -> tuple[subprocess.Popen, str]:
+    """Open a studio; its process and its address. A password is asked for, without a terminal at the standard input."""
     process = subprocess.Popen(
         [sys.executable, "-m", "musicvideo", "studio", *arguments],
-        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
     )  # fmt: skip
+    process.stdin.write(f"{password}\n")
+    process.stdin.flush()
     said = []
     while True:
         line = process.stdout.readline()
@@ -54,6 +58,11 @@ def folder(tmp_path_factory):
     place = checkout(tmp_path_factory.mktemp("page") / "checkout")
     loud = "0.4*sin(2*PI*330*t)*exp(-4*mod(t\\,0.5))+0.2*sin(2*PI*110*t)"
     make_media(place / "Song & <b>.mp3", "-f", "lavfi", "-i", f"aevalsrc={loud}:d=12")
+    track = mido.MidiTrack()
+    for number in range(20):
+        track.append(mido.Message("note_on", note=60 + number % 12, velocity=80, time=0))
+        track.append(mido.Message("note_off", note=60 + number % 12, time=480))
+    mido.MidiFile(tracks=[track]).save(place / "notes.mid")
     (place / "text.mp3").write_text("no song at all")
     (place / "empty.mp3").touch()
     return place
@@ -109,6 +118,18 @@ def open_section(page, name: str) -> None:
     page.click(f"#panel button:has-text('{name}')")
 
 
+def _powers(video: Path) -> np.ndarray:
+    """Power of the right over the left ear, every half second."""
+    raw = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", video, "-f", "f32le", "-ac", "2", "-ar", "48000", "-"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    sound = np.frombuffer(raw, "<f4").reshape(-1, 2)
+    left, right = (sound[: 20 * 24000].reshape(-1, 24000, 2).astype(float) ** 2).mean(axis=1).T
+    return right / left
+
+
 def strip(page) -> list[str]:
     return page.eval_on_selector_all(".strip img", "images => images.map(image => image.src)")
 
@@ -144,6 +165,24 @@ def test_a_song_is_seen_and_heard_and_the_strip_follows_what_is_chosen(page, fol
     assert measure(tmp_path / "preview.mp4").integrated > -40
     frames = read_frames(tmp_path / "preview.mp4")
     assert frames.mean() > 5 and np.abs(frames[0].astype(int) - frames[-1]).mean() > 0.5
+
+    # The part circles the head with the sound, and stands in front in the Dry mix, which is another sound.
+    page.evaluate("document.querySelector('.screen video').currentTime = 0")
+    page.wait_for_function("document.querySelector('.part').getAttribute('cx') < 5")
+    page.evaluate("document.querySelector('.screen video').currentTime = 5")
+    page.wait_for_function(
+        "document.querySelector('.part').getAttribute('cx') > 60"
+    )  # a quarter of its 20 s, clockwise
+    assert abs(float(page.locator(".part").get_attribute("cy"))) < 5
+    page.check(".listen input[value=dry]")
+    page.wait_for_function("document.querySelector('.part').getAttribute('cx') == 0")
+    page.wait_for_function("document.querySelector('.screen video').currentTime >= 5")
+    dry = page.locator(".screen video").get_attribute("src")
+    assert dry != video
+    (tmp_path / "dry.mp4").write_bytes(page.request.get(page.url.split("/?")[0] + dry).body())
+    assert abs(measure(tmp_path / "dry.mp4").integrated - measure(tmp_path / "preview.mp4").integrated) < 0.5
+    ears, middle = (np.ptp(10 * np.log10(_powers(tmp_path / f"{name}.mp4"))) for name in ("preview", "dry"))
+    assert ears > 3 and middle < 0.5  # dB, right over left, from one half of a second to another
 
 
 def test_what_is_no_song_is_said_in_the_pipelines_words_and_nothing_is_lost(page, folder):
@@ -211,6 +250,67 @@ def test_a_film_is_rendered_cancelled_gone_on_with_after_a_reload_and_downloaded
     page.wait_for_function("document.querySelector('#quality input[value=sketch]').checked")
 
 
+def test_a_film_is_checked_and_its_figures_are_on_its_card(page, folder):
+    """After the test before, which made one."""
+    page.click(".film[data-state=done] [data-action=check]")
+    page.wait_for_selector(".film .check dd")
+    assert "True peak" in page.inner_text(".film .check") and "dBTP" in page.inner_text(".film .check")
+    figures = next(folder.glob("media/studio/films/*/check.json"))
+    assert figures.with_suffix(".png").is_file()
+    page.reload()
+    page.wait_for_selector(".film .check dd")
+
+
+def test_notes_that_come_with_a_song_move_the_picture(page, folder):
+    """Those of another song do not stay, and a file of no notes is said."""
+    page.set_input_files("input.song-file", [folder / "Song & <b>.mp3", folder / "notes.mid"])
+    page.wait_for_selector(".strip img")
+    open_section(page, "Motion")
+    page.wait_for_function("document.querySelector('#preset input[value=score]').checked")
+    assert page.is_checked("#mapping input[value=score]")
+    (folder / "bad.mid").write_text("no notes")
+    page.set_input_files("input.song-file >> nth=0", [folder / "Song & <b>.mp3", folder / "bad.mid"])
+    page.wait_for_function("document.querySelector('#problem').textContent.includes('bad.mid')")
+    page.set_input_files("input.song-file >> nth=0", folder / "Song & <b>.mp3")
+    page.check("#preset input[value=calm]")
+    page.wait_for_function("document.querySelector('#problem').textContent == ''")
+    assert page.is_checked("#mapping input[value=classic]")
+
+
+def test_a_list_of_classes_that_is_emptied_leaves_the_choice_to_the_seed(page, folder):
+    give(page, folder / "Song & <b>.mp3")
+    drawn = page.locator(".names li").all_inner_texts()
+    page.click(".tile[data-name='moss']")
+    page.wait_for_function("document.querySelectorAll('.names li').length == 1")
+    page.focus(".chip")
+    page.keyboard.press("Delete")
+    page.wait_for_function("count => document.querySelectorAll('.names li').length == count", arg=len(drawn))
+    assert page.locator(".names li").all_inner_texts() == drawn
+    assert page.locator(".chip").count() == 0 and page.text_content("#problem") == ""
+
+
+def test_two_tabs_render_at_once_into_films_of_their_own(page, browser, folder):
+    other = browser.new_page()
+    other.set_default_timeout(WAIT)
+    other.goto(page.url)
+    before = page.locator(".film").count()
+    for tab in (page, other):
+        give(tab, folder / "Song & <b>.mp3")
+        open_section(tab, "Film")
+        tab.check("#quality input[value=sketch]")
+    for tab in (page, other):
+        tab.click("#render")
+    page.wait_for_function("count => document.querySelectorAll('.film').length == count", arg=before + 2)
+    other.close()  # in mid-render
+    commands = page.locator(".film code").all_text_contents()[:2]
+    titles = {re.search(r"TITLE=(\S+)", command)[1] for command in commands}
+    assert len(titles) == 2
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.film')].slice(0, 2).every(film => film.dataset.state == 'done')"
+    )
+    assert all((folder / f"{title}.mp4").is_file() for title in titles)
+
+
 @pytest.mark.parametrize("page", SIZES, indirect=True)
 def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_page(page, folder):
     from axe_playwright_python.sync_playwright import Axe
@@ -255,6 +355,45 @@ def test_the_next_free_port_is_taken_and_said(tmp_path, folder, address):
 def test_an_open_studio_asks_for_a_password(tmp_path, folder):
     result = command("-m", "musicvideo", "studio", "--host", "0.0.0.0", cwd=folder, env={**os.environ})
     assert result.returncode == 1 and "password" in result.stderr
+
+
+def test_a_file_that_is_too_large_is_refused_on_the_page_and_by_the_server(page, address, folder, tmp_path):
+    from musicvideo.studio.page import LARGEST
+
+    song = tmp_path / "long.wav"
+    with open(song, "wb") as file:
+        file.truncate(LARGEST + 1_000_000)
+    page.set_input_files("input.song-file", song)
+    page.wait_for_function("document.querySelector('#problem').textContent.startsWith('long.wav: is larger than')")
+    # What does not come from the page is cut off as well.
+    sent = subprocess.run(
+        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-F", f"files=@{song}", f"{address}gradio_api/upload"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert sent.stdout == "413"
+    left = [path for path in (folder / "media/studio/uploads").rglob("*") if path.is_file()]
+    assert all(path.stat().st_size < LARGEST for path in left)
+
+
+def test_a_studio_for_others_opens_with_the_password_only(browser, tmp_path, folder):
+    place = checkout(tmp_path / "other")
+    shutil.copytree(folder / "media/studio/pictures", place / "media/studio/pictures")
+    process, address = studio(place, "--host", "0.0.0.0", password="open sesame")
+    try:
+        page = browser.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(address.replace("0.0.0.0", "127.0.0.1"))
+        for password in ("wrong", "open sesame"):
+            page.fill("input >> nth=0", "studio")
+            page.fill("input[type=password]", password)
+            page.click("button:has-text('Login')")
+            if password == "wrong":
+                page.wait_for_selector("text=Incorrect")
+                assert page.locator(".screen").count() == 0
+        page.wait_for_selector(".screen.welcome")
+        page.close()
+    finally:
+        close(process)
 
 
 def test_it_listens_on_this_machine_only(address):
