@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -9,7 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from test_pipeline import checkout
 
 from conftest import ROOT, command, eventually, make_media
@@ -17,7 +20,9 @@ from musicvideo import probe
 from musicvideo.__main__ import run_words
 from musicvideo.errors import MediaError
 from musicvideo.packages import LOCK, locked
-from musicvideo.studio import choices
+from musicvideo.sound.mastering import measure
+from musicvideo.sound.table import read_mix
+from musicvideo.studio import around, choices
 from musicvideo.studio.choices import Choice
 from musicvideo.studio.renders import CANCELLED, DONE, FAILED, RUNNING, WAITING, Films
 from musicvideo.studio.terminal import Terminal
@@ -120,6 +125,34 @@ def test_a_preset_that_cannot_be_is_refused_in_a_line(tmp_path, text):
     with pytest.raises(MediaError) as refused:
         choices.read_preset(tmp_path / "p.json")
     assert "p.json" in str(refused.value) and "\n" not in str(refused.value)
+
+
+# -- Around the head -------------------------------------------------------------------------------------------
+
+
+def test_an_excerpt_has_the_motion_of_the_whole_at_that_time(tmp_path):
+    """By a panning score whose part is at the left ear, then at the right one, of which the second half is mixed."""
+    make_media(tmp_path / "tone.wav", "-f", "lavfi", "-i", "sine=440:d=8")
+    document = [{"effect": "none", "t1": 0, "t2": 4, "ear_i": -1}, {"effect": "none", "t1": 4, "t2": "end", "ear_i": 1}]
+    (tmp_path / "p.json").write_text(json.dumps({"tone": document}))
+    table = tmp_path / "mix.toml"
+    table.write_text(
+        f'[panning]\nscore = "{tmp_path}/p.json"\n[parts.tone]\nfile = "{tmp_path}/tone.wav"\nset = "tone"\n'
+        f'[parts.still]\nfile = "{tmp_path}/tone.wav"\ngain = -60\nbalance = 0.5\n'
+    )
+    mix = read_mix(table, "any")
+    moving = around.motions(mix, 8.0)
+    ears = []
+    for begin in (1.0, 5.0):
+        part, still = around.sources(mix, moving, begin, 2.0)
+        assert np.ptp(part.azimuth) == 0
+        ears.append(round(part.azimuth[0]))
+        assert (still.name, round(still.rest)) == ("still", 30) and np.allclose(still.azimuth, 30)
+        dry, wet = around.mixes(mix, moving, begin, 2.0, -20.0, tmp_path)
+        assert abs(measure(wet).integrated + 20) < 0.3 and abs(measure(dry).integrated + 20) < 0.3
+        left, right = (soundfile.read(wet)[0] ** 2).mean(axis=0)
+        assert (right > 2 * left) == (begin == 5.0) and (left > 2 * right) == (begin == 1.0)
+    assert ears == [-90, 90]
 
 
 # -- The terminal ----------------------------------------------------------------------------------------------
