@@ -420,11 +420,9 @@ def _play(name: str) -> None:
     """Let the pipeline export a score, and the one that goes around the head."""
     from musicvideo.sound.score import export
 
-    for score in Path("scores").glob(f"{name}*.mscz"):
+    for score in filter(Path.is_file, (Path("scores", f"{name}{layer}.mscz") for layer in ("", "-8d"))):
         made = [Path("media", f"{score.stem}{suffix}") for suffix in (".wav", ".mid")]
-        if score.stem in (name, f"{name}-8d") and not all(
-            path.exists() and path.stat().st_mtime > score.stat().st_mtime for path in made
-        ):
+        if not all(path.exists() and path.stat().st_mtime > score.stat().st_mtime for path in made):
             export(score)
 
 
