@@ -60,7 +60,7 @@ def _around(sources: Sequence[around.Source]) -> str:
     """A head from above with a dot for each part, which screen.js moves; and the switch between Wet and Dry."""
     tints = ["#" + bytes((255 * tint).astype(np.uint8)).hex() for tint in storyboard.colours(len(sources))]
     dots = "".join(
-        f"""<circle class="part" r="7" fill="{tint}" data-rest="{part.rest:.1f}"
+        f"""<circle class="part" r="9" fill="{tint}" data-rest="{part.rest:.1f}"
           data-azimuth="{json.dumps(part.azimuth.round(1).tolist())}"
           data-distance="{json.dumps(part.distance.round(2).tolist())}"/>"""
         for tint, part in zip(tints, sources)
