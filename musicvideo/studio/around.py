@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from musicvideo import ffmpeg, programs
+from musicvideo.panning import Motion
 from musicvideo.sound.mixing import RATE, make_mixes, read_part_motion
-from musicvideo.sound.panning import Motion
 from musicvideo.sound.table import Mix, read_mix
 
 STEP = 0.05  # seconds from one place of a part to the next
