@@ -273,8 +273,9 @@ def test_notes_that_come_with_a_song_move_the_picture(page, folder):
     page.wait_for_function("document.querySelector('#problem').textContent.includes('bad.mid')")
     page.set_input_files("input.song-file >> nth=0", folder / "Song & <b>.mp3")
     page.check("#preset input[value=calm]")
-    page.wait_for_function("document.querySelector('#problem').textContent == ''")
-    assert page.is_checked("#mapping input[value=classic]")
+    page.wait_for_function("document.querySelector('#mapping input[value=classic]').checked")
+    page.wait_for_selector(".strip img")
+    assert page.text_content("#problem") == ""
 
 
 def test_a_list_of_classes_that_is_emptied_leaves_the_choice_to_the_seed(page, folder):
