@@ -33,8 +33,8 @@ def notes(tmp_path_factory):
     return read_notes(path).within(9.0)
 
 
-def path_of(notes, table=Conduct(), classes=range(6), seed=1, **settings):
-    roles = cast(table, notes, list(classes), LABELS)
+def path_of(notes, table=Conduct(), classes=range(6), seed=1, offset=0.0, **settings):
+    roles = cast(table, notes, list(classes), LABELS, offset=offset)
     rng = np.random.default_rng(seed)
     return roles, conducted(notes, roles, HANDLES, noise_dim=8, rng=rng, **settings)
 

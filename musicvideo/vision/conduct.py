@@ -147,7 +147,7 @@ class Role:
         table: its settings.
         decay: seconds in which a held note falls to 1/e.
         pitches: its different pitches, rising.
-        path: its way around the head, in the time of the notes before any offset; None where `side` moves nothing.
+        path: its way around the head; None where `side` moves nothing.
     """
 
     part: Part
@@ -234,6 +234,7 @@ def cast(
     *,
     name: str = "",
     clock: Clock | None = None,
+    offset: float = 0.0,
 ) -> Cast:
     """Decide which part shows which classes, and where sections begin.
 
@@ -244,6 +245,7 @@ def cast(
         labels: class names of the generator.
         name: of the table's file, for messages.
         clock: of the notes, for panning scores in measures and beats.
+        offset: seconds that `Notes.within` added to the notes; panning scores are played as much later.
 
     Raises:
         MediaError: a part that the notes do not have, classes that the generator does not have (up to `MOST_NAMED` of
@@ -271,7 +273,8 @@ def cast(
                 raise MediaError(
                     f"{name}: [parts.{part.name}]: side needs `set` beside it, and the `score` of [panning]"
                 )
-            path = read_motion(table.panning.score, settings.set, clock, clock.duration if clock else notes.duration)
+            length = clock.duration if clock else notes.duration
+            path = read_motion(table.panning.score, settings.set, clock, length).later(offset)
         roles.append(Role(part, tuple(dict.fromkeys(mine)), settings, decay, tuple(pitches.tolist()), path))
     return Cast(tuple(roles), scenes, table.motion)
 

@@ -83,7 +83,6 @@ def conducted(
     truncation: float = 1.0,
     jitter: float = 0.5,
     tempo_sensitivity: float = USUAL_SENSITIVITY,
-    offset: float = 0.0,
 ) -> Trajectory:
     """The path of a song, by its notes.
 
@@ -97,7 +96,6 @@ def conducted(
         truncation: amplitude of the drift, 0.1..1.
         jitter: 0..1, how unevenly the noise units drift.
         tempo_sensitivity: speed of the drift, 0..1; 0.25 is usual.
-        offset: seconds by which the notes are later than the parts' ways around the head.
     """
     loudness = SOFTEST + (1 - SOFTEST) * (notes.velocity / 127.0) ** LOUDNESS
     time = _PlayingTime(notes, cast, loudness)
@@ -112,7 +110,7 @@ def conducted(
     accented = (notes.velocity / 127.0) ** MOTION * _accents(notes, cast)
     amounts = _kicks(notes, cast, used, time, strikes, accented)
     amounts += _places(cast, used, time, rng)
-    amounts += _sides(cast, used, time, offset)
+    amounts += _sides(cast, used, time)
     np.clip(amounts, -1, 1, out=amounts)
     amounts *= np.array([handles[name].reach for name in used], np.float32)
 
@@ -313,7 +311,7 @@ def _places(cast: Cast, used: Sequence[str], time: _PlayingTime, rng: np.random.
     return np.array(columns, np.float32).T.reshape(len(time.grid), len(used))
 
 
-def _sides(cast: Cast, used: Sequence[str], time: _PlayingTime, offset: float) -> np.ndarray:
+def _sides(cast: Cast, used: Sequence[str], time: _PlayingTime) -> np.ndarray:
     """How far the parts' places around the head move handles, (P, H) of their reach."""
     moved = np.zeros((len(time.grid), len(used)), np.float32)
     window = np.hanning(int(GLIDE * GRID_RATE) + 2)[1:-1]
@@ -321,7 +319,7 @@ def _sides(cast: Cast, used: Sequence[str], time: _PlayingTime, offset: float) -
     moments = np.searchsorted(time.rows, np.arange(len(time.grid)))  # of the song; a rest is its beginning
     for role in cast.roles:
         if role.path is not None:
-            seconds = np.arange(-reach, len(time.rows) + reach) / GRID_RATE - offset
+            seconds = np.arange(-reach, len(time.rows) + reach) / GRID_RATE
             azimuth, elevation, distance = role.path.at(seconds)
             ear = np.convolve(Position(azimuth, elevation, distance).ear, window / window.sum(), "valid")[moments]
             for name, far in (role.table.side or {}).items():

@@ -449,7 +449,7 @@ def _score(settings: Settings, song: str, classes: Sequence[int], labels: Sequen
         table,
         cast(
             table, written.within(math.inf, offset), classes, labels, name=settings.conduct or "",
-            clock=read_clock(settings.midi),
+            clock=read_clock(settings.midi), offset=offset,
         ),
     )  # fmt: skip
 

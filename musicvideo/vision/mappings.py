@@ -58,7 +58,6 @@ def _played(job: Job, generator: Generator) -> Trajectory:
     return conducted(
         job.score.notes, job.score.cast, generator.handles, noise_dim=generator.noise_dim, rng=_random(job),
         depth=asked.depth, truncation=asked.truncation, jitter=asked.jitter, tempo_sensitivity=asked.tempo_sensitivity,
-        offset=asked.midi_offset or 0.0,
     )  # fmt: skip
 
 
