@@ -31,7 +31,7 @@ from musicvideo.errors import MediaError
 from musicvideo.files import atomic, lock, require_file, sha256
 from musicvideo.panning import Motion, orbit, read_motion, read_panning
 from musicvideo.sound.effects import apply_effect, apply_filters, sum_files
-from musicvideo.sound.mastering import OutOfReach, integrated, loudness_curves, master_file, measure
+from musicvideo.sound.mastering import ABSOLUTE_GATE, OutOfReach, master_file, measure
 from musicvideo.sound.models import load_model
 from musicvideo.sound.sofa import find_kemar
 from musicvideo.sound.soundfiles import is_mono, open_sound, peak
@@ -182,7 +182,7 @@ def make_rehearsals(
             def rehearse(name: str) -> dict[str, str] | None:
                 others = [other for other in mix.buses.dry.parts or mix.parts if other != name]
                 found = None
-                if integrated(loudness_curves(dry_stems[name])) is None:
+                if peak(dry_stems[name]) <= 10 ** (ABSOLUTE_GATE / 20):
                     notice(f"part {name} is silent: it has no rehearsal stream")
                 elif others:
                     levels = {dry_stems[name]: 0.0, **{dry_stems[other]: BEHIND for other in others}}
