@@ -14,6 +14,7 @@ python -m musicvideo strip Impassive.mkv strip.jpg
 python -m musicvideo sync Impassive.mkv
 python -m musicvideo check-film Impassive.mkv --plot check.png
 python -m musicvideo batch songs/*.flac --cluster auto -- --generator cppn
+python -m musicvideo generator pictures/ mine
 python -m musicvideo studio
 """
 
@@ -179,6 +180,17 @@ def parser() -> argparse.ArgumentParser:
     )
     studio.add_argument("--port", type=int, default=7860, help="or the next free one (%(default)s)")
 
+    generator = commands.add_parser("generator", help="train a generator on pictures of your own")
+    generator.add_argument("pictures", help="a folder of 1 to 200 pictures; their names become classes")
+    generator.add_argument("name", help="of the generator: media/NAME.generator is written")
+    generator.add_argument("--masks", metavar="DIR", help="pictures of the same names, white where the subject is")
+    generator.add_argument(
+        "--minutes", type=minutes, metavar="N", default=20.0, help="of training at most (%(default)s)"
+    )
+    generator.add_argument(
+        "--overwrite", action="store_true", help="start over where an interrupted training has other pictures"
+    )
+
     weights = commands.add_parser("weights", help="download BigGAN's weights into the cache")
     weights.add_argument("--resolution", type=int, choices=(128, 256, 512), default=512)
     return root
@@ -189,6 +201,14 @@ def seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 60:
         raise argparse.ArgumentTypeError(f"{text} is not within 0..60 seconds")
+    return value
+
+
+def minutes(text: str) -> float:
+    """A command line argument in minutes: more than 0, at most a week."""
+    value = float(text)
+    if not 0 < value <= 7 * 24 * 60:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0..10080 minutes")
     return value
 
 
@@ -604,6 +624,14 @@ def run_studio(host: str, port: int) -> None:
     if host not in page.HERE:
         password = getpass.getpass(f"A password for {page.USER}, who opens the page from elsewhere: ")
     page.serve(host, port, password)
+
+
+def run_generator(pictures: str, name: str, masks: str | None, minutes: float, overwrite: bool) -> None:
+    from musicvideo.vision.training import own
+
+    own.make(
+        pictures, name, masks=masks, minutes=minutes, overwrite=overwrite, notice=cli.say, progress=cli.progress_bar
+    )
 
 
 def run_weights(resolution: int) -> None:

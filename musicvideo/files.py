@@ -93,6 +93,40 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """As `atomic`, for a folder: its files are written to a temporary neighbour, which then takes the place of `path`.
+
+    Raises:
+        MediaError: `path` is a file, or there is no space left.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise MediaError(f"{path}: is a file where a folder should be (move it away)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{os.fsdecode(os.fsencode(path.name)[:LONGEST_STEM])}."
+    sweep(path.parent, prefix)
+    partial, old = (path.with_name(f"{prefix}{os.getpid()}-{next(_numbers)}.partial") for _ in range(2))
+    try:
+        partial.mkdir()
+        yield partial
+        for file in partial.iterdir():
+            flush(file)
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+        flush(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _full(path) from None
+        raise
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _full(path: Path) -> MediaError:
     """The error of a full disk; names the disk: the output's, or that of temporary files if only that one is full."""
     places = [path.parent, Path(tempfile.gettempdir())]
@@ -101,12 +135,15 @@ def _full(path: Path) -> MediaError:
 
 
 def sweep(folder: Path, prefix: str = ".") -> None:
-    """Delete temporary files of `atomic` that ended processes left in a folder, by the beginning of their names."""
+    """Delete what `atomic` and `atomic_folder` of ended processes left in a folder, by the beginning of its name."""
     with suppress(OSError):  # a folder that may not be read has nothing that may be deleted
         for file in folder.iterdir():
             match = file.name.startswith(prefix) and PARTIAL.fullmatch(file.name)
             if match and not _runs(int(match[1])):
-                file.unlink(missing_ok=True)
+                if file.is_dir():
+                    shutil.rmtree(file, ignore_errors=True)
+                else:
+                    file.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

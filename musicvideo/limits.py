@@ -17,3 +17,5 @@ TABLE_BYTES = 1 << 17  # of a mix table or a conduct table
 TABLE_LINE = 4096  # characters of one of its lines; the time to read a line grows with its square
 SETS = 100  # of a panning score
 MOVES = 5000  # of a set
+PICTURE_PIXELS = 64_000_000  # of a picture that a generator is trained on
+PICTURES = 200  # of one generator

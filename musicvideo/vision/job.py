@@ -477,7 +477,9 @@ def _chosen_classes(settings: Settings, labels: Sequence[str], seed: int) -> lis
             raise ValueError(f"num_classes: {settings.num_classes} asked for, the last run had {len(classes)}")
         return list(classes[: settings.num_classes])
     if not settings.classes:
-        return random_classes(np.random.default_rng([seed, 0]), settings.num_classes or PITCHES, len(labels))
+        return random_classes(
+            np.random.default_rng([seed, 0]), settings.num_classes or min(PITCHES, len(labels)), len(labels)
+        )
     classes = list(
         dict.fromkeys(resolve([str(word) for word in settings.classes], labels))
     )  # by name and by number, still one class

@@ -206,8 +206,8 @@ class Settings:
         False, bool, VIDEO, "as --overwrite, but only a finished video; an interrupted run is kept")
 
     generator: str = setting(
-        "biggan", str, GENERATOR, "biggan needs its weights; pocket and cppn need nothing", choices=generators.NAMES,
-        recorded=True)
+        "biggan", str, GENERATOR, f"{', '.join(generators.NAMES)}, or the name or folder of one of your own "
+        "(docs/generator.md); biggan needs its weights, pocket and cppn need nothing", metavar="NAME", recorded=True)
     resolution: int = setting(
         512, int, GENERATOR, "128, 256 or 512; cppn draws any, and pocket's pictures are scaled to it",
         metavar="PIXELS", lowest=SIZES[0], highest=SIZES[1], recorded=True)

@@ -11,34 +11,34 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from pytorch_pretrained_biggan import BigGAN
-from scipy.stats import truncnorm
 from torch import Tensor
 
 from musicvideo.vision import features, latents
+from musicvideo.vision.generators.pocket import FOLDER as ASSETS
+from musicvideo.vision.generators.pocket import labels, model
+from musicvideo.vision.generators.pocket.conventions import NOISE
 from musicvideo.vision.generators.pocket.generator import Pocket
-from training.pocket import metrics
-from training.pocket.export import ASSETS, load
-from training.pocket.pictures import tile, write_png
-from training.pocket.targets import NOISE, Targets, directions
-from training.pocket.train import TEXTURES
+from musicvideo.vision.training import likeness, metrics
+from musicvideo.vision.training.learning import tile
+from musicvideo.vision.training.likeness import FACTORS_OF_NOISE, Draw, engine, random_noise
+from musicvideo.vision.training.targets import Targets
+from training.pocket.prepare import TEXTURES
 
 SONG = Path(__file__).parents[2] / "tests" / "data" / "golden" / "arpeggio.flac"
 
-NEAREST_SIZE = 32  # pixels, at which distances to the targets of all classes are compared
 FRAME_RATE = 30  # frames a second
 TRAJECTORIES = 5  # of one song, with other classes and other noise
 SPEED_FRAMES = 100  # drawn one after another to measure speed
-BATCH = 50
 BARS = {
-    "nearest class is the right one": (0.97, None),
-    "SSIM": (0.75, None),
-    "gradient energy, share of targets'": (0.6, None),
+    likeness.NEAREST: (0.97, None),
+    likeness.SSIM: (0.75, None),
+    likeness.ENERGY: (0.6, None),
     "contrast of 12 classes, share of one's": (0.5, None),
     "saturation of 12 classes, share of one's": (0.5, None),
     "difference of frames, of 255": (0.2, 6.0),
@@ -47,67 +47,10 @@ BARS = {
     "frames a second": (12.0, None),
 }
 
-Draw = Callable[[Tensor, Tensor], Tensor]  # noise (n, 128) and class weights (n, K) -> (n, 3, h, w) in -1..1
-
-
-def engine(model: BigGAN, names: list[str]) -> Draw:
-    """The generator as films use it. It modifies the model: load another one to compare."""
-    generator = Pocket(model, names, device="cpu")
-
-    def draw(noise: Tensor, weights: Tensor) -> Tensor:
-        return torch.cat(list(generator.pictures(noise, weights)))
-
-    return draw
-
 
 def sharpened(weights: Tensor) -> Tensor:
     """Class weights (n, K) as the generator gives them to the network."""
     return torch.as_tensor(Pocket.sharpened(weights.numpy()))
-
-
-def random_noise(count: int, rng: np.random.Generator) -> Tensor:
-    """Noise as a film starts with it (count, NOISE): normal, cut off at +-2."""
-    return torch.tensor(truncnorm.rvs(-2, 2, size=(count, NOISE), random_state=rng), dtype=torch.float32)
-
-
-def likeness(
-    draw: Draw, targets: Targets, resolution: int, vectors: int, rng: np.random.Generator
-) -> tuple[dict[str, float], Tensor]:
-    """The bars of single classes, and for each class the share of its pictures (K,) that resemble it most.
-
-    Args:
-        vectors: noise vectors a class.
-    """
-    classes = len(targets.names)
-    right, similarity, energy, target_energy = [], [], [], []
-    for index in range(classes):
-        alone = torch.eye(classes)[index]
-        hits = []
-        for noise in random_noise(vectors, rng).split(BATCH):
-            factors, weights = noise @ directions().t(), alone.expand(len(noise), -1)
-            drawn, target = draw(noise, weights), targets.render(factors, weights, resolution)
-            similarity.append(metrics.ssim(drawn, target))
-            energy.append(metrics.gradient_energy(drawn))
-            target_energy.append(metrics.gradient_energy(target))
-            small = torch.nn.functional.interpolate(drawn, size=NEAREST_SIZE, mode="area")
-            hits.append(nearest(small, factors, targets) == index)
-        right.append(torch.cat(hits).float().mean())
-    right = torch.stack(right)
-    return {
-        "nearest class is the right one": float(right.mean()),
-        "SSIM": float(torch.cat(similarity).mean()),
-        "gradient energy, share of targets'": float(torch.cat(energy).mean() / torch.cat(target_energy).mean()),
-    }, right
-
-
-def nearest(pictures: Tensor, factors: Tensor, targets: Targets) -> Tensor:
-    """The class (n,) whose target, with the same factors, is nearest by squared differences of pixels."""
-    classes = len(targets.names)
-    distances = []
-    for picture, factor in zip(pictures, factors):
-        candidates = targets.render(factor.expand(classes, -1), torch.eye(classes), pictures.shape[-1])
-        distances.append((candidates - picture).square().mean(dim=(1, 2, 3)))
-    return torch.stack(distances).argmin(dim=1)
 
 
 def films(
@@ -173,7 +116,7 @@ def look(draw: Draw, targets: Targets, resolution: int, rng: np.random.Generator
     frames = [(noise[::75][:8], weights[::75][:8]) for noise, weights in films(classes, rng)]
     noise = torch.cat([random_noise(classes, rng), *(noise for noise, _ in frames)])
     weights = torch.cat([torch.eye(classes), *(weights for _, weights in frames)])
-    drawn, target = draw(noise, weights), targets.render(noise @ directions().t(), sharpened(weights), resolution)
+    drawn, target = draw(noise, weights), targets.render(noise @ FACTORS_OF_NOISE, sharpened(weights), resolution)
     return tile(torch.cat([half for row in zip(drawn.split(8), target.split(8)) for half in row]), 16)
 
 
@@ -184,18 +127,18 @@ def main() -> int:
     parser.add_argument("--vectors", type=int, default=200, help="noise vectors a class; fewer are faster")
     parser.add_argument("--grid", type=Path, help="write a picture of every class and of some films")
     arguments = parser.parse_args()
-    targets = Targets.load(arguments.textures)
-    stock, names = load(arguments.folder)
+    targets = Targets(torch.load(arguments.textures, weights_only=True))
+    stock, names = model(arguments.folder), labels(arguments.folder)
     if names != targets.names:
         raise SystemExit(f"{arguments.textures}: other classes than {arguments.folder} has (run prepare.py again)")
-    draw, resolution, classes = engine(*load(arguments.folder)), stock.config.output_dim, len(names)
+    draw, resolution, classes = engine(model(arguments.folder), names), stock.config.output_dim, len(names)
     rng = np.random.default_rng(0)
     if arguments.grid:
-        write_png(arguments.grid, look(draw, targets, resolution, rng))
+        Image.fromarray(look(draw, targets, resolution, rng)).save(arguments.grid)
     figures = {"PSNR of engine and stock class, dB": agreement(draw, stock, rng)}
     figures["frames a second"] = speed(draw, classes, rng)
     figures |= movement(draw, classes, rng)
-    single, right = likeness(draw, targets, resolution, arguments.vectors, rng)
+    single, right = likeness.likeness(draw, targets, resolution, arguments.vectors, rng)
     figures |= single
     missed = 0
     print(f"{'':44} measured  bar")

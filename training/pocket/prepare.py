@@ -4,30 +4,24 @@
     python -m training.pocket.prepare lobehub-fluent-emoji-3d-1.1.0.tgz
 
 The package holds Microsoft's Fluent Emoji in 3D (MIT licence) as WebP pictures of 256x256, named by code point. Only
-those of `classes.txt` are read. Needs PIL and SciPy; reading the file that it writes needs neither.
+those of `classes.txt` are read.
 """
 
 from __future__ import annotations
 
 import argparse
-import colorsys
 import io
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
+
+from musicvideo.vision.training.textures import textures
 
 HERE = Path(__file__).parent
 CLASSES = HERE / "classes.txt"
 TEXTURES = HERE / "data" / "textures.pt"
-
-SIZE = 256  # pixels, height and width of a texture
-REACH = 0.25  # largest distance from the outline that is stored, in widths of the texture
-OPAQUE = 0.9  # least opacity at which colours are used
-GOLDEN = 0.6180339887498949  # steps of the golden section spread hues evenly, however many there are
 
 
 def read_classes(path: Path = CLASSES) -> list[tuple[str, str]]:
@@ -35,88 +29,15 @@ def read_classes(path: Path = CLASSES) -> list[tuple[str, str]]:
     return [tuple(line.split(maxsplit=1)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def fill(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Extend colours smoothly to unknown places: averages of larger and larger squares fill the gaps.
-
-    Args:
-        colour: (S, S, 3), S a power of two.
-        known: (S, S), 1 where the colour is known, else 0.
-    """
-    if len(colour) == 1:
-        return colour / np.maximum(known, 1e-6)[..., None]
-    half = len(colour) // 2
-    weighted = (colour * known[..., None]).reshape(half, 2, half, 2, 3).mean(axis=(1, 3))
-    share = known.reshape(half, 2, half, 2).mean(axis=(1, 3))
-    coarse = fill(weighted / np.maximum(share, 1e-6)[..., None], np.minimum(1, 4 * share))
-    smooth = ndimage.zoom(coarse, (2, 2, 1), order=1, mode="nearest", grid_mode=True)
-    return colour * known[..., None] + smooth * (1 - known)[..., None]
-
-
-def texture(picture: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Texture of a picture, as the targets need it.
-
-    Returns:
-        Colour (S, S, 3) in 0..1, continued beyond the outline; signed distance from the outline (S, S), positive
-        inside, in widths of the picture; and the amount of detail at each point (S, S), about 0..1.
-    """
-    pixels = np.asarray(picture.convert("RGBA").resize((SIZE, SIZE)), np.float32) / 255
-    opacity = pixels[..., 3]
-    inside = opacity > 0.5
-    distance = (ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)) / SIZE
-    colour = fill(pixels[..., :3], (opacity > OPAQUE).astype(np.float32))
-
-    light = colour @ np.array([0.3, 0.59, 0.11])
-    detail = ndimage.gaussian_filter(np.abs(light - ndimage.gaussian_filter(light, 10)), 5)
-    vividness = ndimage.gaussian_filter(np.ptp(colour, axis=-1), 4)
-    interest = ndimage.gaussian_filter((0.5 * detail / detail.max() + 0.3 * vividness + 0.2) * inside, 3)
-    return colour, distance.clip(-REACH, REACH), interest
-
-
-def mean_hue(colour: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """Hue and saturation of a picture's mean colour, weighted by the saturation of its pixels."""
-    weights = inside * (np.ptp(colour, axis=-1) + 0.05)
-    hue, saturation, _ = colorsys.rgb_to_hsv(*np.average(colour, axis=(0, 1), weights=weights))
-    return hue, saturation
-
-
-def ground(index: int, name: str, hue: float, saturation: float) -> list[tuple[float, float, float]]:
-    """Four background colours of a class: cool to magenta, away from the hue of the class itself.
-
-    Returns:
-        Dark and light of the nebula, its rays, and the glow around the object; each RGB in 0..1.
-    """
-    if saturation < 0.15:  # grey things have no hue; use any fixed one
-        hue = sum(map(ord, name)) % 97 / 97
-    behind = 0.5 + 0.42 * (index * GOLDEN % 1)
-    apart = (behind - hue + 0.5) % 1 - 0.5
-    if abs(apart) < 0.12:
-        behind += 0.2 if apart >= 0 else -0.2
-    shades = ((behind, 0.85, 0.30), (behind + 0.11, 0.8, 0.70), (behind - 0.16, 0.65, 0.95), (hue + 0.06, 0.45, 1.0))
-    return [colorsys.hsv_to_rgb(shade % 1, *rest) for shade, *rest in shades]
-
-
 def prepare(package: Path, output: Path, classes: list[tuple[str, str]]) -> None:
     """Read the pictures of the classes from the package and write their textures."""
-    colours, distances, interests, grounds = [], [], [], []
     with tarfile.open(package) as archive:
-        for index, (code_point, name) in enumerate(classes):
-            file = archive.extractfile(f"package/assets/{code_point}.webp")
-            colour, distance, interest = texture(Image.open(io.BytesIO(file.read())))
-            colours.append(colour)
-            distances.append(distance)
-            interests.append(interest)
-            grounds.append(ground(index, name, *mean_hue(colour, distance > 0)))
+        pictures = [
+            Image.open(io.BytesIO(archive.extractfile(f"package/assets/{code_point}.webp").read()))
+            for code_point, _ in classes
+        ]
     output.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {
-            "names": [name for _, name in classes],
-            "colour": torch.tensor(np.stack(colours) * 255).round().to(torch.uint8).permute(0, 3, 1, 2).contiguous(),
-            "distance": torch.tensor(np.stack(distances)).half(),
-            "interest": torch.tensor(np.stack(interests)).half(),
-            "ground": torch.tensor(grounds),
-        },
-        output,
-    )
+    torch.save(textures([name for _, name in classes], pictures), output)
 
 
 if __name__ == "__main__":

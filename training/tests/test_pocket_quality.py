@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from musicvideo.vision import generators
-from training.pocket import evaluate, metrics
-from training.pocket.targets import Targets
-from training.pocket.train import TEXTURES
+from musicvideo.vision.training import likeness, metrics
+from musicvideo.vision.training.targets import Targets
+from training.pocket import evaluate
+from training.pocket.prepare import TEXTURES
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_mixtures_of_twelve_keep_contrast_and_colour_and_films_neither_flicker_n
 
 def test_every_class_is_another_picture(pocket, draw):
     classes = len(pocket.labels)
-    noise = evaluate.random_noise(1, np.random.default_rng(1)).expand(classes, -1)
+    noise = likeness.random_noise(1, np.random.default_rng(1)).expand(classes, -1)
     pictures = draw(noise, torch.eye(classes))
     assert metrics.contrast(pictures).min() > 0.02
     apart = torch.cdist(pictures.flatten(1), pictures.flatten(1)) + 1e9 * torch.eye(classes)
@@ -40,7 +41,7 @@ def test_every_class_is_another_picture(pocket, draw):
 
 @pytest.mark.skipif(not TEXTURES.exists(), reason="needs the pictures it was trained on: see training/pocket/README.md")
 def test_single_classes_are_what_they_were_trained_to_be(pocket, draw):
-    targets = Targets.load(TEXTURES)
-    found, _ = evaluate.likeness(draw, targets, pocket.resolution, 4, np.random.default_rng(0))
-    for name in ("nearest class is the right one", "SSIM", "gradient energy, share of targets'"):
+    targets = Targets(torch.load(TEXTURES, weights_only=True))
+    found, _ = likeness.likeness(draw, targets, pocket.resolution, 4, np.random.default_rng(0))
+    for name in (likeness.NEAREST, likeness.SSIM, likeness.ENERGY):
         assert found[name] >= evaluate.BARS[name][0], name

@@ -1,5 +1,6 @@
 """The registry of generators: anything that turns noise and class weights into pictures.
 
+Beside them are the generators that people trained on their own pictures (`musicvideo.vision.generators.own`).
 To add a generator, write a module with a `Record` and add that record to `GENERATORS`.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from musicvideo import files
-from musicvideo.vision.generators import biggan, cppn, pocket
+from musicvideo.vision.generators import biggan, cppn, own, pocket
 from musicvideo.vision.generators.record import SILENT, Generator, Handle, Options, Record
 
 __all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load",
@@ -33,12 +34,19 @@ NAMES = tuple(GENERATORS)
 def find(name: str) -> Record:
     """The record of a generator.
 
+    Args:
+        name: one of `NAMES`, or a name or a folder of one that was trained on pictures of one's own.
+
     Raises:
         ValueError: an unknown name.
+        MediaError: a folder that holds no generator.
     """
-    if name not in GENERATORS:
-        raise ValueError(f"generator: unknown name {name!r} (choose {', '.join(NAMES)})")
-    return GENERATORS[name]
+    if name in GENERATORS:
+        return GENERATORS[name]
+    try:
+        return own.record(name)
+    except ValueError as error:
+        raise ValueError(f"{error} (choose {', '.join(NAMES)}, or train one: `make generator`)") from None
 
 
 def labels(name: str) -> Sequence[str]:
@@ -64,7 +72,7 @@ def load(
     """Make a generator ready to draw.
 
     Args:
-        name: one of `NAMES`.
+        name: as of `find`.
         resolution, truncation, weights, device, precision, progress, notice: as in `Options`.
 
     Raises:
@@ -95,7 +103,7 @@ def weights_file(
     """File with the weights that `load` would take, which may download it; None for a generator without weights.
 
     Args:
-        name: one of `NAMES`.
+        name: as of `find`.
         resolution: height and width in pixels.
         folder: with the weights; None for the cache, else a download.
         progress, notice: as in `Options`.

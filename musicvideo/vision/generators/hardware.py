@@ -53,6 +53,11 @@ def widest(features: Container[str]) -> str:
     return next((name for name in ("avx512f", "avx2", "avx", "neon") if name in features), "scalar")
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for matrices of bfloat16."""
+    return bool(binding.get_host_cpu_features().get("avx512bf16"))
+
+
 def cpu() -> dict[str, str]:
     """The processor, and the widest vector instructions that compiled code uses on it: others round differently."""
     features = binding.get_host_cpu_features()

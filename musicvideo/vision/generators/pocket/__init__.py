@@ -15,29 +15,30 @@ FOLDER = Path(__file__).parents[3] / "assets" / "pocket"  # weights, configurati
 WEIGHTS = FOLDER / "model.safetensors"
 
 
-def _labels() -> list[str]:
-    return json.loads((FOLDER / "labels.json").read_text(encoding="utf-8"))
+def labels(folder: Path = FOLDER) -> list[str]:
+    """Names of the classes of weights in a folder."""
+    return json.loads((folder / "labels.json").read_text(encoding="utf-8"))
 
 
-def model() -> pytorch_pretrained_biggan.BigGAN:
-    """The library's model with the weights of this package, in evaluation mode."""
+def model(folder: Path = FOLDER) -> pytorch_pretrained_biggan.BigGAN:
+    """The library's model with the weights in a folder, in evaluation mode."""
     from pytorch_pretrained_biggan import BigGANConfig
 
     from musicvideo.vision.generators import weights
 
-    return weights.read(WEIGHTS, BigGANConfig.from_json_file(FOLDER / "config.json"))
+    return weights.read(folder / WEIGHTS.name, BigGANConfig.from_json_file(folder / "config.json"))
 
 
 def _load(options: Options) -> Generator:
     from musicvideo.vision.generators.pocket.generator import Pocket
 
-    return Pocket(model(), _labels(), truncation=options.truncation, device=options.device, precision=options.precision)
+    return Pocket(model(), labels(), truncation=options.truncation, device=options.device, precision=options.precision)
 
 
 RECORD = Record(
     name="pocket",
     help="96 things drawn in the style of emoji; comes with this package",
-    labels=_labels,
+    labels=labels,
     load=_load,
     resolutions=(json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["output_dim"],),
     weights_file=lambda options: WEIGHTS,

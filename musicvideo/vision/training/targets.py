@@ -14,14 +14,14 @@ from the classes that are strong and have detail there. Whole pictures are never
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NOISE = 128  # length of a noise vector
-FACTORS = 12  # of its directions that have an effect
+from musicvideo.vision.generators.pocket.conventions import MOVED
+
+FACTORS = len(MOVED)  # directions of the noise that have an effect
 
 CALM = 0.28  # scale of all movements, chosen so that loud music at default sensitivity does not flicker
 MOST = 6  # classes of a mixture that are drawn, the strongest
@@ -31,13 +31,6 @@ CURIOSITY = 6.0  # influence of a class's detail at a point on its colour
 MARGIN = 1.25  # the picture's width in widths of an object of size 1
 EDGE = 1.3  # steepness of outlines, 1/pixel
 GLOW = 0.055  # reach of the light around an object, in widths of a texture
-
-
-def directions() -> Tensor:
-    """P (FACTORS, NOISE), orthonormal rows: rows 1 to 12 of a Hadamard matrix, the same on every machine."""
-    rows, columns = torch.arange(1, FACTORS + 1)[:, None], torch.arange(NOISE)[None]
-    parity = sum((rows & columns) >> bit & 1 for bit in range(4)) % 2
-    return (1.0 - 2.0 * parity) / math.sqrt(NOISE)
 
 
 def each(values: Tensor) -> Tensor:
@@ -55,11 +48,11 @@ def turn_hue(colour: Tensor, angle: Tensor) -> Tensor:
 
 
 class Targets:
-    """Renders targets from the textures that `prepare.py` writes.
+    """Renders targets from textures.
 
     Args:
-        textures: its content: "names", "colour" uint8 (K, 3, S, S), "distance" and "interest" half (K, S, S) and
-            "ground" (K, 4, 3).
+        textures: as `musicvideo.vision.training.textures.textures` makes them: "names", "colour" uint8 (K, 3, S, S),
+            "distance" and "interest" half (K, S, S) and "ground" (K, 4, 3).
         device: where to render.
 
     Attributes:
@@ -73,11 +66,6 @@ class Targets:
         self.largest = torch.cat([colour, fields], dim=1).to(device)
         self.ground = textures["ground"].to(device)
         self.sizes = {self.largest.shape[-1]: self.largest}
-
-    @classmethod
-    def load(cls, path: Path, device: str | torch.device = "cpu") -> Targets:
-        """Read what `prepare.py` wrote."""
-        return cls(torch.load(path, weights_only=True), device)
 
     def at_size(self, resolution: int) -> Tensor:
         """Textures (K, 5, resolution, resolution): RGB, distance, interest."""
@@ -174,3 +162,18 @@ class Targets:
         lead = strength**2
         grounds = torch.einsum("nm,nmjc->njc", lead / lead.sum(dim=1, keepdim=True), self.ground[index])
         return torch.cat([vivid.clamp(0, 1), outline], dim=1), grounds
+
+    def nearest(self, pictures: Tensor, factors: Tensor) -> Tensor:
+        """The class (n,) whose target, with the same factors, is nearest by squared differences of pixels.
+
+        Args:
+            pictures: (n, 3, h, h) in -1..1.
+            factors: (n, FACTORS) that they were drawn with.
+        """
+        classes = len(self.names)
+        alone = torch.eye(classes, device=factors.device)
+        distances = []
+        for picture, factor in zip(pictures, factors):
+            candidates = self.render(factor.expand(classes, -1), alone, pictures.shape[-1])
+            distances.append((candidates - picture).square().mean(dim=(1, 2, 3)))
+        return torch.stack(distances).argmin(dim=1)

@@ -1,9 +1,9 @@
 """The generator as it is trained: BigGAN-deep without the parts that only adversarial training needs.
 
 The layers are those of `pytorch_pretrained_biggan` (Brock, Donahue and Simonyan, https://arxiv.org/abs/1809.11096,
-appendix B), with no attention. Three things are left out here, and `export.py` restores them in the stock model:
+appendix B), with no attention. Three things are left out here, and `stock.py` restores them in the stock model:
 
-- Noise: the network sees the few factors that the noise acts through (`targets.directions`), not all 128 numbers.
+- Noise: the network sees the few factors that the noise acts through (`conventions.directions`), not all 128 numbers.
 - Statistics of batch norms: measured once, on the first batch, and constant from then on.
 - Spectral norms: weights are not normalised; the stock model gets vectors that make its norms 1.
 """
@@ -11,22 +11,16 @@ appendix B), with no attention. Three things are left out here, and `export.py` 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.pocket.targets import FACTORS
+from musicvideo.vision.generators.biggan.architecture import LAYERS
+from musicvideo.vision.training.targets import FACTORS
 
-# (doubles the picture, input channels, output channels) of each block, channels in units of the width.
-LAYERS = {
-    128: ((False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 4),
-          (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1)),
-    256: ((False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8),
-          (False, 8, 8), (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1)),
-}  # fmt: skip
 START = 4  # pixels, height and width of the first picture
 EMBEDDING = 128  # length of a class embedding
 REDUCTION = 4  # of channels inside a block
@@ -62,6 +56,12 @@ class Block(nn.Module):
 def convolutions(block: Block) -> tuple[nn.Conv2d, ...]:
     """A block's convolutions, in the order of computation."""
     return block.conv_0, block.conv_1, block.conv_2, block.conv_3
+
+
+def bias_of(convolution: nn.Conv2d) -> Tensor:
+    """Its bias, which every convolution here has."""
+    assert convolution.bias is not None
+    return convolution.bias
 
 
 def scale_and_relu(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
@@ -123,20 +123,26 @@ class Network(nn.Module):
         resolution: 128 or 256, height and width of the largest pictures.
     """
 
+    blocks: Sequence[Block]
+    mean: Tensor
+    variance: Tensor
+    last_mean: Tensor
+    last_variance: Tensor
+
     def __init__(self, classes: int, width: int, resolution: int) -> None:
         super().__init__()
         self.width, self.resolution = width, resolution
         condition = FACTORS + EMBEDDING
         self.embeddings = nn.Parameter(torch.randn(classes, EMBEDDING))
         self.start = nn.Linear(condition, START * START * 16 * width)
-        self.blocks = nn.ModuleList()
-        norms = 0
-        for doubles, inputs, outputs in LAYERS[resolution]:
+        blocks, norms = [], 0
+        for doubles, inputs, outputs in LAYERS[resolution]:  # channels in units of the width
             places = []
             for channels in (inputs * width, *3 * (inputs * width // REDUCTION,)):
                 places.append(slice(norms, norms + channels))
                 norms += channels
-            self.blocks.append(Block(inputs * width, outputs * width, doubles, places))
+            blocks.append(Block(inputs * width, outputs * width, doubles, places))
+        self.blocks = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.modulation = nn.Linear(condition, 2 * norms, bias=False)
         self.norm = nn.Parameter(torch.stack([torch.ones(width), torch.zeros(width)]))  # scale, offset
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
@@ -151,7 +157,7 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(bias_of(module))
         with torch.no_grad():
             for block in self.blocks:
                 block.conv_3.weight.mul_(0.3)
@@ -214,17 +220,18 @@ class Network(nn.Module):
                 rows, columns = theirs.weight.shape[:2]
                 ours.weight[:rows] = 0
                 ours.weight[:rows, :columns] = theirs.weight
-                ours.bias[:rows] = theirs.bias
-            for ours, theirs in zip(block.norms, known.norms):
+                bias_of(ours)[:rows] = bias_of(theirs)
+            for place, known_place in zip(block.norms, known.norms):
                 for half, known_half in zip(scales, known_scales):
-                    half[ours][: theirs.stop - theirs.start] = known_half[theirs]
+                    half[place][: known_place.stop - known_place.start] = known_half[known_place]
         for block in self.blocks[len(smaller.blocks) :]:
             nn.init.zeros_(block.conv_3.weight)
         self.calibrate(factors, weights)
         for block, known in zip(self.blocks, smaller.blocks):
-            for ours, theirs in zip(block.norms, known.norms):
-                for name in ("mean", "variance"):
-                    getattr(self, name)[ours][: theirs.stop - theirs.start] = getattr(smaller, name)[theirs]
+            for place, known_place in zip(block.norms, known.norms):
+                count = known_place.stop - known_place.start
+                self.mean[place][:count] = smaller.mean[known_place]
+                self.variance[place][:count] = smaller.variance[known_place]
         self.last_mean.copy_(smaller.last_mean)
         self.last_variance.copy_(smaller.last_variance)
 
@@ -236,11 +243,3 @@ class Network(nn.Module):
         x = self.features(condition, norm_relu, self.resolution)
         self.last_mean.copy_(x.mean(dim=(0, 2, 3)))
         self.last_variance.copy_(x.var(dim=(0, 2, 3)))
-
-
-def read_checkpoint(path: Path) -> tuple[Network, list[str]]:
-    """The network with the averaged weights of a run, and the names of its classes."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network = Network(len(state["names"]), state["width"], state["resolution"])
-    network.load_state_dict(state["average"])
-    return network.eval().requires_grad_(False), state["names"]

@@ -1,0 +1,138 @@
+"""Generators that `musicvideo generator` trained on somebody's own pictures: folders of weights like pocket's.
+
+A folder may come from a stranger. So its configuration is compared with the only architecture that is trained here
+before memory is taken for it, its weights are read without running code, and its checksums are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicvideo import documents, files
+from musicvideo.errors import MediaError
+from musicvideo.vision.generators import pocket
+from musicvideo.vision.generators.biggan.architecture import LAYERS
+from musicvideo.vision.generators.record import Generator, Options, Record
+
+if TYPE_CHECKING:
+    import pytorch_pretrained_biggan
+
+MEDIA = Path("media")
+SUFFIX = ".generator"  # of the folder media/NAME.generator
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+ABOUT = "about.json"  # how it was made, and the checksums of the other files
+FILES = ("config.json", "labels.json", "model.safetensors")
+WIDEST = 64  # channels of the last block; pocket has 24
+MOST_CLASSES = 1000
+LARGEST_DOCUMENT = 1 << 20  # bytes
+
+
+def folder(name: str) -> Path:
+    """The folder of a generator, by its name or its path; it need not exist."""
+    return Path(name) if os.sep in name else MEDIA / f"{name}{SUFFIX}"
+
+
+def record(name: str) -> Record:
+    """The registry's entry of a generator of one's own.
+
+    Raises:
+        ValueError: there is none of that name.
+        MediaError: its folder holds no such generator.
+    """
+    place = folder(name)
+    if not place.is_dir():
+        raise ValueError(f"generator: unknown name {name!r}")
+    return Record(
+        name=name,
+        help="trained on pictures of your own",
+        labels=lambda: pocket.labels(_checked(place)),
+        load=partial(_load, place),
+        resolutions=(configuration(place)["output_dim"],),
+        weights_file=lambda options: place / pocket.WEIGHTS.name,
+    )
+
+
+def _load(place: Path, options: Options) -> Generator:
+    from musicvideo.vision.generators.pocket.generator import Pocket
+
+    network, labels = read(place)
+    return Pocket(network, labels, truncation=options.truncation, device=options.device, precision=options.precision)
+
+
+def read(place: Path) -> tuple[pytorch_pretrained_biggan.BigGAN, list[str]]:
+    """The library's model of a generator, in evaluation mode, and the names of its classes.
+
+    Raises:
+        MediaError: the folder holds no such generator, or one that was changed since it was made.
+    """
+    _checked(place)
+    return pocket.model(place), pocket.labels(place)
+
+
+def about(place: Path) -> Mapping[str, Any]:
+    """How a generator was made, as `musicvideo.vision.training.own` wrote it.
+
+    Raises:
+        MediaError: the folder holds no such document.
+    """
+    return _document(place, ABOUT, dict)
+
+
+def configuration(place: Path) -> Mapping[str, Any]:
+    """The architecture of a generator.
+
+    Raises:
+        MediaError: none that is trained here.
+    """
+    found, labels = _document(place, "config.json", dict), _document(place, "labels.json", list)
+    resolution, width = found.get("output_dim"), found.get("channel_width")
+    wanted = {
+        "attention_layer_position": -1,
+        "class_embed_dim": 128,
+        "eps": 1e-4,
+        "layers": json.loads(json.dumps(LAYERS.get(resolution) if isinstance(resolution, int) else None)),
+        "n_stats": 51,
+        "num_classes": len(labels),
+        "z_dim": 128,
+    }
+    known = {"channel_width", "output_dim"}
+    if (
+        {key: value for key, value in found.items() if key not in known} != wanted
+        or not isinstance(width, int)
+        or not 1 <= width <= WIDEST
+        or not 1 <= len(labels) <= MOST_CLASSES
+        or not all(isinstance(label, str) for label in labels)
+    ):
+        raise MediaError(f"{place}: is no generator that `make generator` made (its config.json or labels.json differ)")
+    return found
+
+
+def _document(place: Path, name: str, kind: type) -> Any:
+    try:
+        found = json.loads(documents.read_text(place / name, LARGEST_DOCUMENT))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, kind):
+        raise MediaError(f"{place / name}: is damaged (make the generator again)")
+    return found
+
+
+def _checked(place: Path) -> Path:
+    """The folder, if its files are those that were written.
+
+    Raises:
+        MediaError: one was changed, or is missing.
+    """
+    configuration(place)
+    stated = about(place).get("files")
+    for name in FILES:
+        files.require_file(place / name)
+        if not isinstance(stated, dict) or stated.get(name) != files.sha256(place / name):
+            raise MediaError(f"{place / name}: has changed since the generator was made (make it again)")
+    return place
