@@ -29,7 +29,7 @@ CLASSES ?= $(if $(filter Impassive-cppn,$(TITLE)-$(GENERATOR)),dissociation gill
 	hourglass butterfly moon 'spider web' jellyfish snowflake candle brain skull bell)
 WEIGHTS ?=
 # Where notes are known the picture follows them; BigGAN keeps the published mapping.
-MAPPING ?= $(if $(filter pocket cppn,$(GENERATOR)),score,classic)
+MAPPING ?= $(if $(filter biggan biggan-reference,$(GENERATOR)),classic,score)
 MIDI ?=
 CONDUCT ?= $(firstword $(wildcard scores/$(TITLE).$(GENERATOR).conduct.toml scores/$(TITLE).conduct.toml))
 GAN_FLAGS ?=
@@ -52,6 +52,12 @@ ENCODER ?= h264
 SYSTEM_DEPS ?= install
 TORCH_INDEX ?=
 CLUSTER ?=
+PICTURES ?=
+MASKS ?=
+MINUTES ?=
+ifneq ($(origin NAME),command line)
+NAME :=
+endif
 
 safe := A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z \
         0 1 2 3 4 5 6 7 8 9 - _
@@ -71,7 +77,7 @@ endif
 # A typed value may hold text that make would expand or split, or that a shell would run. So values go through the
 # environment, never through make's own lists. Only GAN_FLAGS is read by the shell.
 typed := SONG GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH \
-	HEIGHT MIRROR INTRO OUTRO START DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX CLUSTER
+	HEIGHT MIRROR INTRO OUTRO START DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX CLUSTER PICTURES NAME MASKS MINUTES
 as_typed = $(if $(filter file default,$(origin $(1))),$($(1)),$(value $(1)))
 $(foreach name,$(typed),$(eval override $(name) := $$(call as_typed,$(name))))
 # A score without a mix table gets one, made of its parts.
@@ -92,18 +98,18 @@ endif
 
 # An excerpt is a film of its own, so that the whole film, and hours of drawing, stay as they are. `short` and `poster`
 # are made of the whole square video, and take START for themselves.
-NAME := $(TITLE)
+STEM := $(TITLE)
 ifneq ($(PREVIEW),)
-  NAME := $(TITLE)-preview
+  STEM := $(TITLE)-preview
   ifneq ($(words $(MAKECMDGOALS)),1)
     $(error make preview goes by itself, since it has settings of its own)
   endif
 else ifeq ($(filter short poster,$(MAKECMDGOALS)),)
   ifneq ($(START)$(DURATION),)
-    NAME := $(TITLE)-excerpt
+    STEM := $(TITLE)-excerpt
   endif
 endif
-WHOLE := $(filter $(TITLE),$(NAME))
+WHOLE := $(filter $(TITLE),$(STEM))
 EXCERPT = $(if $(WHOLE),,$${START:+--start="$$START"} $${DURATION:+--duration="$$DURATION"})
 
 SCORES := $(wildcard scores/$(TITLE).mscz scores/$(TITLE)-8d.mscz)
@@ -177,7 +183,7 @@ doctor: ## print which programs were found, their versions, and what each is for
 	@$(or $(any_python),python3) -m musicvideo doctor
 
 # One make at a time works on a title; the other one says so.
-ifneq ($(filter-out help setup doctor studio weights lint test test-fast test-cluster test-studio test-trust bench,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help setup doctor studio generator weights lint test test-fast test-cluster test-studio test-trust bench,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
   other := $(if $(any_python),$(shell $(any_python) -m musicvideo claim -- $(TITLE) $$PPID))
   ifneq ($(other),)
@@ -188,7 +194,7 @@ endif
 
 # -- Targets ----------------------------------------------------------------------------------------------
 
-.PHONY: help demo studio scores tables gan audio video merge build amerge storyboard preview short poster strip check \
+.PHONY: help demo studio generator scores tables gan audio video merge build amerge storyboard preview short poster strip check \
 	weights lint test test-fast test-cluster test-studio test-trust bench clean distclean checked FORCE
 
 installer := $(firstword $(foreach program,apt-get brew,$(shell command -v $(program) 2>/dev/null)))
@@ -200,7 +206,9 @@ help: ## this list
 	@printf '%s\n' '' 'Variables (make demo TITLE_TEXT="My title" FPS=25):' \
 	"  TITLE        name of score and film: scores/TITLE.mscz -> TITLE.mkv   [$$TITLE]" \
 	"  SONG         a song of yours, any audio file, instead of a score; needs a TITLE of its own" \
-	"  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing)   [$$GENERATOR; demo: cppn]" \
+	"  GENERATOR    what draws: biggan (needs weights), pocket or cppn (need nothing), or one of your own   [$$GENERATOR; demo: cppn]" \
+	"  PICTURES NAME   with make generator: a folder of 1 to 200 pictures, and what the generator is called" \
+	"  MASKS MINUTES   the same: a folder of pictures, white where the subject is; of training at most   [found; 20]" \
 	"  RESOLUTION   side of the square picture; BigGAN has 128, 256, 512   [$$RESOLUTION]" \
 	"  FPS          frames a second: 30, 25, 30000/1001 ...   [$$FPS]" \
 	"  SEED         another seed, another film   [$${SEED:-from the song}]" \
@@ -237,17 +245,23 @@ studio: $(WITH_STUDIO) $(WITH_SOX) ## open a page in your browser: choose, see, 
 	@env $(addprefix -u ,TITLE SYSTEM_DEPS MIX_TABLE DRAW_FLAGS MAKEFLAGS MFLAGS MAKELEVEL $(typed)) \
 	$(PY) -m musicvideo studio
 
+generator: | $(READY) ## train a generator on a folder of your own pictures: PICTURES=folder NAME=mine
+	@test -n "$$PICTURES" && test -n "$$NAME" || { echo "error: give PICTURES=folder NAME=mine: what the generator learns" \
+	"from, and what it is called" >&2; exit 1; }
+	@$(PY) -m musicvideo generator $${MASKS:+--masks="$$MASKS"} $${MINUTES:+--minutes="$$MINUTES"} \
+	$(if $(filter-out 0,$(OVERWRITE)),--overwrite) -- "$$PICTURES" "$$NAME"
+
 scores: $(SCORES:scores/%.mscz=media/%.mid) media/$(TITLE).wav ## export every part, the full mix and the MIDI clock
 
-gan: checked media/$(NAME).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
+gan: checked media/$(STEM).mp4 ## draw the square video of the unaltered song (BigGAN: may take hours)
 
 storyboard: media/$(TITLE)-storyboard.png ## what a drawing would look like, and how long it would take
 
 audio: $(MIXES) ## mix the parts, without (Dry) and with (Wet) 8D and reverb
 
-video: media/$(NAME)-1080p.mkv merge ## mirror, widen, title and scale the square video, then merge
+video: media/$(STEM)-1080p.mkv merge ## mirror, widen, title and scale the square video, then merge
 
-merge: $(NAME).mkv ## put picture and sound into one film
+merge: $(STEM).mkv ## put picture and sound into one film
 
 build: audio video ## audio and video, on the square video that is there
 
@@ -259,7 +273,7 @@ short: $(TITLE)-short.mp4 ## an upright film of 15 to 60 seconds for phones, of 
 
 poster: $(TITLE)-poster.png ## a frame of the film with the title, at twice its size
 
-strip: media/$(NAME)-strip.jpg ## the film at a glance: frames at even times, on one page
+strip: media/$(STEM)-strip.jpg ## the film at a glance: frames at even times, on one page
 
 check: $(TITLE).mkv | $(READY) ## measure the film: loudness, sync, flashes, gaps; fails where a limit is broken
 	@$(PY) -m musicvideo check-film $< --json media/$(TITLE)-check.json --plot media/$(TITLE)-check.png
@@ -351,32 +365,33 @@ DRAW = classes=$$($(PY) -m musicvideo words -- "$$CLASSES") && eval "set -- $$cl
 	$(if $(FOLLOWS_NOTES),--midi=$(NOTES) $${CONDUCT:+--conduct="$$CONDUCT"}) $(GAN_FLAGS)
 
 # `gan` and `storyboard` each record the settings that they drew with; `make build` needs none of them.
-media/$(NAME).gan media/$(TITLE).board: FORCE | $(first)
+media/$(STEM).gan media/$(TITLE).board: FORCE | $(first)
 	@printf '%s\n' "$$GENERATOR" "$$RESOLUTION" "$$FPS" "$$SEED" "$$CLASSES" "$$WEIGHTS" "$$MAPPING" "$$CONDUCT" \
 	"$$DRAW_FLAGS" $(if $(WHOLE),,"$$START" "$$DURATION") "$$(test ! -f "$$CONDUCT" || cksum < "$$CONDUCT")" \
 	"$$(sed -n 's/^score *= *"\(.*\)".*/\1/p' "$$CONDUCT" 2>/dev/null | while read -r ways; do cksum "$$ways"; done)" \
 	| { $(remember); }
 
-# A new version of the repository may have other embedded weights.
-WEIGHTS_HERE := $(wildcard musicvideo/assets/$(firstword $(GENERATOR))/*.safetensors)
+# A new version of the repository may have other embedded weights, and a generator of one's own may be trained anew.
+WEIGHTS_HERE := $(wildcard $(addsuffix /model.safetensors,$(foreach name,$(firstword $(GENERATOR)),\
+	musicvideo/assets/$(name) media/$(name).generator $(name))))
 
 media/$(TITLE)-storyboard.png: media/$(TITLE).wav media/$(TITLE).board $(WEIGHTS_HERE) \
 		$(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY)
 	@$(DRAW) --storyboard $@
 
 # It may take hours, so only `gan` and `demo` draw it; `build` and the others use the existing one.
-ifneq ($(filter gan demo preview media/$(NAME).mp4,$(MAKECMDGOALS)),)
-media/$(NAME).mp4: media/$(TITLE).wav media/$(NAME).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked \
+ifneq ($(filter gan demo preview media/$(STEM).mp4,$(MAKECMDGOALS)),)
+media/$(STEM).mp4: media/$(TITLE).wav media/$(STEM).gan $(WEIGHTS_HERE) $(if $(FOLLOWS_NOTES),$(NOTES)) | $(READY) checked \
 		$(if $(CLUSTER),$(WITH_RAY))
 	@$(DRAW) --output_file $@ --replace $(if $(filter-out 0,$(OVERWRITE)),--overwrite) $${CLUSTER:+--cluster="$$CLUSTER"} \
 	$(if $(WHOLE),,--start=0) $(EXCERPT)
 else
-media/$(NAME).mp4:
+media/$(STEM).mp4:
 	@echo "error: $@, the square video, is missing: run \`make gan\` first (or \`make gan GENERATOR=cppn\`," \
 	"which needs no weights), with the same TITLE" >&2; exit 1
 endif
 ifneq ($(filter demo preview audio video merge build amerge,$(MAKECMDGOALS)),)
-media/$(NAME).mp4: | $(MIXES)
+media/$(STEM).mp4: | $(MIXES)
 endif
 
 # -- parts -> mix ----------------------------------------------------------------------------------------------
@@ -385,7 +400,7 @@ media/%.mix.toml: media/%.mid media/%.wav FORCE | $(READY)
 	@$(PY) -m musicvideo draft $*
 
 # What a .mkv carries beside the main mix; nothing is mixed for it where no .mkv is made.
-LISTENED := $(if $(filter demo preview video merge build amerge strip $(NAME).mkv,$(MAKECMDGOALS)),$(if $(BY_HAND),,$(filter \
+LISTENED := $(if $(filter demo preview video merge build amerge strip $(STEM).mkv,$(MAKECMDGOALS)),$(if $(BY_HAND),,$(filter \
 	all,$(LISTENS))))
 STEREO := $(if $(filter all,$(LISTENS)),$(if $(BY_HAND),$(wildcard media/$(TITLE)-Dry.wav),media/$(TITLE)-Dry.wav))
 
@@ -407,33 +422,33 @@ QUARTER = $(if $(PREVIEW),--quarter)
 FILM = $(SIZE) $(QUARTER) $(CARD) --intro="$$INTRO" --outro="$$OUTRO" --pulse="$$PULSE" --codec="$$ENCODER" $(EXCERPT)
 
 # The picture depends on the mix's length, not on its sound: a new mix of the same length needs no new picture.
-media/$(NAME).film: media/$(TITLE)-Wet.wav FORCE
+media/$(STEM).film: media/$(TITLE)-Wet.wav FORCE
 	@{ printf '%s\n' "$$WIDTH" "$$HEIGHT" "$$INTRO" "$$OUTRO" "$$MIRROR" "$$LOOK" "$$PULSE" "$$ENCODER" "$$FONT" \
 	"$$TITLE_TEXT" $(if $(WHOLE),,"$$START" "$$DURATION"); wc -c < $<; } | { $(remember); }
 
-media/$(NAME)-1080p.mkv: media/$(NAME).mp4 media/$(NAME).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
+media/$(STEM)-1080p.mkv: media/$(STEM).mp4 media/$(STEM).film $(if $(filter-out 0,$(PULSE)),media/$(TITLE).wav) | $(READY)
 	@$(PY) -m musicvideo video $(FILM) --song media/$(TITLE).wav $< media/$(TITLE)-Wet.wav $@
 
-media/$(NAME)-cover.jpg: media/$(NAME).mp4 media/$(NAME).film | $(READY)
+media/$(STEM)-cover.jpg: media/$(STEM).mp4 media/$(STEM).film | $(READY)
 	@$(PY) -m musicvideo cover $(SIZE) $(QUARTER) $(CARD) $(EXCERPT) $< media/$(TITLE)-Wet.wav $@
 
-media/$(NAME).listens: FORCE | $(first)
+media/$(STEM).listens: FORCE | $(first)
 	@printf '%s\n' "$$LISTENS" | { $(remember); }
 
 # Both mixes are always written together.
-$(NAME).mkv: media/$(NAME).listens media/$(NAME)-cover.jpg $(if $(LISTENED),media/rehearsals/$(TITLE).json) | $(STEREO)
+$(STEM).mkv: media/$(STEM).listens media/$(STEM)-cover.jpg $(if $(LISTENED),media/rehearsals/$(TITLE).json) | $(STEREO)
 
 # The suffix chooses the format: `make Impassive.mp4` is for devices that do not play FLAC in Matroska.
-$(NAME).mkv $(NAME).mp4: media/$(NAME)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
-	@test ! media/$(TITLE).wav -nt media/$(NAME).mp4 || echo "note: media/$(NAME).mp4 was drawn from an earlier" \
+$(STEM).mkv $(STEM).mp4: media/$(STEM)-1080p.mkv media/$(TITLE)-Wet.wav | $(READY)
+	@test ! media/$(TITLE).wav -nt media/$(STEM).mp4 || echo "note: media/$(STEM).mp4 was drawn from an earlier" \
 	"media/$(TITLE).wav; \`make gan\` draws it anew" >&2
-	@$(PY) -m musicvideo merge media/$(NAME)-1080p.mkv media/$(TITLE)-Wet.wav $@ --intro="$$INTRO" --title="$$TITLE_TEXT" \
-	$(EXCERPT) $(CREDITS) $(if $(SCORES),--clock media/$(TITLE).mid) $(if $(filter %.mkv,$@),--cover media/$(NAME)-cover.jpg \
+	@$(PY) -m musicvideo merge media/$(STEM)-1080p.mkv media/$(TITLE)-Wet.wav $@ --intro="$$INTRO" --title="$$TITLE_TEXT" \
+	$(EXCERPT) $(CREDITS) $(if $(SCORES),--clock media/$(TITLE).mid) $(if $(filter %.mkv,$@),--cover media/$(STEM)-cover.jpg \
 	$(if $(STEREO),--stereo $(STEREO)) $(if $(LISTENED),--rehearsals media/rehearsals/$(TITLE).json))
 
 CREDITS = $(if $(SCORES),--score $(firstword $(SCORES)))
 
-media/$(NAME)-strip.jpg: $(NAME).mkv | $(READY)
+media/$(STEM)-strip.jpg: $(STEM).mkv | $(READY)
 	@$(PY) -m musicvideo strip $< $@
 
 # -- square video -> short film, poster ------------------------------------------------------------------------

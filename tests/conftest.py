@@ -26,7 +26,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 for variable in (
     "MAKEFLAGS MFLAGS MAKELEVEL TITLE SYSTEM_DEPS MIX_TABLE DRAW_FLAGS SONG GENERATOR RESOLUTION FPS SEED CLASSES "
     "WEIGHTS MAPPING MIDI CONDUCT OVERWRITE MIX TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO START "
-    "DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX CLUSTER"
+    "DURATION LENGTH LISTENS LOOK PULSE ENCODER TORCH_INDEX CLUSTER PICTURES NAME MASKS MINUTES"
 ).split():
     os.environ.pop(variable, None)
 
@@ -43,7 +43,8 @@ GOLDEN = Path(__file__).parent / "data" / "golden"
 SLOW = {
     "test_faults", "test_fuzz", "test_long", "test_training", "test_pocket_quality",
     "test_biggan", "test_check", "test_cluster", "test_eightd", "test_film", "test_mixing", "test_package",
-    "test_pipeline", "test_pocket", "test_pocket_training", "test_render", "test_score", "test_sharing",
+    "test_own_pictures", "test_pipeline", "test_pocket", "test_pocket_training", "test_render", "test_score",
+    "test_sharing",
     "test_storyboard", "test_studio", "test_studio_page", "test_sync", "test_transcription", "test_visualize",
     "test_a_song_decoded_piece_by_piece_is_the_same", "test_any_title_and_length",
     "test_blocks_change_nothing", "test_every_note_of_impassive_is_seen", "test_motion_is_smooth_and_never_stuck",

@@ -98,7 +98,7 @@ def make(
     with files.lock(work / ".lock", f"{work}: another process trains this generator now"):
         begun = _begun(work, print_of, overwrite)
         try:
-            training = begin(_textures(found), recipe)
+            training = begin(of_classes(found), recipe)
             looks = _restore(training, begun, work) if begun else []
             looks = learn(training, looks, name, print_of, progress=progress)
             figures = _write(training.average, found, recipe, print_of, place, Path(pictures))
@@ -138,21 +138,27 @@ def fingerprint(found: Sequence[Cutout], recipe: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _textures(found: Sequence[Cutout]) -> dict[str, Any]:
+def of_classes(found: Sequence[Cutout]) -> dict[str, Any]:
+    """The textures of cut-outs, which targets are rendered from."""
     return textures([cutout.name for cutout in found], [cutout.picture for cutout in found])
 
 
-def begin(of_classes: dict[str, Any], recipe: Mapping[str, Any]) -> Training:
-    """A training from pocket's weights, on a graphics card if there is one."""
+def begin(material: dict[str, Any], recipe: Mapping[str, Any]) -> Training:
+    """A training from pocket's weights, on a graphics card if there is one.
+
+    Args:
+        material: the textures.
+        recipe: "steps", "stages", "batch", "learning rate", "minutes" and "seed".
+    """
     gpu = torch.cuda.is_available()
     workers = 1 if gpu else max(1, min(BATCH // 4, hardware.cores()))
     if workers > 1:
         torch.set_num_threads(1)
     torch.manual_seed(recipe["seed"])
     network = stock.trainable(pocket.model())
-    network.embeddings = torch.nn.Parameter(first_embeddings(network, Targets(of_classes)))
+    network.embeddings = torch.nn.Parameter(first_embeddings(network, Targets(material)))
     return Training(
-        Targets(of_classes, "cuda" if gpu else "cpu"),
+        Targets(material, "cuda" if gpu else "cpu"),
         network,
         steps=recipe["steps"],
         stages=recipe["stages"],
@@ -176,8 +182,8 @@ def first_embeddings(network: Network, targets: Targets) -> torch.Tensor:
     def still(classes: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return list(zip(torch.zeros(classes, FACTORS).split(BATCH), torch.eye(classes).split(BATCH)))
 
-    drawn = torch.cat([small(network(*part, network.resolution)) for part in still(len(network.embeddings))])
-    wanted = torch.cat([small(targets.render(*part, network.resolution)) for part in still(len(targets.names))])
+    drawn = torch.cat([small(network(*part, STAGES[0][0])) for part in still(len(network.embeddings))])
+    wanted = torch.cat([small(targets.render(*part, STAGES[0][0])) for part in still(len(targets.names))])
     nearest = network.embeddings[torch.cdist(wanted, drawn).argmin(dim=1)]
     return nearest + SPREAD * torch.randn_like(nearest)
 
@@ -267,7 +273,7 @@ def _write(
         model = pocket.model(partial)
         figures, _ = likeness.likeness(
             likeness.engine(model, names),
-            Targets(_textures(found)),
+            Targets(of_classes(found)),
             model.config.output_dim,
             max(1, NOISES // len(names)),
             np.random.default_rng(SEED),
