@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from safetensors.torch import load_file
 
-from conftest import GOLDEN, ROOT, assert_one_line_error, command, read_frames
+from conftest import GOLDEN, ROOT, assert_one_line_error, command, read_frames, small_disk
 from musicvideo import files, limits
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
@@ -269,6 +269,15 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(pictures, made, tmp
     for name in (*records.FILES, "about.json", "NOTICE"):
         assert Path("media/mine.generator", name).read_bytes() == (made / name).read_bytes(), name
     assert not Path("media/mine.training").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(pictures, tmp_path, monkeypatch):
+    small(monkeypatch, tmp_path)
+    with small_disk(tmp_path / "media", 20 << 20):  # a checkpoint has 50 MB
+        with pytest.raises(MediaError, match="checkpoint.pt: no space left in"):
+            own.make(pictures, "mine", minutes=1e4)
+        assert sorted(path.name for path in Path("media").iterdir()) == ["mine-pictures.png", "mine.training"]
+        assert [path.name for path in Path("media/mine.training").iterdir()] == [".lock"]
 
 
 def test_a_damaged_checkpoint_is_refused(pictures, tmp_path, monkeypatch):

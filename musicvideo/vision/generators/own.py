@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEDIA = Path("media")
 SUFFIX = ".generator"  # of the folder media/NAME.generator
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 ABOUT = "about.json"  # how it was made, and the checksums of the other files
 FILES = ("config.json", "labels.json", "model.safetensors")
 WIDEST = 64  # channels of the last block; pocket has 24
@@ -46,8 +46,12 @@ def record(name: str) -> Record:
         MediaError: its folder holds no such generator.
     """
     place = folder(name)
-    if not place.is_dir():
-        raise ValueError(f"generator: unknown name {name!r}")
+    try:
+        there = (os.sep in name or bool(NAME.fullmatch(name))) and place.is_dir()
+    except (OSError, ValueError):  # too long, a NUL byte
+        there = False
+    if not there:
+        raise ValueError(f"generator: unknown name {documents.shortened(repr(name))}")
     return Record(
         name=name,
         help="trained on pictures of your own",

@@ -91,7 +91,6 @@ def make(
     print_of = fingerprint(found, recipe)
     with suppress(MediaError):
         if own.about(place).get("fingerprint") == print_of and own.read(place):
-            os.utime(place)  # for make: it is as new as what it was made from
             notice(f"{place}: is there already")
             return place
     notice(f"{sheet}: what was found in the {len(found)} pictures (look at it; MASKS= gives other silhouettes)")
@@ -125,7 +124,7 @@ def make(
 def require_name(name: str) -> None:
     """Raise MediaError unless a generator may have this name."""
     if not own.NAME.fullmatch(name):
-        raise MediaError(f"NAME={name}: use letters, digits, - and _ only")
+        raise MediaError(f"NAME={name}: use up to 100 letters, digits, - and _ (the first is no -)")
     if name in generators.NAMES:
         raise MediaError(f"NAME={name}: is the name of a generator that comes with this program (choose another)")
 

@@ -60,9 +60,9 @@ def find_subject(picture: np.ndarray) -> np.ndarray | None:
         inside = (opacity > 0.5) & ~border
     found = _whole(opacity.reshape(height, width), max(1, round(GAP * min(height, width))))
     area = (found > 0.5).mean()
-    if not AREA[0] <= area <= AREA[1] or ratio[(found > 0.5).ravel()].mean() < APART:
-        return None
-    return found
+    seen = inside & (found > 0.5).ravel()  # without filled holes, which have the colours of the background
+    apart = seen.any() and ratio[seen].mean() >= APART
+    return found if apart and AREA[0] <= area <= AREA[1] else None
 
 
 def _mixture(colours: np.ndarray, rng: np.random.Generator) -> GaussianMixture:
