@@ -34,9 +34,9 @@ from musicvideo.vision.training.network import Network
 from musicvideo.vision.training.targets import FACTORS, Targets
 from musicvideo.vision.training.textures import textures
 
-STEPS = (1000, 50)  # of training, and so many more for each picture
-STAGES = ((128, 0.55), (256, 1.0))  # resolutions, and the share of the training at which each ends
-BATCH = 16  # pictures a step
+STEPS = (1200, 150)  # of training, and so many more for each picture
+STAGES = ((128, 0.7), (256, 1.0))  # resolutions, and the share of the training at which each ends
+BATCH = 8  # pictures a step
 RATE = 0.002  # learning rate
 SEED = 0
 LOOK_EVERY, SAVE_EVERY = 100, 50  # steps
@@ -150,7 +150,7 @@ def begin(material: dict[str, Any], recipe: Mapping[str, Any]) -> Training:
         recipe: "steps", "stages", "batch", "learning rate", "minutes" and "seed".
     """
     gpu = torch.cuda.is_available()
-    workers = 1 if gpu else max(1, min(BATCH // 4, hardware.cores()))
+    workers = 1 if gpu else max(1, min(BATCH // 2, hardware.cores()))
     if workers > 1:
         torch.set_num_threads(1)
     torch.manual_seed(recipe["seed"])
