@@ -96,6 +96,12 @@ ifeq ($(filter main/ all/,$(LISTENS)/),)
 $(error LISTENS=$(LISTENS): unknown (choose main, all))
 endif
 
+ifneq ($(filter generator,$(MAKECMDGOALS)),)
+  ifeq ($(and $(value PICTURES),$(value NAME)),)
+    $(error give PICTURES=folder NAME=mine: what the generator learns from, and what it is called)
+  endif
+endif
+
 # An excerpt is a film of its own, so that the whole film, and hours of drawing, stay as they are. `short` and `poster`
 # are made of the whole square video, and take START for themselves.
 STEM := $(TITLE)
@@ -246,8 +252,6 @@ studio: $(WITH_STUDIO) $(WITH_SOX) ## open a page in your browser: choose, see, 
 	$(PY) -m musicvideo studio
 
 generator: | $(READY) ## train a generator on a folder of your own pictures: PICTURES=folder NAME=mine
-	@test -n "$$PICTURES" && test -n "$$NAME" || { echo "error: give PICTURES=folder NAME=mine: what the generator learns" \
-	"from, and what it is called" >&2; exit 1; }
 	@$(PY) -m musicvideo generator $${MASKS:+--masks="$$MASKS"} $${MINUTES:+--minutes="$$MINUTES"} \
 	$(if $(filter-out 0,$(OVERWRITE)),--overwrite) -- "$$PICTURES" "$$NAME"
 
