@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -217,8 +218,10 @@ def learn(
                 )
             last = training.progress >= 1
             if training.step % LOOK_EVERY == 0 or last:
+                looked = time.monotonic()
                 figures, grid = training.examine(resolution)
                 _write_picture(Image.fromarray(grid), _grid(name))
+                training.seconds += time.monotonic() - looked
                 bar.set_postfix_str(f"SSIM {figures['ssim']:.3f}", refresh=False)
                 if training.resolution() == resolution:
                     looks.append(figures["ssim"])
