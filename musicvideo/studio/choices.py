@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicvideo.documents import shortened
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision import record as records
@@ -172,6 +173,8 @@ def read_preset(path: Path) -> dict[str, Any]:
     """
     try:
         found = recorded_in(records.read(path))
+        if (named := found.get("generator")) not in (None, *generators.NAMES):
+            raise ValueError(f"generator: the studio does not offer {shortened(repr(named))}")
     except ValueError as error:
         raise MediaError(f"{path.name}: {error}") from None
     kept = {"generator", "classes", "mapping", "seed", *WALK}
