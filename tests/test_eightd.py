@@ -6,6 +6,7 @@ import os
 import resource
 import tracemalloc
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from test_spatial import write_sofa
 import eightd
 from conftest import assert_one_line_error, command, make_media
 from musicvideo.sound import models
+from musicvideo.sound.soundfiles import open_sound
 
 RATE = 48000
 # A second a quarter, 4/4: measures at 0, 4 and 8 s.
@@ -111,6 +113,14 @@ def test_an_mp3_that_states_a_wrong_size_is_read_without_a_word(song, tmp_path):
     mp3.write_bytes(data)
     result = command("eightd.py", "-i", mp3, "-o", tmp_path / "out.wav", "--orbit", 4, "--model", "pan")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_threads_that_open_sounds_at_once_leave_stderr_as_it_was(song):
+    before = os.fstat(2)
+    with ThreadPoolExecutor(4) as pool:
+        for file in pool.map(open_sound, [song] * 400):
+            file.close()
+    assert os.path.samestat(os.fstat(2), before)
 
 
 def test_distance_without_metres_is_one(run, song, tmp_path):

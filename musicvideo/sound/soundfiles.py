@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
+from threading import Lock
 
 import numpy as np
 import soundfile
@@ -17,6 +18,7 @@ from musicvideo.files import require_file
 from musicvideo.probe import sound_chunk
 
 READ_FRAMES = 1 << 16  # frames read at a time where only their values are checked
+_STDERR = Lock()  # held while the process has none
 
 
 class SoundFile(soundfile.SoundFile):
@@ -72,15 +74,19 @@ def open_sound(path: str | PathLike) -> SoundFile:
 
 @contextmanager
 def _decoders_silenced() -> Iterator[None]:
-    """Discard stderr of this process: libsndfile's MP3 decoder writes warnings there, past Python."""
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+    """Discard stderr of this process: libsndfile's MP3 decoder writes warnings there, past Python.
+
+    One thread at a time, or a second one would take the discarding descriptor for stderr and leave it in place.
+    """
+    with _STDERR:
+        stderr = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _require_usable(file: SoundFile, path: str | PathLike) -> None:
