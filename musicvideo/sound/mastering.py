@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log10
 from pathlib import Path
@@ -19,7 +19,6 @@ import numpy as np
 from musicvideo.errors import MediaError
 from musicvideo.ffmpeg import SAFE_INPUT, source
 from musicvideo.programs import run_with_progress
-from musicvideo.sound.effects import apply_filters
 from musicvideo.sound.soundfiles import open_sound
 from musicvideo.sound.table import Master
 
@@ -29,6 +28,10 @@ PEAK_MARGIN = 0.05  # dB under the ceiling that the limiter aims at
 LIMITER_OVERSAMPLING = 4  # BS.1770 measures true peaks at 4 times 48 kHz
 LIMITER_ATTACK = 0.005  # seconds of look-ahead, by which FFmpeg's limiter delays the sound
 MOST_ATTEMPTS = 8
+PASSED = 0.75  # LU that a limiter which lowers the loudness lets through of a dB more; a first guess
+LEAST_PASSED = 0.25  # the least that is assumed of it
+# Writes loudness and true peak to the standard output, for every 0.1 s.
+METER = "ebur128=peak=true:metadata=1,ametadata=print:file=-"
 
 
 class OutOfReach(MediaError):
@@ -55,15 +58,7 @@ def loudness_curves(path: str | os.PathLike, *, stream: int = 0) -> dict[str, np
         One value every 0.1 s: "M" and "S", momentary and short-term loudness (LUFS); and of all so far "I",
         integrated loudness (LUFS), "LRA", loudness range (LU), "true_peak" (1 is full scale).
     """
-    curves = {key: array("d") for key in ("M", "S", "I", "LRA", "true_peak")}
-
-    def line(text: str) -> None:
-        key, _, value = text.partition("=")
-        name = key.removeprefix("lavfi.r128.")
-        if name in curves:
-            curves[name].append(float(value))
-
-    run_with_progress(
+    return _curves(
         [
             "ffmpeg",
             "-v",
@@ -74,14 +69,26 @@ def loudness_curves(path: str | os.PathLike, *, stream: int = 0) -> dict[str, np
             "-map",
             f"0:a:{stream}",
             "-af",
-            "ebur128=peak=true:metadata=1,ametadata=print:file=-",
+            METER,
             "-f",
             "null",
             "-",
         ],
         doing=f"measuring {path}",
-        line=line,
     )
+
+
+def _curves(command: Sequence[str | os.PathLike], doing: str) -> dict[str, np.ndarray]:
+    """Run FFmpeg with a `METER`; what `loudness_curves` returns."""
+    curves = {key: array("d") for key in ("M", "S", "I", "LRA", "true_peak")}
+
+    def line(text: str) -> None:
+        key, _, value = text.partition("=")
+        name = key.removeprefix("lavfi.r128.")
+        if name in curves:
+            curves[name].append(float(value))
+
+    run_with_progress(command, doing=doing, line=line)
     return {key: np.array(values) for key, values in curves.items()}
 
 
@@ -91,7 +98,10 @@ def measure(path: str | os.PathLike) -> Loudness:
     Raises:
         MediaError: it is silent, or too short for a loudness.
     """
-    curves = loudness_curves(path)
+    return _whole(loudness_curves(path))
+
+
+def _whole(curves: Mapping[str, np.ndarray]) -> Loudness:
     loudness = integrated(curves)
     if loudness is None:
         raise MediaError("the mix is silent, or shorter than 0.4 s: there is no loudness to set; check the parts")
@@ -123,32 +133,39 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
     delay = round(LIMITER_ATTACK * limiter_rate) - 1
     with TemporaryDirectory(prefix="master-", dir=source_path.parent) as folder:
         attempt = Path(folder) / "attempt.wav"
+        passed, before = PASSED, None
         for _ in range(MOST_ATTEMPTS):
-            apply_filters(
-                source_path,
-                attempt,
+            filters = [
+                f"volume={gain}dB:precision=float",
+                *([f"afade=t=out:st={length / rate - fade:.9f}:d={fade:.9f}"] if fade else []),
+                f"aresample={limiter_rate}",
+                f"apad=pad_len={delay}",
+                f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
+                f"atrim=start_sample={delay}",
+                "asetpts=PTS-STARTPTS",
+                f"aresample={rate}",
+                f"apad=whole_len={length}",
+                f"atrim=end_sample={length}",
+                "asplit[master][metered]",
+            ]
+            graph = f"[0:a]{','.join(filters)};[metered]{METER}[measured]"
+            curves = _curves(
                 [
-                    f"volume={gain}dB:precision=float",
-                    *([f"afade=t=out:st={length / rate - fade:.9f}:d={fade:.9f}"] if fade else []),
-                    f"aresample={limiter_rate}",
-                    f"apad=pad_len={delay}",
-                    f"alimiter=limit={10 ** (limit / 20)}:attack={LIMITER_ATTACK * 1000}:level=disabled",
-                    f"atrim=start_sample={delay}",
-                    "asetpts=PTS-STARTPTS",
-                    f"aresample={rate}",
-                    f"apad=whole_len={length}",
-                    f"atrim=end_sample={length}",
+                    "ffmpeg", "-v", "error", "-y", *SAFE_INPUT, "-i", source(source_path), "-filter_complex", graph,
+                    "-map", "[master]", "-c:a", "pcm_s24le", source(attempt), "-map", "[measured]", "-f", "null", "-",
                 ],
-                "-c:a",
-                "pcm_s24le",
-            )
-            result = measure(attempt)
+                doing=f"mastering {source_path}",
+            )  # fmt: skip
+            result = _whole(curves)
             too_soft = 0.0 if master.target is None else master.target - result.integrated
             too_high = result.true_peak - master.ceiling
             if abs(too_soft) <= LOUDNESS_TOLERANCE and too_high <= 0:
                 shutil.move(attempt, target)
                 return
-            gain += too_soft
+            if before and gain != before[0]:
+                passed = min(max((result.integrated - before[1]) / (gain - before[0]), LEAST_PASSED), 1.0)
+            before = gain, result.integrated
+            gain += too_soft / passed
             limit -= max(0.0, too_high + PEAK_MARGIN)
     raise OutOfReach(
         f"the mix came to {result.integrated:.1f} LUFS with peaks at {result.true_peak:.1f} dBTP, and not "

@@ -51,6 +51,8 @@ def render(
     if sound.shape[1] == 1:
         return model(sound[:, 0], position, rate)
     spread = width * FULL_WIDTH
+    if not spread:  # both channels are at one point, so one run of the model renders their sum
+        return model(sound.sum(axis=1) / np.sqrt(2), position, rate)
     left = Position(position.azimuth - spread, position.elevation, position.distance)
     right = Position(position.azimuth + spread, position.elevation, position.distance)
     # Two sources with the same sound add in amplitude, so each gets half the power.

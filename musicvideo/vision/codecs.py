@@ -52,17 +52,22 @@ class Codec:
             )
 
 
+_X264_FILM = ":".join(
+    ["psy=0", "aq-strength=0.2", "trellis=0", "partitions=i8x8,i4x4", "me=dia", "subme=1", "b-adapt=0", "weightp=0",
+     "rc-lookahead=5", "deblock=1,1"]
+)  # fmt: skip
 _THREADS = ("-threads", "{}")
 _NVENC = ("-preset", "p5", "-rc", "vbr", "-b:v", "0")
 CODECS = {
     # Chosen by measurement, see benchmarks/README.md. At this preset psy only affects the quality of chroma. Weaker
-    # adaptive quantisation gains more PSNR than trellis and inter partitions do, which take a third of the time.
+    # adaptive quantisation gains more PSNR than trellis, inter partitions and finer motion do, which take more than
+    # half of the time. B-frames at fixed places need no search; a look-ahead of five frames gives the smaller films.
     "h264": Codec(
         "libx264",
         "-crf",
         16,
         51,
-        ("-preset", "veryfast", "-x264-params", "psy=0:aq-strength=0.2:trellis=0:partitions=i8x8,i4x4:me=dia"),
+        ("-preset", "veryfast", "-x264-params", _X264_FILM),
         _THREADS,
     ),
     "hevc": Codec(
