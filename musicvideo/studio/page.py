@@ -370,9 +370,11 @@ def page(films: Films) -> gr.Blocks:
         for event, function, inputs in (
             (screen.upload, take, None), (recorded.change, take_recording, recorded), (score.input, take_score, score),
         ):  # fmt: skip
-            event(function, inputs, taken, show_progress="hidden").success(
+            known = event(function, inputs, taken, show_progress="hidden").success(
                 know, [song, midi], motion, show_progress="hidden"
-            ).then(**needed).then(**followed)
+            )
+            known.then(**followed)  # both at once
+            known.then(**needed)
         cards_of.select(another_generator, None, [generator, classes, tiles], show_progress="hidden").then(
             **followed
         ).then(**needed)
