@@ -80,6 +80,9 @@ def started(command: Sequence[str | os.PathLike], **options: Any) -> Iterator[su
         kill(process)
         process.wait()
         _running.discard(process)
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            with suppress(OSError):  # what was not sent yet has no reader
+                pipe.close()
         log.debug("%.1f s: %s", time.monotonic() - begin, shlex.join(map(os.fsdecode, words)))
 
 
