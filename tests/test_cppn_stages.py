@@ -43,17 +43,18 @@ import sys, numpy as np
 from musicvideo.vision.generators.cppn import stages
 from musicvideo.vision.generators.cppn.network import CPPN
 picture = CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])
+assert "another checkout" in stages.__file__
 print(hash(picture.tobytes()), sum(sum(stage.stats.cache_misses.values()) for stage in stages.STAGES))
 """
 
 
 def test_compiled_stages_are_kept_and_damaged_ones_are_not_used(tmp_path):
+    copy = tmp_path / "another checkout"
+    shutil.copytree(ROOT / "musicvideo", copy / "musicvideo", ignore=shutil.ignore_patterns("__pycache__"))
+
     def drawn() -> list[str]:
-        result = command(
-            "-c",
-            DRAW,
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)},
-        )
+        places = {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(copy)}
+        result = command("-c", DRAW, cwd=tmp_path, env={**os.environ, **places, "PYTHONHASHSEED": "0"})
         assert result.returncode == 0, result.stderr
         return result.stdout.split()
 

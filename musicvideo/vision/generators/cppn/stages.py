@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.registry import cpu_target
 
 from musicvideo import caches
@@ -101,15 +101,40 @@ class Scene(NamedTuple):
     spores: np.float32
 
 
-# numba looks whether this file has changed, but not whether the other one has.
+# Numba would look for the place and the time of this file: a copy of it, or a new checkout, would compile anew.
 _sources = b"".join(Path(source).read_bytes() for source in (__file__, arithmetic.__file__))
 _cache = caches.folder("cppn") / hashlib.sha256(_sources).hexdigest()[:16]
 _kept = caches.open_sealed(_cache)
-_usual, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache)
+
+
+class _Locator:
+    """Tells numba where functions are kept; the name of the folder says of which source they were compiled."""
+
+    @classmethod
+    def from_function(cls, function: Callable, file: str) -> _Locator:
+        return cls()
+
+    def ensure_cache_path(self) -> None:
+        """`open_sealed` has made it."""
+
+    def get_cache_path(self) -> str:
+        return str(_cache)
+
+    def get_source_stamp(self) -> str:
+        return _cache.name
+
+    def get_disambiguator(self) -> str:
+        return ""
+
+
+class _Files(CompileResultCacheImpl):
+    _locator_classes = [_Locator]
 
 
 class _Cache(FunctionCache):
     """Numba's, which gives up on a full disk."""
+
+    _impl_class = _Files
 
     def save_overload(self, *compiled):
         with suppress(OSError):
@@ -552,7 +577,6 @@ def to_bytes(PLANE, finer, dither, picture, channel):
             picture[i, j, channel] = np.uint8(np.int32(level[j]))
 
 
-numba.config.CACHE_DIR = _usual
 _sealed = [0]  # functions compiled by this process whose code is recorded
 STAGES = (plane, colony, nest, relief, light, soften, to_bytes)
 
