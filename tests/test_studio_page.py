@@ -15,6 +15,7 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
+import soundfile
 from test_pipeline import checkout
 from test_studio import own_generator
 
@@ -384,6 +385,32 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_page(page, fol
     }  # fmt: skip
     assert not serious
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_what_is_recorded_becomes_the_song(address, folder, tmp_path):
+    """By a browser of its own, whose microphone hears a steady tone; it arrives as one, not filtered as voices are."""
+    tone = make_media(tmp_path / "tone.wav", "-f", "lavfi", "-i", "sine=990:d=20")
+    hearing = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+               f"--use-file-for-fake-audio-capture={tone}"]  # fmt: skip
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *hearing])
+        page = browser.new_page(permissions=["microphone"])
+        page.set_default_timeout(WAIT)
+        page.goto(address)
+        open_section(page, "Another source")
+        page.click("#record button.record-button")
+        page.wait_for_timeout(3000)
+        page.click("#record button.stop-button")
+        page.wait_for_selector(".strip img")
+        assert page.inner_text(".about-song h2") == "Recording"
+        with page.expect_download() as download:
+            page.click("#record a[download]")
+        sound, rate = soundfile.read(download.value.path())
+        page.close()
+    powers = [(part**2).mean() for part in np.array_split(sound.reshape(len(sound), -1)[:, 0], 4)]
+    assert len(sound) > 2 * rate and min(powers) > 0.5 * max(powers) > 0
+    loudest = np.abs(np.fft.rfft(sound.reshape(len(sound), -1)[:, 0])).argmax() * rate / len(sound)
+    assert loudest == pytest.approx(990, abs=5)
 
 
 # -- The server ------------------------------------------------------------------------------------------------

@@ -186,7 +186,9 @@ def page(films: Films) -> gr.Blocks:
                         path.stem for path in Path("scores").glob("*.mscz") if not path.stem.endswith("-8d")
                     )
                     score = gr.Dropdown(["", *scores], value="", label="A score of scores/", elem_id="score")
-                    recorded = gr.Audio(sources=["microphone"], type="filepath", label="Record", elem_id="record")
+                    recorded = gr.Audio(
+                        sources=["microphone"], type="filepath", label="Record", elem_id="record", buttons=["download"]
+                    )
                     midi = gr.File(label="The notes of the song, a MIDI file", file_types=[".mid", ".midi"], height=130)
         gr.HTML('<h2 id="films-head">Films</h2>')
         made = gr.HTML(
