@@ -130,17 +130,18 @@ def _stream(found: pictures.Board) -> str:
 
 
 def cards(chosen: str) -> str:
-    """A card for each generator, with a moving thumbnail."""
-    shown = []
+    """A card for each generator, with a moving thumbnail; below them those that cannot draw, with the reason."""
+    shown: dict[bool, list[str]] = {True: [], False: []}
     for name in choices.offered():
         reason = pictures.lacks(name)
         if reason and name in generators.NAMES:
             reason = f"needs its weights, which are not here: run make weights RESOLUTION={pictures.side_of(name)}"
         picture = "" if reason else f'<img src="{served(pictures.moving_thumbnail(name, PICTURES))}" alt="">'
-        shown.append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
+        shown[not reason].append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
           {"checked" if name == chosen else ""} {"disabled" if reason else ""}>{picture}
           <b>{name}</b><span>{escape(reason or generators.find(name).help)}</span></label>""")
-    return f'<fieldset class="cards"><legend class="hidden">What draws</legend>{"".join(shown)}</fieldset>'
+    return f"""<fieldset class="generators"><legend class="hidden">What draws</legend>
+      <div class="cards">{"".join(shown[True])}</div>{"".join(shown[False])}</fieldset>"""
 
 
 def gallery(generator: str, chosen: list[int]) -> str:
