@@ -15,21 +15,34 @@ import pytest
 import soundfile
 from test_pipeline import checkout
 
-from conftest import ROOT, command, eventually, make_media
-from musicvideo import probe
+from conftest import ROOT, command, eventually, make_media, small_disk
+from musicvideo import files, probe
 from musicvideo.__main__ import run_words
 from musicvideo.errors import MediaError
 from musicvideo.packages import LOCK, locked
 from musicvideo.sound.mastering import measure
 from musicvideo.sound.table import read_mix
-from musicvideo.studio import around, choices
+from musicvideo.studio import around, choices, pictures
 from musicvideo.studio.choices import Choice
 from musicvideo.studio.renders import CANCELLED, DONE, FAILED, RUNNING, WAITING, Films
 from musicvideo.studio.terminal import Terminal
 from musicvideo.vision import generators
+from musicvideo.vision.generators import own, pocket
 from musicvideo.vision.labels import resolve
 
 DRAWING = {"generator": "cppn", "mapping": "classic", "seed": 3, "classes": ("moss", "turkey tail"), "jitter": 0.8}
+
+
+def own_generator(place: Path, name: str, *labels: str) -> Path:
+    """A generator of one's own in a checkout: pocket's files, with other names for its first classes."""
+    folder = place / "media" / f"{name}.generator"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in own.FILES:
+        shutil.copy(pocket.FOLDER / file, folder)
+    (folder / "labels.json").write_text(json.dumps([*labels, *pocket.labels()[len(labels) :]]), encoding="utf-8")
+    checksums = {file: files.sha256(folder / file) for file in own.FILES}
+    (folder / own.ABOUT).write_text(json.dumps({"files": checksums}), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +85,10 @@ def test_a_choice_becomes_variables_of_make_and_names_that_a_person_types():
     assert found["TITLE_TEXT"] == "Für $(dir) 'Elise'"
 
 
-@pytest.mark.parametrize("generator", ["biggan", "pocket", "cppn"])
-def test_every_class_is_found_again_by_the_name_that_make_is_given(generator, capsys):
+@pytest.mark.parametrize("generator", ["biggan", "pocket", "cppn", "mine"])
+def test_every_class_is_found_again_by_the_name_that_make_is_given(generator, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own_generator(tmp_path, "mine", 'it\'s "big"', "'tis", "'twas'", "-x", "$(dir)", "a\nb", "7", "red fox", "", "十字")
     labels = generators.labels(generator)
     drawing = {**DRAWING, "generator": generator, "classes": choices.names_of(generator, range(len(labels)))}
     run_words(choices.variables(Choice(drawing), None, None)["CLASSES"])
@@ -125,6 +140,47 @@ def test_a_preset_that_cannot_be_is_refused_in_a_line(tmp_path, text):
     with pytest.raises(MediaError) as refused:
         choices.read_preset(tmp_path / "p.json")
     assert "p.json" in str(refused.value) and "\n" not in str(refused.value)
+
+
+# -- Generators of one's own -----------------------------------------------------------------------------------
+
+
+def test_generators_of_ones_own_are_offered_after_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "pocket", "no name", ".mine.generator.1-0.partial"):
+        own_generator(tmp_path, name)
+    (tmp_path / "media/file.generator").touch()
+    assert choices.offered() == ["cppn", "pocket", "biggan", "mine"]
+
+
+def test_a_preset_may_name_a_generator_of_ones_own_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = own_generator(tmp_path, "mine", "red fox")
+    drawing = {"generator": "mine", "classes": ("red fox",)}
+    choices.save_preset(tmp_path / "p.json", drawing)
+    assert choices.read_preset(tmp_path / "p.json") == drawing
+    choices.save_preset(tmp_path / "path.json", {"generator": str(folder)})
+    folder.rename(folder.with_name("other.generator"))
+    for name in ("p.json", "path.json"):
+        with pytest.raises(MediaError, match=f"{name}: generator: the studio does not offer '"):
+            choices.read_preset(tmp_path / name)
+
+
+def test_a_generator_that_was_changed_cannot_draw_and_one_that_was_trained_anew_can(tmp_path, monkeypatch):
+    """While the studio is open. The pictures of the earlier one are not shown for the later one's."""
+    monkeypatch.chdir(tmp_path)
+    folder = own_generator(tmp_path, "mine", "red fox")
+    assert pictures.lacks("mine") == ""
+    (drawn,) = pictures.draw_thumbnails("mine", [0], tmp_path / "pictures")
+    assert drawn.is_file()
+    (folder / "labels.json").write_text("[]")
+    assert "labels.json" in pictures.lacks("mine") and "\n" not in pictures.lacks("mine")
+    own_generator(tmp_path, "mine", "blue fox")
+    assert pictures.lacks("mine") == ""
+    assert not pictures.thumbnails("mine", tmp_path / "pictures")[0].is_file()
+    assert pictures._loaded("mine", 256, 1.0).labels[0] == "blue fox"
+    shutil.rmtree(folder)
+    assert "unknown name 'mine'" in pictures.lacks("mine")
 
 
 # -- Around the head -------------------------------------------------------------------------------------------
@@ -254,6 +310,28 @@ def test_a_film_that_fails_says_why_in_a_line_and_another_follows(here):
     eventually(lambda: broken.state in (FAILED, DONE))
     films.stop()
     assert broken.state == FAILED and "not an audio or video file" in broken.message and "\n" not in broken.message
+
+
+def test_a_disk_without_a_byte_left_ends_a_film_but_not_the_queue(here):
+    shutil.rmtree("media")  # with what earlier tests made
+    with small_disk(here / "media", 32 << 20):
+        films = Films(here / "media/studio/films")
+        film = films.add(choice(), name="song", song=here / "song.wav", midi=None)
+        filler = here / "media/filler"
+        with pytest.raises(OSError), open(filler, "wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(MediaError, match="no space left"):
+            films.add(choice(), name="other", song=here / "song.wav", midi=None)
+        assert films.all() == [film] and len(list((here / "media/studio/films").iterdir())) == 1
+        films.start()
+        eventually(lambda: film.state in (FAILED, DONE))
+        assert film.state == FAILED and "no space left" in film.message.lower()
+        filler.unlink()
+        films.resume(film.id)
+        eventually(lambda: film.stage == "drawing" or film.state in (FAILED, DONE))
+        films.stop()
+        assert film.state == WAITING, film.message
 
 
 def test_a_film_that_ran_when_the_machine_stopped_waits_again(here):

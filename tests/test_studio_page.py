@@ -8,16 +8,21 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
+import soundfile
 from test_pipeline import checkout
+from test_studio import own_generator
 
-from conftest import HANGS, command, make_media, read_frames
+from conftest import HANGS, command, make_media, read_frames, small_disk
 from musicvideo import probe
 from musicvideo.sound.mastering import measure
+from musicvideo.vision import record
 
 pytest.importorskip("gradio", reason="Gradio is not installed: make test-studio installs it")
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-studio")
@@ -26,6 +31,7 @@ if not CHROMIUM:
     pytest.skip("Chromium is not installed: apt-get install chromium", allow_module_level=True)
 
 WAIT = 1000 * HANGS  # milliseconds
+TONE = 990  # Hz
 SIZES = {"wide": (1280, 800), "phone": (390, 844)}
 
 
@@ -76,11 +82,15 @@ def address(folder):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(tmp_path_factory):
+    """A browser whose microphone hears a steady tone."""
+    tone = make_media(tmp_path_factory.mktemp("heard") / "tone.wav", "-f", "lavfi", "-i", f"sine={TONE}:d=20")
+    arguments = [
+        "--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={tone}",
+    ]  # fmt: skip
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        )
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield opened
         opened.close()
 
@@ -89,7 +99,7 @@ def browser():
 def page(browser, address, request):
     """A page of one size, of which every request's host and every error is looked at in the end."""
     width, height = SIZES[getattr(request, "param", "wide")]
-    opened = browser.new_page(viewport={"width": width, "height": height})
+    opened = browser.new_page(viewport={"width": width, "height": height}, permissions=["microphone"])
     opened.set_default_timeout(WAIT)
     hosts, errors = set(), []
     host = address.split("/")[2]
@@ -103,10 +113,22 @@ def page(browser, address, request):
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(address)
     opened.wait_for_selector(".screen.welcome")
+    opened.wait_for_selector(".card")
     yield opened
     assert hosts == {host}
     assert not errors
     opened.close()
+
+
+@contextmanager
+def another_studio(place: Path, folder: Path, *arguments: str, password: str = "") -> Iterator[tuple]:
+    """As `studio`, in another checkout, which need not draw the pictures of generators again; closed at the end."""
+    shutil.copytree(folder / "media/studio/pictures", place / "media/studio/pictures")
+    process, address = studio(place, *arguments, password=password)
+    try:
+        yield process, address
+    finally:
+        close(process)
 
 
 def give(page, song: Path) -> None:
@@ -193,6 +215,8 @@ def test_what_is_no_song_is_said_in_the_pipelines_words_and_nothing_is_lost(page
         page.wait_for_function("words => document.querySelector('#problem').textContent.includes(words)", arg=words)
         said = page.inner_text("#problem")
         assert said.startswith(name) and "\n" not in said
+    page.wait_for_timeout(3000)  # what follows on it does not wipe it away
+    assert page.inner_text("#problem") == said
     assert strip(page) == before
 
 
@@ -218,10 +242,15 @@ def test_classes_are_found_drawn_by_chance_and_taken_out(page):
     assert page.locator(".chip").count() == 0 and "the seed" in page.inner_text(".count")
 
 
-def test_another_generator_has_another_gallery(page):
+def test_another_generator_has_another_gallery_whose_pictures_are_drawn_when_they_are_seen(page):
     page.check("input[name=generator][value=pocket]")
-    page.wait_for_selector(".tile[data-name='hourglass'], .tile[data-name='piano keyboard']")
-    assert page.locator(".tile img").count() == 96
+    page.wait_for_selector(".tile[data-name='hourglass']", state="attached")
+    assert page.locator(".tile").count() == 96
+    page.locator(".tile >> nth=-1").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.tile:last-child img')?.naturalWidth == 96")
+    assert page.locator(".tile:not(:has(img))").count() > 0
+    page.click(".surprise")
+    page.wait_for_function("document.querySelectorAll('.chip img').length == 12")
 
 
 def test_a_film_is_rendered_cancelled_gone_on_with_after_a_reload_and_downloaded(page, folder):
@@ -312,6 +341,41 @@ def test_two_tabs_render_at_once_into_films_of_their_own(page, browser, folder):
     assert all((folder / f"{title}.mp4").is_file() for title in titles)
 
 
+def test_a_generator_of_ones_own_is_seen_and_makes_a_film(page, folder):
+    """It is there after a reload; one that was changed by hand says so, and one that vanished meanwhile."""
+    short = make_media(folder / "short.wav", "-f", "lavfi", "-i", "sine=330:d=2")
+    for name in ("mine", "changed", "gone"):
+        own_generator(folder, name, "<b>red</b> fox", 'it\'s "big"')
+    (folder / "media/changed.generator/labels.json").write_text("[]")
+    page.reload()
+    page.wait_for_function("document.querySelector('.card:has([value=mine]) img')?.naturalWidth == 160")
+    card = page.locator(".card:has([value=changed])")
+    assert card.locator("input").is_disabled() and "labels.json" in card.inner_text()
+    shutil.rmtree(folder / "media/gone.generator")
+    page.check("input[name=generator][value=gone]")
+    page.wait_for_selector("#problem:has-text('does not offer')")
+
+    page.check("input[name=generator][value=mine]")
+    page.click(".tile[data-name='<b>red</b> fox']")
+    page.click(".tile >> nth=1")
+    page.wait_for_function("document.querySelectorAll('.chip img').length == 2")
+    give(page, short)
+    page.wait_for_function("document.querySelectorAll('.names li').length == 2")
+    assert "<b>red</b> fox" in page.locator(".names li").all_inner_texts()
+    page.click("#preview")
+    page.wait_for_function("document.querySelector('.screen video')?.currentTime > 0.5")
+    open_section(page, "Film")
+    page.check("#quality input[value=sketch]")
+    page.click("#render")
+    film = page.locator(".film >> nth=0")
+    page.wait_for_selector(".film >> nth=0 >> .facts:has-text('mine')")
+    page.wait_for_function("document.querySelector('.film').dataset.state == 'done'")
+    made = folder / re.search(r"TITLE=(\S+)", film.locator("code").text_content())[1]
+    kept = record.read(made.with_suffix(".mp4"))
+    assert (kept["generator"], kept["resolution"]) == ("mine", 256)
+    assert kept["class_names"] == ["<b>red</b> fox", 'it\'s "big"']
+
+
 @pytest.mark.parametrize("page", SIZES, indirect=True)
 def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_page(page, folder):
     from axe_playwright_python.sync_playwright import Axe
@@ -327,6 +391,23 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_page(page, fol
     }  # fmt: skip
     assert not serious
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_what_is_recorded_becomes_the_song(page):
+    """A steady tone arrives as one: browsers would filter it as they do voices."""
+    open_section(page, "Another source")
+    page.click("#record button.record-button")
+    page.wait_for_timeout(3000)
+    page.click("#record button.stop-button")
+    page.wait_for_selector(".strip img")
+    assert page.inner_text(".about-song h2") == "Recording"
+    with page.expect_download() as download:
+        page.click("#record a[download]")
+    sound, rate = soundfile.read(download.value.path(), always_2d=True)
+    powers = [(part**2).mean() for part in np.array_split(sound[:, 0], 4)]
+    assert len(sound) > rate and min(powers) > 0.5 * max(powers) > 0
+    loudest = np.abs(np.fft.rfft(sound[:, 0])).argmax() * rate / len(sound)
+    assert loudest == pytest.approx(TONE, abs=5)
 
 
 # -- The server ------------------------------------------------------------------------------------------------
@@ -346,11 +427,8 @@ def test_a_second_studio_of_one_folder_is_refused(address, folder):
 
 def test_the_next_free_port_is_taken_and_said(tmp_path, folder, address):
     taken = int(address.split(":")[2].strip("/"))
-    place = checkout(tmp_path / "other")
-    shutil.copytree(folder / "media/studio/pictures", place / "media/studio/pictures")
-    process, other = studio(place, "--port", str(taken))
-    close(process)
-    assert int(other.split(":")[2].strip("/")) > taken and f"port {taken} is taken" in process.said
+    with another_studio(checkout(tmp_path / "other"), folder, "--port", str(taken)) as (process, other):
+        assert int(other.split(":")[2].strip("/")) > taken and f"port {taken} is taken" in process.said
 
 
 def test_an_open_studio_asks_for_a_password(tmp_path, folder):
@@ -378,9 +456,7 @@ def test_a_file_that_is_too_large_is_refused_on_the_page_and_by_the_server(page,
 
 def test_a_studio_for_others_opens_with_the_password_only(browser, tmp_path, folder):
     place = checkout(tmp_path / "other")
-    shutil.copytree(folder / "media/studio/pictures", place / "media/studio/pictures")
-    process, address = studio(place, "--host", "0.0.0.0", password="open sesame")
-    try:
+    with another_studio(place, folder, "--host", "0.0.0.0", password="open sesame") as (_, address):
         page = browser.new_page()
         page.set_default_timeout(WAIT)
         page.goto(address.replace("0.0.0.0", "127.0.0.1"))
@@ -393,8 +469,32 @@ def test_a_studio_for_others_opens_with_the_password_only(browser, tmp_path, fol
                 assert page.locator(".screen").count() == 0
         page.wait_for_selector(".screen.welcome")
         page.close()
-    finally:
-        close(process)
+
+
+# -- What goes wrong ---------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_said_on_the_films_card_and_it_goes_on_when_there_is_space(browser, tmp_path, folder):
+    media = checkout(tmp_path / "other") / "media"
+    with small_disk(media, 64 << 20), another_studio(tmp_path / "other", folder) as (_, address):
+        page = browser.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(address)
+        give(page, folder / "Song & <b>.mp3")
+        open_section(page, "Film")
+        page.check("#quality input[value=sketch]")
+        filler = media / "filler"
+        with open(filler, "wb") as file:  # what is left is too small for the decoded song
+            file.write(bytes(shutil.disk_usage(media).free - (2 << 20)))
+        page.click("#render")
+        page.wait_for_selector(".film[data-state=failed]")
+        assert re.fullmatch(r"media/\S+: no space left in media \(free some .*\)", page.inner_text(".film .message"))
+        filler.unlink()
+        page.click(".film [data-action=resume]")
+        page.wait_for_selector(".film[data-state=running] .stage:has-text('drawing')")
+        page.click(".film [data-action=cancel]")
+        page.wait_for_selector(".film[data-state=cancelled]")
+        page.close()
 
 
 def test_it_listens_on_this_machine_only(address):

@@ -14,6 +14,7 @@ from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision import record as records
 from musicvideo.vision.framing import default_mirror, pair_side
+from musicvideo.vision.generators import own
 from musicvideo.vision.mappings import MAPPINGS
 from musicvideo.vision.settings import RULES, WALK, Settings, check, recorded_in
 
@@ -30,6 +31,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "score": {"mapping": "score"},
 }
 LONGEST_TITLE = 60  # letters of a file's name
+TYPED = re.compile(r'\w[^"]*')  # names of classes that a person can type
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ class Choice:
     def size(self) -> tuple[int, int]:
         """Width and height of the film in pixels."""
         return film_size(self.shape, self.quality)
+
+
+def offered() -> list[str]:
+    """Names of the generators to choose from: embedded ones first, those of one's own last, none to compare with."""
+    shipped = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
+    return [*shipped, *(name for name in own.names() if name not in generators.NAMES)]
+
+
+def require_offered(name: str) -> str:
+    """The name of a generator, if it can be chosen; ValueError if not."""
+    if name not in offered():
+        raise ValueError(f"generator: the studio does not offer {shortened(repr(name))}")
+    return name
 
 
 def film_size(shape: str, quality: str) -> tuple[int, int]:
@@ -117,7 +132,7 @@ def variables(choice: Choice, song: str | None, midi: str | None) -> dict[str, s
         "MIDI": midi if MAPPINGS[drawing["mapping"]].needs_notes else None,
         "GENERATOR": drawing["generator"],
         "RESOLUTION": str(drawn_at(drawing["generator"], choice.size)),
-        "CLASSES": " ".join(map(_quoted, drawing.get("classes", ()))),
+        "CLASSES": " ".join(_typed(drawing["generator"], name) for name in drawing.get("classes", ())),
         "MAPPING": drawing["mapping"],
         "SEED": str(drawing["seed"]) if "seed" in drawing else None,
         # Numbers only: make's shell reads this one.
@@ -131,8 +146,11 @@ def variables(choice: Choice, song: str | None, midi: str | None) -> dict[str, s
     return {**{name: value for name, value in found.items() if value}, "TITLE_TEXT": choice.words}
 
 
-def _quoted(word: str | int) -> str:
-    return f'"{word}"' if " " in str(word) else str(word)
+def _typed(generator: str, name: str) -> str:
+    """A class as a person types it: its name, or its number where `python -m musicvideo words` would split the name."""
+    if not TYPED.fullmatch(name) or name.isdecimal() or not name.isprintable():
+        return str(list(generators.labels(generator)).index(name))
+    return f'"{name}"' if " " in name else name
 
 
 def goals(title: str) -> list[str]:
@@ -173,8 +191,8 @@ def read_preset(path: Path) -> dict[str, Any]:
     """
     try:
         found = recorded_in(records.read(path))
-        if (named := found.get("generator")) not in (None, *generators.NAMES):
-            raise ValueError(f"generator: the studio does not offer {shortened(repr(named))}")
+        if found.get("generator"):
+            require_offered(found["generator"])
     except ValueError as error:
         raise MediaError(f"{path.name}: {error}") from None
     kept = {"generator", "classes", "mapping", "seed", *WALK}

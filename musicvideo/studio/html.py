@@ -20,8 +20,7 @@ from musicvideo.vision.storyboard import approximately, player_time
 
 FOLDER = Path("media", "studio")  # all that the page serves is below it
 ACCEPTED = "audio/*,video/*,.mid,.midi"
-# What is offered: the embedded ones first, and none that is only there to be compared with.
-OFFERED = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
+PICTURES = FOLDER / "pictures"  # of generators and their classes
 
 
 def served(path: Path) -> str:
@@ -29,8 +28,9 @@ def served(path: Path) -> str:
     return f"/gradio_api/file={escape(str(path.resolve()))}"
 
 
-def welcome(moving: list[Path]) -> str:
+def welcome() -> str:
     """The screen before a song is given."""
+    moving = [pictures.moving_thumbnail(name, PICTURES) for name in choices.offered() if not pictures.lacks(name)]
     tiles = "".join(f'<img src="{served(path)}" alt="">' for path in moving)
     return f"""
     <div class="screen welcome"><div class="mosaic" aria-hidden="true">{tiles}</div>
@@ -130,35 +130,36 @@ def _stream(found: pictures.Board) -> str:
 
 
 def cards(chosen: str) -> str:
-    """A card for each generator, with a moving thumbnail."""
-    shown = []
-    for name in OFFERED:
-        record, absent = generators.find(name), pictures.lacks(name)
-        path = pictures.moving_thumbnail(name, FOLDER / "pictures")
-        picture = f'<img src="{served(path)}" alt="">' if path else '<span class="blank"></span>'
-        help = "needs its weights, which are not here: run make weights" if absent else record.help
-        shown.append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
-          {"checked" if name == chosen else ""} {"disabled" if absent else ""}>{picture}
-          <b>{name}</b><span>{escape(help)}</span></label>""")
-    return f'<fieldset class="cards"><legend class="hidden">What draws</legend>{"".join(shown)}</fieldset>'
+    """A card for each generator, with a moving thumbnail; below them those that cannot draw, with the reason."""
+    shown: dict[bool, list[str]] = {True: [], False: []}
+    for name in choices.offered():
+        reason = pictures.lacks(name)
+        if reason and name in generators.NAMES:
+            reason = f"needs its weights, which are not here: run make weights RESOLUTION={pictures.side_of(name)}"
+        picture = "" if reason else f'<img src="{served(pictures.moving_thumbnail(name, PICTURES))}" alt="">'
+        shown[not reason].append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
+          {"checked" if name == chosen else ""} {"disabled" if reason else ""}>{picture}
+          <b>{name}</b><span>{escape(reason or generators.find(name).help)}</span></label>""")
+    return f"""<fieldset class="generators"><legend class="hidden">What draws</legend>
+      <div class="cards">{"".join(shown[True])}</div>{"".join(shown[False])}</fieldset>"""
 
 
 def gallery(generator: str, chosen: list[int]) -> str:
-    """All classes of a generator, drawn by itself, and those that are chosen."""
+    """All classes of a generator and those that are chosen; gallery.js asks for pictures that are not drawn yet."""
     labels = generators.labels(generator)
-    drawn = pictures.thumbnails(generator, FOLDER / "pictures")
     tiles = []
-    for index, label in enumerate(labels):
-        picture = f'<img loading="lazy" src="{served(drawn[index])}" alt="">' if drawn else ""
+    for index, (label, path) in enumerate(zip(labels, pictures.thumbnails(generator, PICTURES))):
+        picture = f'<img loading="lazy" src="{served(path)}" alt="">' if path.is_file() else "<i></i>"
         tiles.append(f"""<button type="button" class="tile" data-id="{index}" data-name="{escape(label)}"
           title="{escape(label)}" aria-pressed="false">{picture}<span>{escape(label)}</span></button>""")
-    return f"""<div class="gallery" data-chosen="{json.dumps(chosen)}" data-most="{PITCHES}">
+    return f"""<div class="gallery" data-generator="{generator}" data-chosen="{json.dumps(chosen)}"
+      data-most="{PITCHES}" data-together="{pictures.TOGETHER}">
       <div class="row">
         <input class="search" type="search" placeholder="Search {len(labels)} classes" aria-label="Search classes">
         <button type="button" class="small surprise">Surprise me</button>
         <button type="button" class="small nothing">Clear</button></div>
       <p class="count" role="status"></p><ol class="chosen" aria-label="Chosen classes, in order"></ol>
-      <div class="tiles {"" if drawn else "plain"}">{"".join(tiles)}</div></div>"""
+      <div class="tiles">{"".join(tiles)}</div></div>"""
 
 
 def estimates(generator: str, shape: str, chosen: str, duration: float | None) -> str:

@@ -18,6 +18,7 @@ from musicvideo.studio.choices import Choice
 from musicvideo.studio.renders import Films
 from musicvideo.vision import generators
 from musicvideo.vision.framing import LOOKS
+from musicvideo.vision.labels import resolve
 from musicvideo.vision.mappings import MAPPINGS
 from musicvideo.vision.settings import PITCHES, RULES, Settings
 
@@ -125,19 +126,14 @@ def said(error: Exception, song: dict | None = None, midi: str | None = None) ->
 
 def page(films: Films) -> gr.Blocks:
     """The page and all that happens on it."""
-    first = html.OFFERED[0]
+    first = choices.offered()[0]
     with gr.Blocks(title="Impassive studio", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as blocks:
         song, classes, begin = gr.State(None, delete_callback=forget), gr.State([]), gr.State(0.0)
+        drawn = gr.State(None)  # what the strip shows
         gr.HTML("<header><h1>Impassive <span>studio</span></h1><p>music to music video, on this machine</p></header>")
         with gr.Row(elem_id="studio", equal_height=False):
             with gr.Column(scale=7, min_width=340, elem_id="stage"):
-                thumbnails = (pictures.moving_thumbnail(name, html.FOLDER / "pictures") for name in html.OFFERED)
-                screen = gr.HTML(
-                    html.welcome(list(filter(None, thumbnails))),
-                    elem_id="screen",
-                    js_on_load=_script("screen"),
-                    largest=LARGEST,
-                )
+                screen = gr.HTML(html.welcome(), elem_id="screen", js_on_load=_script("screen"), largest=LARGEST)
                 problem = gr.HTML(
                     "",
                     elem_id="problem-box",
@@ -151,9 +147,12 @@ def page(films: Films) -> gr.Blocks:
                 times = gr.HTML(html.estimates(first, "landscape", "full HD", None), elem_id="times", js_on_load=None)
             with gr.Column(scale=4, min_width=320, elem_id="panel"):
                 with gr.Accordion("Picture", open=True):
-                    cards_of = gr.HTML(html.cards(first), elem_id="cards", js_on_load=_script("cards"))
+                    cards_of = gr.HTML("", elem_id="cards", js_on_load=_script("cards"))
                     generator = gr.State(first)
-                    tiles = gr.HTML(html.gallery(first, []), elem_id="gallery", js_on_load=_script("gallery"))
+                    tiles = gr.HTML(
+                        html.gallery(first, []), elem_id="gallery", js_on_load=_script("gallery"),
+                        server_functions=[class_pictures],
+                    )  # fmt: skip
                 with gr.Accordion("Motion", open=False):
                     presets = gr.Radio([*choices.PRESETS], value="classic", label="Preset", elem_id="preset")
                     mapping = gr.Radio(
@@ -187,7 +186,9 @@ def page(films: Films) -> gr.Blocks:
                         path.stem for path in Path("scores").glob("*.mscz") if not path.stem.endswith("-8d")
                     )
                     score = gr.Dropdown(["", *scores], value="", label="A score of scores/", elem_id="score")
-                    recorded = gr.Audio(sources=["microphone"], type="filepath", label="Record", elem_id="record")
+                    recorded = gr.Audio(
+                        sources=["microphone"], type="filepath", label="Record", elem_id="record", buttons=["download"]
+                    )
                     midi = gr.File(label="The notes of the song, a MIDI file", file_types=[".mid", ".midi"], height=130)
         gr.HTML('<h2 id="films-head">Films</h2>')
         made = gr.HTML(
@@ -199,7 +200,7 @@ def page(films: Films) -> gr.Blocks:
         film_fields = [shape, quality, look, pulse, words]
 
         motion = [presets, mapping, *sliders, *switches]
-        taken = [song, begin, strip, problem, show, go, words, midi]
+        taken = [song, begin, drawn, strip, problem, show, go, words, midi]
 
         def drawing_of(generator: str, classes: list[int], mapping: str, seed: str, *parameters: Any) -> dict[str, Any]:
             names = (*choices.SLIDERS, *choices.SWITCHES)
@@ -227,7 +228,13 @@ def page(films: Films) -> gr.Blocks:
                 return _not_taken(said(error, given))
 
         def take_recording(path: str | None) -> tuple:
-            return _taken({"path": path, "name": "Recording"}) if path else _not_taken("")
+            if not path:
+                return _not_taken("")
+            given = {"path": path, "name": "Recording"}
+            try:
+                return _taken(given)
+            except (MediaError, OSError) as error:
+                return _not_taken(said(error, given))
 
         def take_score(name: str) -> Iterator[tuple]:
             if name not in scores:
@@ -245,7 +252,7 @@ def page(films: Films) -> gr.Blocks:
             heard = pictures.listen(given["path"])
             name = Path(given["name"]).stem
             ready = gr.update(interactive=True)
-            return given, 0.0, html.board(name, heard, None, 0.0), "", ready, ready, name, notes
+            return given, 0.0, None, html.board(name, heard, None, 0.0), "", ready, ready, name, notes
 
         def _not_taken(words: str) -> tuple:
             return tuple(words if field is problem else gr.skip() for field in taken)
@@ -256,19 +263,21 @@ def page(films: Films) -> gr.Blocks:
                 return [gr.skip()] * len(motion)
             return ["score", *_fields(choices.preset("score"))]
 
-        def follow(song: dict | None, begin: float, midi: str | None, *values: Any) -> tuple:
+        def follow(song: dict | None, begin: float, midi: str | None, drawn: list | None, *values: Any) -> tuple:
             """The strip of what is chosen; the screen shows its middle."""
-            if not song:
-                return gr.skip(), gr.skip(), "", _seed_said(values[3])
-            if problem := _seed_said(values[3]):
-                return gr.skip(), gr.skip(), "", problem
+            asked = [song, midi, *values]
+            if asked == drawn:  # as after a file that was refused, whose message stays
+                return (gr.skip(),) * 5
+            said_of_seed = _seed_said(values[3])
+            if not song or said_of_seed:
+                return gr.skip(), gr.skip(), gr.skip(), said_of_seed, None
             try:
                 heard, drawing = pictures.listen(song["path"]), drawing_of(*values)
                 found = pictures.board(song["path"], drawing, notes_of(song, drawing, midi), html.FOLDER / "boards")
             except (MediaError, OSError, ValueError) as error:
-                return gr.skip(), gr.skip(), said(error, song, midi), ""
+                return gr.skip(), gr.skip(), said(error, song, midi), "", None
             middle = found.pictures[pictures.FRAMES // 2]
-            return html.still(middle), html.board(Path(song["name"]).stem, heard, found, begin), "", ""
+            return html.still(middle), html.board(Path(song["name"]).stem, heard, found, begin), "", "", asked
 
         def preview(song: dict | None, begin: float, midi: str | None, shape, look, pulse, *values: Any) -> tuple:
             try:
@@ -305,14 +314,15 @@ def page(films: Films) -> gr.Blocks:
                 return html.estimates(
                     generator, shape, quality, pictures.listen(song["path"]).duration if song else None
                 )
-            except (MediaError, OSError) as error:
+            except (MediaError, OSError, ValueError) as error:
                 return f'<p class="times">{said(error, song)}</p>'
 
         def another_generator(event: gr.EventData) -> tuple:
-            name = str(event.name)
-            if name not in html.OFFERED or pictures.lacks(name):
-                return gr.skip(), gr.skip(), gr.skip()
-            return name, [], html.gallery(name, [])
+            try:
+                name = _that_draws(str(event.name))
+                return name, [], html.gallery(name, []), ""
+            except (MediaError, OSError, ValueError) as error:
+                return gr.skip(), gr.skip(), gr.skip(), said(error)
 
         def other_classes(generator: str, event: gr.EventData) -> list[int]:
             known = range(len(generators.labels(generator)))
@@ -336,19 +346,14 @@ def page(films: Films) -> gr.Blocks:
         def restore(path: Path) -> list[Any]:
             """All that a preset, or an earlier film, was drawn by."""
             found = {**choices.preset("classic"), "generator": first, **choices.read_preset(path)}
-            ids = [
-                word if isinstance(word, int) else generators.labels(found["generator"]).index(word)
-                for word in found.get("classes", ())
-            ]
-            if pictures.lacks(found["generator"]):
-                raise MediaError(pictures.lacks(found["generator"]))
+            ids = resolve(found.get("classes", ()), generators.labels(_that_draws(found["generator"])))
             return [found["generator"], ids, html.cards(found["generator"]), html.gallery(found["generator"], ids),
                     str(found.get("seed", "")), *_fields(found), ""]  # fmt: skip
 
         def restored(path: Path) -> list[Any]:
             try:
                 return restore(path)
-            except (MediaError, ValueError) as error:
+            except (MediaError, OSError, ValueError) as error:
                 count = 6 + len(sliders) + len(switches)
                 return [*[gr.skip()] * count, said(error)]
 
@@ -362,7 +367,8 @@ def page(films: Films) -> gr.Blocks:
                     *(choice[name] for name in ("shape", "quality", "look", "pulse", "words"))]  # fmt: skip
 
         followed = dict(
-            fn=follow, inputs=[song, begin, midi, *drawing_fields], outputs=[screen, strip, problem, seed_problem],
+            fn=follow, inputs=[song, begin, midi, drawn, *drawing_fields],
+            outputs=[screen, strip, problem, seed_problem, drawn],
             show_progress="hidden", trigger_mode="always_last", concurrency_id="screen",
         )  # fmt: skip
         needed = dict(fn=time_needed, inputs=[song, generator, shape, quality], outputs=[times], show_progress="hidden",
@@ -375,7 +381,8 @@ def page(films: Films) -> gr.Blocks:
             )
             known.then(**followed)  # both at once
             known.then(**needed)
-        cards_of.select(another_generator, None, [generator, classes, tiles], show_progress="hidden").then(
+        blocks.load(lambda: html.cards(first), None, cards_of, show_progress="hidden")
+        cards_of.select(another_generator, None, [generator, classes, tiles, problem], show_progress="hidden").then(
             **followed
         ).then(**needed)
         tiles.select(other_classes, [generator], [classes], show_progress="hidden", trigger_mode="always_last").then(
@@ -428,6 +435,24 @@ def _play(name: str) -> None:
             export(score)
 
 
+def _that_draws(generator: str) -> str:
+    """The name of a generator; MediaError or ValueError if it cannot be chosen, or cannot draw here."""
+    if reason := pictures.lacks(choices.require_offered(generator)):
+        raise MediaError(reason)
+    return generator
+
+
+def class_pictures(asked: dict[str, Any]) -> list[str]:
+    """Addresses of pictures of some classes, none where they cannot be drawn any more."""
+    try:
+        name = choices.require_offered(str(asked["generator"]))
+        known = range(len(generators.labels(name)))
+        classes = [index for index in asked["classes"] if index in known][: pictures.TOGETHER]
+        return [html.served(path) for path in pictures.draw_thumbnails(name, classes, html.PICTURES)]
+    except (MediaError, OSError, ValueError):
+        return []
+
+
 def _films_now(films: Films) -> Callable[[Any], list[dict[str, Any]]]:
     def films_now(_: Any) -> list[dict[str, Any]]:
         return [html.described(film, films) for film in films.all()]
@@ -471,7 +496,7 @@ def serve(host: str, port: int, password: str | None) -> None:
         films = Films(html.FOLDER / "films")
         app, address = None, ""
         pictures.times(
-            html.OFFERED[0], [choices.film_size("landscape", "sketch")], 1.0
+            choices.offered()[0], [choices.film_size("landscape", "sketch")], 1.0
         )  # measured before a song is there
         blocks = page(films)
         free = _free(host, port)

@@ -21,7 +21,7 @@ import librosa
 import numpy as np
 from PIL import Image
 
-from musicvideo import __version__, caches, files, probe
+from musicvideo import __version__, caches, cli, files, probe
 from musicvideo.decoder import require_sound
 from musicvideo.errors import MediaError
 from musicvideo.notes import write_midi
@@ -31,6 +31,7 @@ from musicvideo.studio.choices import FPS, drawn_at
 from musicvideo.vision import film, generators, merging, storyboard
 from musicvideo.vision.containers import soundtrack
 from musicvideo.vision.features import SAMPLE_RATE, Song
+from musicvideo.vision.generators import own
 from musicvideo.vision.job import SEED_DIGITS, Job, decide, requested
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.onsets import onsets
@@ -47,9 +48,9 @@ BLOCK = 2048  # samples whose extremes are kept of a song of any length
 SOFTEST, LOUDEST = -40.0, -14.0  # LUFS; what is softer is not mixed, what is louder becomes as loud as a film
 TEMPO_PART = (30.0, 90.0)  # seconds of a song that its tempo is measured in, or all of a shorter one
 THUMBNAIL = 96  # pixels
-MOST_THUMBNAILS = 200  # classes of a generator; more would take too long to draw
 TOGETHER = 8  # thumbnails drawn at a time
 MOVING = (16, 160, 90)  # pictures of a moving thumbnail, its side in pixels, milliseconds from one to the next
+STOPS = 4  # classes that it passes
 
 _drawing = threading.Lock()
 
@@ -106,75 +107,95 @@ def _heard(song: str, changed: int) -> Heard:
 # -- Generators ------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8)
 def _loaded(name: str, resolution: int, truncation: float) -> generators.Generator:
     """A generator whose weights are on this machine; nothing is fetched."""
+    return _edition_loaded(name, _edition(name), resolution, truncation)
+
+
+@lru_cache(maxsize=8)
+def _edition_loaded(name: str, edition: str, resolution: int, truncation: float) -> generators.Generator:
     here = caches.folder("biggan") if name.startswith("biggan") else None
     return generators.load(name, resolution=resolution, truncation=truncation, weights=here)
 
 
-def side_of(name: str, most: int = SIDE) -> int:
-    """A resolution that a generator has, near to one in pixels."""
+def _edition(name: str) -> str:
+    """Tells a generator from another one of its name: one's own may be trained anew while the studio is open."""
+    return __version__ if name in generators.NAMES else files.sha256(own.folder(name) / own.ABOUT)[:16]
+
+
+def side_of(name: str, free: int = SIDE) -> int:
+    """The resolution in pixels that a generator has nearest to `SIDE`; `free` for one that draws any."""
     known = generators.find(name).resolutions
-    return min(known, key=lambda each: abs(each - most)) if known else most
+    return min(known, key=lambda each: abs(each - SIDE)) if known else free
 
 
-@cache
 def lacks(name: str) -> str:
-    """Why a generator cannot draw here; "" if it can."""
+    """Why a generator cannot draw here, in a line; "" if it can."""
     try:
-        _loaded(name, side_of(name), 1.0)
-    except MediaError as error:
-        return str(error)
+        generators.labels(name)  # compares the files of one's own with their checksums
+        _proved(name, _edition(name))
+    except (MediaError, OSError, ValueError) as error:  # its folder may be deleted just now
+        return cli.one_line(str(error))
     return ""
 
 
+@cache
+def _proved(name: str, edition: str) -> None:
+    """Load a generator, once; a failure is not kept, since weights may be fetched while the studio is open."""
+    _edition_loaded(name, edition, side_of(name), 1.0)
+
+
 def thumbnails(name: str, folder: Path) -> list[Path]:
-    """Small pictures of all classes of a generator, drawn by itself, once; none for one with very many classes.
+    """Where the small pictures of a generator's classes are, by id, once `draw_thumbnails` has drawn them.
 
     Args:
         name: of the generator.
         folder: where they are kept.
     """
-    labels = generators.labels(name)
-    if len(labels) > MOST_THUMBNAILS or lacks(name):
-        return []
-    paths = [folder / f"{name}-{__version__}" / f"{index:03d}.webp" for index in range(len(labels))]
+    place = folder / f"{name}-{_edition(name)}"
+    return [place / f"{index:03d}.webp" for index in range(len(generators.labels(name)))]
+
+
+def draw_thumbnails(name: str, classes: Sequence[int], folder: Path) -> list[Path]:
+    """Small pictures of some classes of a generator, drawn by itself, each once.
+
+    Args:
+        name: of the generator.
+        classes: ids.
+        folder: where they are kept.
+    """
+    paths = thumbnails(name, folder)
     with _drawing:
-        missing = [index for index, path in enumerate(paths) if not path.is_file()]
-        for start in range(0, len(missing), TOGETHER):
-            indices = missing[start : start + TOGETHER]
+        missing = [index for index in classes if not paths[index].is_file()]
+        if missing:
             generator = _loaded(name, side_of(name, THUMBNAIL), 1.0)
-            weights = np.zeros((len(indices), len(labels)))
-            weights[np.arange(len(indices)), indices] = 1
-            for index, picture in zip(
-                indices, generator.frames(np.zeros((len(indices), generator.noise_dim)), weights)
-            ):
+            noise, weights = np.zeros((len(missing), generator.noise_dim)), np.eye(len(paths))[missing]
+            for index, picture in zip(missing, generator.frames(noise, weights)):
                 with files.atomic(paths[index]) as partial:
                     _small(picture, THUMBNAIL).save(partial, quality=82)
-    return paths
+    return [paths[index] for index in classes]
 
 
-def moving_thumbnail(name: str, folder: Path) -> Path | None:
-    """A generator's moving thumbnail, an endless animation, drawn once; None where it cannot draw."""
+def moving_thumbnail(name: str, folder: Path) -> Path:
+    """The moving thumbnail of a generator that can draw: an endless animation, drawn once."""
     count, side, pause = MOVING
-    path = folder / f"{name}-{__version__}.webp"
-    if lacks(name):
-        return None
+    path = folder / f"{name}-{_edition(name)}.webp"
+    if path.is_file():  # so that a page that is opened does not wait for what is drawn for another
+        return path
     with _drawing:
-        if not path.is_file():
-            generator = _loaded(name, side_of(name, side), 1.0)
-            turns = np.arange(count) / count
-            rng = np.random.default_rng(3)
-            ends = rng.normal(size=(2, generator.noise_dim))
-            noise = np.cos(2 * np.pi * turns)[:, None] * ends[0] + np.sin(2 * np.pi * turns)[:, None] * ends[1]
-            classes = rng.choice(len(generator.labels), 4, replace=False)
-            weights = np.zeros((count, len(generator.labels)))
-            for number, index in enumerate(classes):
-                weights[:, index] = np.clip(np.cos(2 * np.pi * (turns - number / len(classes))), 0, 1)
-            pictures = [_small(picture, side) for picture in generator.frames(np.clip(noise, -2, 2), weights)]
-            with files.atomic(path) as partial:
-                pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=pause, loop=0, quality=70)
+        generator = _loaded(name, side_of(name, side), 1.0)
+        turns = np.arange(count) / count
+        rng = np.random.default_rng(3)
+        ends = rng.normal(size=(2, generator.noise_dim))
+        noise = np.cos(2 * np.pi * turns)[:, None] * ends[0] + np.sin(2 * np.pi * turns)[:, None] * ends[1]
+        many = len(generator.labels)
+        classes = np.resize(rng.choice(many, min(STOPS, many), replace=False), STOPS)
+        weights = np.zeros((count, many))
+        for number, index in enumerate(classes):
+            weights[:, index] += np.clip(np.cos(2 * np.pi * (turns - number / STOPS)), 0, 1)
+        pictures = [_small(picture, side) for picture in generator.frames(np.clip(noise, -2, 2), weights)]
+        with files.atomic(path) as partial:
+            pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=pause, loop=0, quality=70)
     return path
 
 

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class Films:
         self._stopping = False
         self._films: dict[str, Film] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        for note in sorted(folder.glob("*/film.json")):
+        for note in sorted(folder.glob("[!.]*/film.json")):
             film = _read(note)
             if film and (film.state != DONE or self.file(film, film.file).is_file()):
                 if film.state == RUNNING:
@@ -148,26 +149,26 @@ class Films:
             score: name of a score in scores/; "" for a song.
 
         Raises:
-            MediaError: no space left.
+            MediaError: no space left, or no such generator.
         """
         with self._changed:
             created = time.time()
             number = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}-{os.urandom(3).hex()}"
             folder = self._folder / number
-            folder.mkdir()
-            kept = [_keep(file, folder / f"{stem}{file.suffix.lower()}") if file else None
-                    for file, stem in ((song, "song"), (midi, "notes"))]  # fmt: skip
-            title = score or file_title(name, self._taken())
-            found = variables(choice, *(str(file) if file else None for file in kept))
-            if score:
-                found.pop("SONG", None)
-                found.pop("MIDI", None)
-                found["OVERWRITE"] = "1"  # an interrupted drawing of that score with other settings gives way
-            make = [*goals(title), f"TITLE={title}", *(f"{key}={value}" for key, value in found.items())]
-            film = Film(number, name, title, make, _plain(choice), created)
-            save_preset(folder / "preset.json", choice.drawing)
+            with files.atomic_folder(folder) as partial:
+                kept = [folder / _keep(file, partial / f"{stem}{file.suffix.lower()}").name if file else None
+                        for file, stem in ((song, "song"), (midi, "notes"))]  # fmt: skip
+                title = score or file_title(name, self._taken())
+                found = variables(choice, *(str(file) if file else None for file in kept))
+                if score:
+                    found.pop("SONG", None)
+                    found.pop("MIDI", None)
+                    found["OVERWRITE"] = "1"  # an interrupted drawing of that score with other settings gives way
+                make = [*goals(title), f"TITLE={title}", *(f"{key}={value}" for key, value in found.items())]
+                film = Film(number, name, title, make, _plain(choice), created)
+                save_preset(partial / "preset.json", choice.drawing)
+                _write(film, partial)
             self._films[number] = film
-            self._note(film)
             self._changed.notify_all()
             return film
 
@@ -248,7 +249,7 @@ class Films:
             raise MediaError("make is not installed")
         complaints: list[str] = []
         looked = 0.0
-        with open(self.file(film, "log.txt"), "w", encoding="utf-8") as log:
+        with open(self.file(film, "log.txt"), "wb", buffering=0) as log:
 
             def line(text: str) -> None:
                 nonlocal looked
@@ -257,7 +258,8 @@ class Films:
                     film.stage, film.percent = stage or "preparing", int(match["percent"])
                     film.left = "" if "?" in match["left"] else match["left"]
                 else:
-                    print(text, file=log, flush=True)
+                    with suppress(OSError):  # on a full disk, what make says of it is still to be heard
+                        log.write(f"{text}\n".encode())
                     if match := ERROR.match(text):
                         complaints.append(match[1])
                 if time.monotonic() - looked > LOOK_AGAIN:
@@ -308,9 +310,14 @@ class Films:
         return {path.stem for path in here} | set(made) | {film.title for film in self._films.values()}
 
     def _note(self, film: Film) -> None:
-        with files.atomic(self.file(film, "film.json")) as partial:
-            kept = {name: value for name, value in asdict(film).items() if name in KEPT}
-            partial.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+        with suppress(MediaError, OSError):  # on a full disk, the queue goes on
+            _write(film, self._folder / film.id)
+
+
+def _write(film: Film, folder: Path) -> None:
+    with files.atomic(folder / "film.json") as partial:
+        kept = {name: value for name, value in asdict(film).items() if name in KEPT}
+        partial.write_text(json.dumps(kept, indent=2), encoding="utf-8")
 
 
 def _read(note: Path) -> Film | None:

@@ -1,10 +1,47 @@
 // The gallery: classes are chosen by a click, found by a word, and put in order by dragging or by the arrow keys.
 let chosen = [];
+const wanted = new Set();
+let asking = false;
 const $ = (selector) => element.querySelector(selector);
 const tile = (id) => element.querySelector(`.tile[data-id="${id}"]`);
 
+// Classes are drawn when their tiles are seen, a few at a time.
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries)
+    if (isIntersecting) want(Number(target.dataset.id));
+    else if (!chosen.includes(Number(target.dataset.id))) wanted.delete(Number(target.dataset.id));
+});
+
+async function want(...ids) {
+  for (const id of ids) if (tile(id)?.querySelector("i")) wanted.add(id);
+  if (asking) return;
+  asking = true;
+  while (wanted.size) {
+    const { generator, together } = $(".gallery").dataset;
+    const classes = [...wanted].slice(0, Number(together));
+    const drawn = await server.class_pictures({ generator, classes }).catch(() => []);
+    if (generator !== $(".gallery").dataset.generator) continue;
+    classes.forEach((id, place) => {
+      wanted.delete(id);
+      if (drawn[place]) picture(id, drawn[place]);
+    });
+  }
+  asking = false;
+}
+
+function picture(id, address) {
+  const shown = document.createElement("img");
+  shown.alt = "";
+  shown.src = address;
+  element.querySelector(`.chip[data-id="${id}"]`)?.prepend(shown.cloneNode());
+  tile(id)?.querySelector("i")?.replaceWith(shown);
+}
+
 function begin() {
   chosen = JSON.parse($(".gallery")?.dataset.chosen || "[]");
+  seen.disconnect();
+  wanted.clear();
+  for (const button of element.querySelectorAll(".tile:has(i)")) seen.observe(button);
   draw();
 }
 
@@ -28,6 +65,7 @@ function draw(focus) {
     chip.append(button);
     return chip;
   }));
+  want(...chosen);
   $(".count").textContent = chosen.length
     ? `${chosen.length} chosen, in this order`
     : "Nothing chosen: the seed draws twelve";

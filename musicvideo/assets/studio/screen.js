@@ -44,6 +44,13 @@ for (const name of ["dragleave", "drop"])
       take([...event.dataTransfer.files]);
     }
   });
+// What browsers do to a voice makes a sustained tone fade: a recording is taken as it is.
+const devices = navigator.mediaDevices;  // absent where the page comes from another machine without TLS
+const ask = devices?.getUserMedia.bind(devices);
+if (ask)
+  devices.getUserMedia = ({ audio, ...others }) => ask({
+    ...others, audio: audio && { ...audio, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+  });
 // What is heard: Wet or Dry. Both are videos of the same picture.
 let sound = "wet";
 const video = () => element.querySelector("video");

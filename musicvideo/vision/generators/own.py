@@ -38,6 +38,12 @@ def folder(name: str) -> Path:
     return Path(name) if os.sep in name else MEDIA / f"{name}{SUFFIX}"
 
 
+def names() -> list[str]:
+    """Names of those in media/, whether they can draw or not."""
+    found = (place.name.removesuffix(SUFFIX) for place in MEDIA.glob(f"*{SUFFIX}") if place.is_dir())
+    return sorted(filter(NAME.fullmatch, found))
+
+
 def record(name: str) -> Record:
     """The registry's entry of a generator of one's own.
 
@@ -52,12 +58,13 @@ def record(name: str) -> Record:
         there = False
     if not there:
         raise ValueError(f"generator: unknown name {documents.shortened(repr(name))}")
+    found = configuration(place)
     return Record(
         name=name,
-        help="trained on pictures of your own",
+        help=f"classes from pictures of your own: {found['num_classes']}",
         labels=lambda: pocket.labels(_checked(place)),
         load=partial(_load, place),
-        resolutions=(configuration(place)["output_dim"],),
+        resolutions=(found["output_dim"],),
         weights_file=lambda options: place / pocket.WEIGHTS.name,
     )
 
