@@ -229,6 +229,10 @@ def test_the_stock_class_and_the_engine_draw_what_was_trained(targets, tmp_path,
     assert trained.std() > 0.05
     assert (drawn - trained).abs().max() < 0.02  # fp16
     assert agreement(engine(tmp_path), stock, np.random.default_rng(0)) >= 90
+    alone = torch.eye(3)[[0, 1, 2, 0]]
+    with torch.inference_mode():
+        matte = network(noise @ FACTORS_OF_NOISE, alone, resolution)[:, 3]
+    assert matte.std() > 0.05 and (engine(tmp_path)(noise, alone)[:, 3] - matte).abs().max() < 0.05  # fp16
 
 
 def test_training_goes_on_from_a_stock_model():

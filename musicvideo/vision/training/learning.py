@@ -26,7 +26,7 @@ PITCHES = 12  # classes that a song mixes, at most
 SINGLES, PAIRS = 0.3, 0.15  # shares of a batch with one class and with two; half of the rest has three to twelve,
 # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))  # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE, MATTE = 2.0, 0.2, 0.5  # weights of the other three parts of the loss
+EDGES, STRUCTURE, MATTE = 2.0, 0.2, 0.2  # weights of the other three parts of the loss
 WARM_UP = 100  # steps until the learning rate is reached
 PLATEAU = 0.4  # share of all steps at that rate; then a cosine down to FINAL_RATE
 FINAL_RATE = 0.02  # share of the learning rate

@@ -25,6 +25,7 @@ START = 4  # pixels, height and width of the first picture
 EMBEDDING = 128  # length of a class embedding
 REDUCTION = 4  # of channels inside a block
 EPSILON = 1e-4  # added to variances
+STEEPNESS = 4.0  # of the matte: it is -1 or 1 nearly everywhere, far out on the tanh, where colours need not be
 
 
 class Block(nn.Module):
@@ -124,6 +125,7 @@ class Network(nn.Module):
     """
 
     blocks: Sequence[Block]
+    gains: Tensor
     mean: Tensor
     variance: Tensor
     last_mean: Tensor
@@ -146,6 +148,7 @@ class Network(nn.Module):
         self.modulation = nn.Linear(condition, 2 * norms, bias=False)
         self.norm = nn.Parameter(torch.stack([torch.ones(width), torch.zeros(width)]))  # scale, offset
         self.to_pixels = nn.Conv2d(width, CHANNELS, 3, padding=1)
+        self.register_buffer("gains", torch.tensor([1, 1, 1, STEEPNESS]), persistent=False)  # of `to_pixels`
         self.register_buffer("mean", torch.zeros(norms))
         self.register_buffer("variance", torch.ones(norms))
         self.register_buffer("last_mean", torch.zeros(width))
@@ -199,7 +202,8 @@ class Network(nn.Module):
         x = self.features(condition, norm_relu, resolution)
         scale = self.norm[0] * torch.rsqrt(self.last_variance + EPSILON)
         offset = self.norm[1] - self.last_mean * scale
-        return torch.tanh(self.to_pixels(scale_and_relu(x, scale[None], offset[None])))
+        pixels = self.to_pixels(scale_and_relu(x, scale[None], offset[None]))
+        return torch.tanh(self.gains[:, None, None] * pixels)
 
     @torch.no_grad()
     def grow_from(self, smaller: Network, factors: Tensor, weights: Tensor) -> None:

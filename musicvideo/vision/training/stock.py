@@ -72,8 +72,8 @@ def stock_model(network: Network) -> BigGAN:
     hidden = network.width - CHANNELS
     copy_weight(
         generator.conv_to_rgb,
-        F.pad(network.to_pixels.weight, (0, 0, 0, 0, 0, 0, 0, hidden)),
-        F.pad(bias_of(network.to_pixels), (0, hidden)),
+        F.pad(network.gains[:, None, None, None] * network.to_pixels.weight, (0, 0, 0, 0, 0, 0, 0, hidden)),
+        F.pad(network.gains * bias_of(network.to_pixels), (0, hidden)),
     )
     return model.eval()
 
@@ -127,8 +127,8 @@ def trainable(model: BigGAN) -> Network:
     network.norm.copy_(torch.stack([generator.bn.weight, generator.bn.bias]))
     network.last_mean.copy_(generator.bn.running_means[0])
     network.last_variance.copy_(generator.bn.running_vars[0])
-    network.to_pixels.weight.copy_(generator.conv_to_rgb.weight_orig[:CHANNELS])
-    bias_of(network.to_pixels).copy_(generator.conv_to_rgb.bias[:CHANNELS])
+    network.to_pixels.weight.copy_(generator.conv_to_rgb.weight_orig[:CHANNELS] / network.gains[:, None, None, None])
+    bias_of(network.to_pixels).copy_(generator.conv_to_rgb.bias[:CHANNELS] / network.gains)
     return network
 
 
