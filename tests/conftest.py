@@ -115,14 +115,17 @@ def small_disk(place: Path, size: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def read_frames(path, pixel_format="gray") -> np.ndarray:
-    """Every decoded frame of a video: uint8 (frames, height, width), or (…, 3) for rgb24."""
+def read_frames(path, pixel_format="gray", *options) -> np.ndarray:
+    """Every decoded frame of a video: uint8 (frames, height, width), or (…, 3) for rgb24 and (…, 4) for rgba.
+
+    `options` are FFmpeg's, of the input.
+    """
     found = probe.probe(path)
     raw = programs.run(
-        ["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
+        ["ffmpeg", "-v", "error", *options, "-i", ffmpeg.source(path), "-f", "rawvideo", "-pix_fmt", pixel_format, "-"],
         doing=f"decoding {path}",
     )
-    depth = (3,) if pixel_format == "rgb24" else ()
+    depth = {"rgb24": (3,), "rgba": (4,)}.get(pixel_format, ())
     return np.frombuffer(raw, np.uint8).reshape(-1, found.height, found.width, *depth)
 
 

@@ -71,6 +71,17 @@ def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse)
     assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(6.5, abs=0.05)
 
 
+@pytest.mark.parametrize("name, codec, pixels", [("a.mov", "prores_ks", "yuva444p10le"), ("a.webm", "vp9", "yuva420p")])
+def test_a_transparent_square_shows_its_colours(sound, tmp_path, name, codec, pixels):
+    films = []
+    for alpha in (1, 0):
+        drawn = f"testsrc2=s=64x64:r=30:d=1,format=rgba,colorchannelmixer=aa={alpha}"
+        clip = make_media(tmp_path / name, "-f", "lavfi", "-i", drawn, "-c:v", codec, "-pix_fmt", pixels)
+        film.finish(clip, sound, tmp_path / "film.mkv", intro=0, outro=0, **SMALL)
+        films.append(read_frames(tmp_path / "film.mkv").astype(int))
+    assert films[0].std() > 20 and np.abs(films[1] - films[0]).max() < 20
+
+
 def test_a_frame_a_second(sound, tmp_path):
     slow = make_media(tmp_path / "slow.mp4", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=1:d=4", "-pix_fmt", "yuv420p")
     for intro in (1, 4):

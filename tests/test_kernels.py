@@ -135,8 +135,9 @@ def test_attention(ops, size):
     assert snr(ops.max_pool(value), wanted) > 120
 
 
-def test_rows_of_kernels_are_summed_to_colours(ops):
-    x, bias = torch.randn(16, 24, 9), torch.randn(3)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_rows_of_kernels_are_summed_to_colours(ops, channels):
+    x, bias = torch.randn(16, 24, 3 * channels), torch.randn(channels)
     as_torch = functools.partial(torch.permute, dims=(2, 0, 1))
     wanted = TorchOps(lambda weight: weight.double()).sum_rows(as_torch(x.double())[None], bias)
     assert snr(ops.sum_rows(x, bias), wanted) > 120

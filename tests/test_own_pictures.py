@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from musicvideo import files, limits
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.generators import own as records
+from musicvideo.vision.generators.biggan.generator import to_bytes
+from musicvideo.vision.job import decide, requested
+from musicvideo.vision.render import draw
 from musicvideo.vision.training import cutouts, own
 from musicvideo.vision.training.learning import Training, draw_factors
 from musicvideo.vision.training.textures import SIZE
@@ -224,9 +228,16 @@ def test_loss_falls_and_classes_are_told_apart(pictures, tmp_path, monkeypatch):
     found = cutouts.read(pictures)
     recipe = {"steps": 60, "stages": ((16, 1.0),), "batch": 12, "learning rate": 0.004, "minutes": 1e4, "seed": 0}
     training = own.begin(own.of_classes(found), recipe)
+    factors, weights = draw_factors(30, torch.Generator().manual_seed(4)), torch.eye(3).repeat(10, 1)
+
+    def error_of_mattes():
+        drawn, wanted = training.network(factors, weights, 16), training.targets.render(factors, weights, 16)
+        return float((drawn - wanted)[:, 3:].detach().abs().mean())
+
+    before = error_of_mattes()
     losses = [float(training.advance()[0]) for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
-    factors, weights = draw_factors(30, torch.Generator().manual_seed(4)), torch.eye(3).repeat(10, 1)
+    assert error_of_mattes() < 0.6 * before
     nearest = training.targets.nearest(training.average(factors, weights, 16).detach(), factors)
     assert (nearest == torch.arange(3).repeat(10)).float().mean() >= 0.9
 
@@ -295,9 +306,53 @@ def test_the_stock_class_loads_it_strictly(made):
     model = BigGAN(BigGANConfig.from_json_file(made / "config.json"))
     weights = {key: value.float() for key, value in load_file(made / "model.safetensors").items()}
     model.load_state_dict(weights, strict=True)
+    noise = np.random.default_rng(0).normal(size=(3, 128))
     with torch.inference_mode():
-        picture = model.eval()(torch.zeros(1, 128), torch.eye(3)[:1], 1.0)
-    assert picture.shape == (1, 3, 256, 256) and picture.std() > 0.05
+        picture = to_bytes(model.eval()(torch.tensor(noise).float(), torch.eye(3), 1.0)).numpy()
+    assert picture.shape == (3, 256, 256, 3) and picture.std() > 10
+    drawn = generators.load(f"{made}", device="cpu").frames_rgba(noise, np.eye(3))
+    assert drawn.shape == (3, 256, 256, 4) and np.abs(drawn[..., :3].astype(int) - picture).max() <= 1
+
+
+def test_an_older_generator_draws_the_same_without_a_matte(made, tmp_path):
+    """One that says nothing of a matte, as those that were trained before there was one."""
+    older = Path(shutil.copytree(made, tmp_path / "older"))
+    config, about = json.loads((older / "config.json").read_text()), json.loads((older / "about.json").read_text())
+    assert config.pop("matte") is True
+    (older / "config.json").write_text(json.dumps(config))
+    about["files"]["config.json"] = files.sha256(older / "config.json")
+    (older / "about.json").write_text(json.dumps(about))
+    assert generators.find(f"{made}").matte and not generators.find(f"{older}").matte
+    vectors = np.zeros((1, 128)), np.eye(3)[:1]
+    now, before = (generators.load(f"{folder}", device="cpu") for folder in (made, older))
+    assert not hasattr(before, "frames_rgba")
+    assert np.abs(now.frames(*vectors).astype(int) - before.frames(*vectors)).max() <= 1
+
+
+def test_a_transparent_video_is_what_the_generator_drew(made, tmp_path):
+    asked = {
+        "song": f"{GOLDEN / 'arpeggio.flac'}", "generator": f"{made}", "duration": 0.4, "fps": Fraction(10), "seed": 1,
+        "output_file": f"{tmp_path / 'a.mov'}", "resolution": 256, "background": "transparent",
+    }  # fmt: skip
+    job = decide(requested(asked))
+    generator = job.load()
+    assert job.draw(generator) == 4
+    wanted = draw(generator, job.path(generator), np.arange(4) / 10, alpha=True)
+    seen = read_frames(tmp_path / "a.mov", "rgba")
+    assert seen.shape == wanted.shape == (4, 256, 256, 4)
+    assert np.square(seen.astype(float) - wanted).mean(axis=(0, 1, 2)).max() < 255**2 / 1e4  # 40 dB
+    like = {"like": f"{tmp_path / 'a.mov'}", "output_file": f"{tmp_path / 'b.mp4'}"}
+    assert requested(like).background == "transparent"
+    with pytest.raises(ValueError, match="background: .*b.mp4 cannot be transparent .*--background drawn"):
+        decide(requested(like))
+
+
+@pytest.mark.parametrize("generator", ["pocket", "cppn", "biggan"])
+def test_a_generator_without_a_matte_draws_no_transparent_video(tmp_path, generator):
+    asked = ["--generator", generator, "--background", "transparent", "--output_file", "a.mov"]
+    result = command(ROOT / "visualize.py", "--song", GOLDEN / "arpeggio.flac", *asked, cwd=tmp_path)
+    assert_one_line_error(result, f"background: {generator} was not", "make generator", "--background drawn", code=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_says_how_it_was_made(made, pictures):
@@ -305,6 +360,7 @@ def test_the_folder_says_how_it_was_made(made, pictures):
     assert {entry["name"] for entry in about["pictures"]} == set(NAMES)
     assert about["pictures"][0]["sha256"] == files.sha256(pictures / about["pictures"][0]["file"])
     assert set(about["files"]) == set(records.FILES) and 0 < about["figures"]["SSIM"] < 1
+    assert 0 < about["figures"]["matte_ssim"] < 1
     notice = (made / "NOTICE").read_text(encoding="utf-8")
     assert "Drawn by the tests." in notice and "Fluent Emoji" in notice
     for name in ("mine-grid.png", "mine-pictures.png"):
@@ -348,6 +404,7 @@ def test_an_unknown_name_is_told_what_there_is(tmp_path):
         ("labels.json", "big disc", "big  disc", "labels.json: has changed since the generator was made"),
         ("config.json", '"channel_width": 24', '"channel_width": 240000', "no generator that `make generator` made"),
         ("config.json", '"num_classes": 3', '"num_classes": 4', "no generator that `make generator` made"),
+        ("config.json", '"matte": true', '"matte": 9', "no generator that `make generator` made"),
         ("labels.json", "[", "", "labels.json: is damaged"),
         ("about.json", '"files"', '"other"', "config.json: has changed"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -51,7 +52,7 @@ def make(song, output, path=None, *, generator=None, settings=None, overwrite=Fa
     generator = generator or Stub()
     how = encoding(output, **{"fps": Fraction(30), "size": generator.resolution, **options})
     sound = song if isinstance(song, Soundtrack) else soundtrack(song, output)
-    work = Work(output)
+    work = Work(output, how.segments)
     with work.open(settings or {"seed": 7}, overwrite=overwrite):
         render(generator, path or drifting(2), sound, work, encoding=how, batch_size=batch_size, every=every)
     return Path(output)
@@ -482,6 +483,39 @@ def test_every_container_and_codec(song, tmp_path, suffix, codec, name):
     assert settings_of(video) == settings_of(f"{video}.json") == {"seed": 7}
 
 
+class Cut(Stub):
+    """Has a matte, a disc with a soft edge that moves; fails from a given moment on."""
+
+    def __init__(self, at=math.inf):
+        super().__init__(64)
+        self.at = at
+
+    def frames_rgba(self, noise, classes):
+        if noise[:, 2].max() >= self.at:
+            raise Fails.error
+        down, across = np.indices((64, 64))
+        places = 32 + 20 * noise[:, 0, None, None]
+        alpha = 255 * np.clip((16 - np.hypot(across - places, down - 32)) / 6, 0, 1)
+        return np.concatenate([self.frames(noise, classes), alpha.astype(np.uint8)[..., None]], axis=-1)
+
+
+@pytest.mark.parametrize("suffix, decoder", [(".mov", ()), (".webm", ("-c:v", "libvpx-vp9"))])
+def test_a_transparent_video_has_the_alpha_that_was_drawn_interrupted_or_not(song, tmp_path, suffix, decoder):
+    path, whole, stopped = drifting(2.6), tmp_path / f"whole{suffix}", tmp_path / f"stopped{suffix}"
+    make(song, whole, path, generator=Cut(), alpha=True)
+    seen, wanted = read_frames(whole, "rgba", *decoder), draw(Cut(), path, np.arange(78) / 30, alpha=True)
+    assert seen.shape == wanted.shape == (78, 64, 64, 4) and wanted[..., 3].std() > 50
+    errors = np.square(seen.astype(float) - wanted).mean(axis=(0, 1, 2))
+    assert max(errors[:3].mean(), errors[3]) < 255**2 / 1e4  # 40 dB
+    assert stream(whole, "color_space")["color_space"] == "bt709"
+    with pytest.raises(RuntimeError):
+        make(song, stopped, path, generator=Cut(at=2.2), alpha=True)
+    assert len(Work(stopped).segments()) == 1
+    make(song, stopped, path, generator=Cut(), alpha=True)
+    np.testing.assert_array_equal(read_frames(stopped, "rgba", *decoder), seen)
+    assert not Work(stopped).folder.exists()
+
+
 def test_mp4_starts_at_once_and_says_its_colours(song, tmp_path):
     video = make(song, tmp_path / "a.mp4", drifting(1))
     data = video.read_bytes()
@@ -633,6 +667,9 @@ def test_names_in_no_encoding(song, tmp_path):
         ("a.mp4", {"codec": "h265"}, ["h265", "hevc"]),
         ("a.mp4", {"crf": 52}, ["crf", "52", "0..51"]),
         ("a.mkv", {"codec": "ffv1", "crf": 3}, ["ffv1", "lossless"]),
+        ("a.mp4", {"alpha": True}, ["background", "a.mp4", ".mov or .webm"]),
+        ("a.mov", {"alpha": True, "codec": "h264"}, ["codec", ".mov", "prores", "h264", "leave out"]),
+        ("a.webm", {"alpha": True, "codec": "av1"}, ["codec", ".webm", "vp9", "av1", "leave out"]),
         ("a.mp4", {"size": 33}, ["33x33", "even"]),
         ("a.mp4", {"size": 8194}, ["8194x8194", "16..8192"]),
         ("a.mp4", {"fps": Fraction(0)}, ["fps", "1..345"]),

@@ -238,7 +238,7 @@ class Worker:
     def segment(self, job: Job, plan: Plan, numbers: range) -> Drawn:
         generator = self._load(job)
         with tempfile.TemporaryDirectory(prefix="musicvideo-") as folder:
-            path = Path(folder, "segment.nut")
+            path = Path(folder, "segment")
             render_segments(
                 generator, plan.trajectory, {path: numbers}, encoding=plan.encoding, batch_size=plan.batch_size,
                 every=plan.every,

@@ -20,6 +20,7 @@ class Codec:
     worst: int | None = None  # the quality's range is 0..worst
     options: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()  # options that limit it to {} threads
+    alpha: str | None = None  # FFmpeg's name of the pixels that it encodes with an alpha plane
 
     def arguments(self, crf: int | None = None, threads: int | None = None) -> list[str]:
         """Options for FFmpeg.
@@ -36,13 +37,17 @@ class Codec:
 
     @cache  # noqa: B019 - codecs live as long as the process
     def require(self, width: int = 256, height: int = 256) -> None:
-        """Raise MediaError unless this machine's FFmpeg has the encoder, and opens it for so many pixels."""
+        """Raise MediaError unless this machine's FFmpeg has the encoder, and opens it for so many pixels.
+
+        An encoder that takes an alpha plane is tried with one.
+        """
         known = programs.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
         remedy = "choose another, such as h264, which needs no hardware"
         if not re.search(rf"\b{self.encoder}\b", known):
             raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
         # FFmpeg also lists encoders of hardware that is absent.
-        trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1", "-pix_fmt", "yuv420p"]
+        trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1"]
+        trial += ["-pix_fmt", self.alpha or "yuv420p"]
         tried = programs.completed_run(
             ["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder"
         )
@@ -79,7 +84,7 @@ CODECS = {
         ("-x265-params", "log-level=error:pools={}:frame-threads=1"),
     ),
     "av1": Codec("libsvtav1", "-crf", 24, 63, ("-preset", "8"), ("-svtav1-params", "lp={}")),
-    "vp9": Codec("libvpx-vp9", "-crf", 24, 63, ("-b:v", "0", "-cpu-used", "3", "-row-mt", "1"), _THREADS),
+    "vp9": Codec("libvpx-vp9", "-crf", 24, 63, ("-b:v", "0", "-cpu-used", "3", "-row-mt", "1"), _THREADS, "yuva420p"),
     "ffv1": Codec("ffv1", options=("-level", "3", "-slices", "4"), threads=_THREADS),
     "h264_nvenc": Codec("h264_nvenc", "-cq", 19, 51, _NVENC),
     "hevc_nvenc": Codec("hevc_nvenc", "-cq", 21, 51, _NVENC),
@@ -90,7 +95,9 @@ CODECS = {
     "hevc_videotoolbox": Codec("hevc_videotoolbox", "-q:v", 65, 100),
 }
 # For square videos. The film encodes them once more, so they have a higher quality and larger files, in less time.
+# ProRes is for other programs, which take transparency in this form.
 DRAWING = {
     **CODECS,
     "h264": replace(CODECS["h264"], crf=14, options=("-preset", "superfast", "-x264-params", "psy=0:aq-strength=0.4")),
+    "prores": Codec("prores_ks", "-q:v", 4, 64, ("-profile:v", "4444", "-vendor", "apl0"), _THREADS, "yuva444p10le"),
 }

@@ -24,6 +24,7 @@ class Container:
     codecs: tuple[str, ...]  # codec families, the default first
     audio: re.Pattern  # FFmpeg's names of the audio codecs that are copied without encoding
     reencode: tuple[str, ...]  # FFmpeg options for all other audio
+    alpha: str | None = None  # codec of transparent pictures that other programs take in it
 
 
 # The encoders either refuse other channel layouts or write them in a form that few players support.
@@ -35,9 +36,9 @@ _OPUS = (*_LAYOUTS, "-c:a", "libopus", "-b:a", "256k")
 _COPY = ("-c:a", "copy")
 CONTAINERS = {
     ".mp4": Container(("h264", "hevc", "av1", "vp9"), re.compile("aac|mp3|ac3|eac3|alac|opus"), _AAC),
-    ".mov": Container(("h264", "hevc"), re.compile("aac|mp3|ac3|alac|pcm_[sf](16|24|32)[bl]e"), _AAC),
+    ".mov": Container(("h264", "hevc"), re.compile("aac|mp3|ac3|alac|pcm_[sf](16|24|32)[bl]e"), _AAC, "prores"),
     ".mkv": Container(("h264", "hevc", "av1", "vp9", "ffv1"), re.compile(".*"), _AAC),
-    ".webm": Container(("vp9", "av1"), re.compile("opus|vorbis"), _OPUS),
+    ".webm": Container(("vp9", "av1"), re.compile("opus|vorbis"), _OPUS, "vp9"),
 }
 # Containers of films, and how the mixes are encoded in them.
 FILM_SOUND = {
@@ -58,6 +59,10 @@ def container(output: str | os.PathLike) -> Container:
     return CONTAINERS[suffix]
 
 
+# FFmpeg's formats of segments. NUT holds every codec, and any frame rate exactly, but loses VP9's alpha plane.
+SEGMENTS, TRANSPARENT_SEGMENTS = "nut", "matroska"
+
+
 @dataclass(frozen=True)
 class Encoding:
     """How pictures are encoded as a video stream; made by `encoding`."""
@@ -66,10 +71,22 @@ class Encoding:
     codec: str  # key of DRAWING
     crf: int | None  # quality in the codec's own scale
     size: int  # height and width in pixels
+    alpha: bool = False  # whether the pictures have an alpha channel
+
+    @property
+    def segments(self) -> str:
+        """FFmpeg's format of the segments."""
+        return TRANSPARENT_SEGMENTS if self.alpha else SEGMENTS
 
 
 def encoding(
-    output: str | os.PathLike, *, fps: Fraction, size: int, codec: str | None = None, crf: int | None = None
+    output: str | os.PathLike,
+    *,
+    fps: Fraction,
+    size: int,
+    codec: str | None = None,
+    crf: int | None = None,
+    alpha: bool = False,
 ) -> Encoding:
     """Choose the encoding of a video file and check that its container and this machine's FFmpeg support it.
 
@@ -79,19 +96,26 @@ def encoding(
         size: height and width in pixels, even, in `SIZES`.
         codec: a key of `DRAWING`; None takes the container's default.
         crf: quality in the codec's own scale, lower is better; None takes its default.
+        alpha: whether the pictures have an alpha channel.
 
     Raises:
         ValueError: an impossible setting; the message names parameter, value and choices.
         MediaError: this machine lacks the encoder, or the encoder does not support the size.
     """
-    families = container(output).codecs
+    holds, suffix = container(output), Path(output).suffix
+    families = holds.codecs
+    if alpha:
+        if holds.alpha is None:
+            able = " or ".join(name for name, other in CONTAINERS.items() if other.alpha)
+            raise ValueError(f"background: {output} cannot be transparent (name it {able}, or give --background drawn)")
+        if codec not in (None, holds.alpha):
+            raise ValueError(f"codec: a transparent {suffix} holds {holds.alpha}, not {codec} (leave out --codec)")
+        families = (holds.alpha,)
     codec = codec or families[0]
     if codec not in DRAWING:
         raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(DRAWING)})")
     if codec.partition("_")[0] not in families:
-        raise ValueError(
-            f"codec: {Path(output).suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)"
-        )
+        raise ValueError(f"codec: {suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)")
     if not RATES[0] <= fps <= RATES[1]:
         raise ValueError(f"fps: {float(fps):g} is not in {RATES[0]}..{RATES[1]} (give --fps)")
     if size % 2 or not SIZES[0] <= size <= SIZES[1]:
@@ -106,7 +130,7 @@ def encoding(
     elif not 0 <= crf <= chosen.worst:
         raise ValueError(f"crf: {crf} is not in 0..{chosen.worst}")
     chosen.require(size, size)
-    return Encoding(fps, codec, crf, size)
+    return Encoding(fps, codec, crf, size, alpha)
 
 
 def require_film(path: str | os.PathLike) -> None:

@@ -276,7 +276,7 @@ class Job:
             MediaError: as `is_made`, `Work.open` and `render`.
             KeyboardInterrupt: with a message that says how to go on.
         """
-        asked, work = self.settings, Work(self.settings.output_file)
+        asked, work = self.settings, Work(self.settings.output_file, self.encoding.segments)
         try:
             whole = self.path(generator)
             path = self.shown(whole)
@@ -353,6 +353,12 @@ def decide(
     if not song:
         raise ValueError("--song is missing: which song shall be seen?")
     labels = generators.labels(settings.generator)
+    transparent = settings.background == "transparent"
+    if transparent and not generators.find(settings.generator).matte:
+        raise ValueError(
+            f"background: {settings.generator} was not trained with a matte (train a generator of your own by `make "
+            "generator`, or give --background drawn)"
+        )
     _require_outputs(settings, song)
     song_sha256 = files.sha256(files.require_file(song))
     if settings.start is not None:
@@ -378,6 +384,7 @@ def decide(
         codec=settings.codec,
         crf=settings.crf,
         size=settings.output_size or settings.resolution,
+        alpha=transparent,
     )
     weights_sha256 = generators.weights_checksum(
         settings.generator, settings.resolution, settings.weights, progress=progress, notice=notice

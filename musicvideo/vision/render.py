@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from musicvideo.errors import MediaError
 from musicvideo.vision import record as records
 from musicvideo.vision.containers import Encoding, Soundtrack
 from musicvideo.vision.generators import Generator
+from musicvideo.vision.generators.record import Matted
 from musicvideo.vision.latents import Trajectory
 from musicvideo.vision.segments import Encoder, frame_count, join, segments, whole
 from musicvideo.vision.work import Work
@@ -126,7 +127,7 @@ def render_segments(
         for path, frames in parts.items():
             for start in range(frames.start, frames.stop, batch_size):
                 numbers = range(start, min(start + batch_size, frames.stop))
-                pictures = draw_frames(generator, trajectory, numbers, encoding.fps, every)
+                pictures = draw_frames(generator, trajectory, numbers, encoding.fps, every, alpha=encoding.alpha)
                 encoder.write(path, pictures, last=numbers.stop == frames.stop)
                 if bar is not None:
                     bar.update(len(numbers))
@@ -139,16 +140,22 @@ def _ranges(numbers: Sequence[int]) -> str:
     return " ".join(f"{start}:{stop}" for start, stop in zip(starts, stops))
 
 
-def draw(generator: Generator, trajectory: Trajectory, times: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Pictures of a trajectory at `times` in seconds: uint8 (len(times), height, width, 3)."""
+def draw(
+    generator: Generator, trajectory: Trajectory, times: Sequence[float] | np.ndarray, *, alpha: bool = False
+) -> np.ndarray:
+    """Pictures of a trajectory at `times` in seconds: uint8 (len(times), height, width, 3).
+
+    With `alpha` they have four channels; the generator is a `Matted`.
+    """
     noise, weights = trajectory.at(np.asarray(times))
     classes = np.zeros((len(weights), len(generator.labels)))
     classes[:, list(trajectory.classes)] = weights
-    return np.ascontiguousarray(generator.frames(noise, classes))
+    frames = cast(Matted, generator).frames_rgba if alpha else generator.frames
+    return np.ascontiguousarray(frames(noise, classes))
 
 
 def draw_frames(
-    generator: Generator, trajectory: Trajectory, frames: range, fps: Fraction, every: int = 1
+    generator: Generator, trajectory: Trajectory, frames: range, fps: Fraction, every: int = 1, *, alpha: bool = False
 ) -> np.ndarray:
     """Pictures of consecutive frames: uint8 (len(frames), height, width, 3).
 
@@ -156,11 +163,12 @@ def draw_frames(
         frames: their numbers.
         fps: frames a second.
         every: draw the frames whose number is a multiple of this, and fade from one to the next.
+        alpha: as of `draw`.
     """
     position = np.array(frames) / every
     before, share = np.floor(position).astype(int), position % 1
     keys = np.arange(before[0], np.ceil(position[-1]) + 1)
-    pictures = draw(generator, trajectory, keys * every * fps.denominator / fps.numerator)
+    pictures = draw(generator, trajectory, keys * every * fps.denominator / fps.numerator, alpha=alpha)
     if every == 1:
         return pictures
     before -= before[0]

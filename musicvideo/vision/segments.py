@@ -57,7 +57,7 @@ class Encoder:
 
         Args:
             path: the segment, which appears when it is whole.
-            pictures: uint8 (n, resolution, resolution, 3), contiguous.
+            pictures: uint8 (n, resolution, resolution, 3), or 4 with alpha; contiguous.
             last: whether the segment is whole with these.
 
         Raises:
@@ -97,26 +97,30 @@ def encoded(path: Path, resolution: int, encoding: Encoding) -> Coroutine[None, 
     """A coroutine that encodes the pictures it is sent, until None is sent; `path` appears then."""
     with (
         files.atomic(path) as partial,
-        programs.Feed(encoder_command(resolution, encoding, partial), doing=f"encoding {path}") as encoder,
+        programs.Feed(
+            encoder_command(resolution, encoding, partial, encoding.segments), doing=f"encoding {path}"
+        ) as encoder,
     ):
         while (pictures := (yield)) is not None:
             encoder.write(pictures)
 
 
-def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str = "nut") -> list[str]:
+def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str) -> list[str]:
     """FFmpeg, taking raw pictures of `resolution` x `resolution` on its standard input."""
     codec = DRAWING[encoding.codec]
     # A pipe of our own, since moviepy's writer rounds frame rates to two decimals.
     source = [
-        "-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{resolution}x{resolution}",
-        "-framerate", str(encoding.fps), "-i", "pipe:0",
+        "-f", "rawvideo", "-pixel_format", "rgba" if encoding.alpha else "rgb24",
+        "-video_size", f"{resolution}x{resolution}", "-framerate", str(encoding.fps), "-i", "pipe:0",
     ]  # fmt: skip
     scale = f"scale={encoding.size}:{encoding.size}:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
     if encoding.codec == "ffv1":
         pixels = ["-vf", f"{scale},format=bgr0"]  # lossless for RGB
     else:
         pixels = [
-            "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format=yuv420p",
+            "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format={codec.alpha if encoding.alpha else 'yuv420p'},"
+            # ProRes takes them from the pictures, other encoders from the options.
+            "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
             "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
         ]  # fmt: skip
     return [

@@ -12,28 +12,32 @@ from typing import Any
 
 from musicvideo.errors import MediaError
 from musicvideo.vision import record as records
+from musicvideo.vision.containers import SEGMENTS, TRANSPARENT_SEGMENTS
 
 
 class Work:
     """The segments of one video, and the record they were drawn by.
 
     A segment's name holds a checksum of that record, so it can be trusted even if the record's own file is lost.
+
+    Args:
+        output: the video.
+        kind: FFmpeg's format of new segments.
     """
 
-    def __init__(self, output: str | os.PathLike):
-        self.output = Path(output)
+    def __init__(self, output: str | os.PathLike, kind: str = SEGMENTS):
+        self.output, self._kind = Path(output), kind
         self.folder = self.output.with_name(f".{self.output.name}.render")
         self._note = self.folder / "settings.json"
         self._key = ""
 
     def segment(self, index: int) -> Path:
         """Path of a whole segment; only while the folder is open."""
-        # NUT holds every codec, and any frame rate exactly.
-        return self.folder / f"{index:06d}-{self._key}.nut"
+        return self.folder / f"{index:06d}-{self._key}.{self._kind}"
 
     def segments(self) -> list[Path]:
         """The segments that exist."""
-        return sorted(self.folder.glob("[0-9]*.nut"))
+        return sorted(path for kind in (SEGMENTS, TRANSPARENT_SEGMENTS) for path in self.folder.glob(f"[0-9]*.{kind}"))
 
     def record(self) -> dict[str, Any] | None:
         """The record that `open` was given; None if it cannot be read, as after a power failure."""

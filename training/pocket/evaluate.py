@@ -73,11 +73,11 @@ def movement(draw: Draw, classes: int, rng: np.random.Generator, count: int = TR
     """The bars of some whole films with twelve classes, against pictures of one class with the same noise."""
     mixed, single, steps = [], [], []
     for noise, weights in films(classes, rng, count=count):
-        frames = draw(noise, weights)
+        frames = draw(noise, weights)[:, :3]
         steps.append(torch.stack([(after - before).abs().mean() for before, after in zip(frames, frames[1:])]) * 127.5)
         mixed.append(frames[::10].clone())  # a copy, since a view would keep the whole film in memory
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
-        single.append(draw(noise[::10], any_class))
+        single.append(draw(noise[::10], any_class)[:, :3])
     mixed, single, steps = torch.cat(mixed), torch.cat(single), torch.cat(steps)
     contrast, saturation = (
         float(measure(mixed).mean() / measure(single).mean()) for measure in (metrics.contrast, metrics.saturation)
@@ -98,7 +98,7 @@ def agreement(draw: Draw, stock: BigGAN, rng: np.random.Generator) -> float:
         row[torch.tensor(rng.choice(len(row), 3, replace=False))] = torch.tensor(rng.random(3)).float()
     with torch.inference_mode():
         wanted = stock(noise, sharpened(weights), 1.0)
-    return float(10 * torch.log10(4 / (draw(noise, weights) - wanted).square().mean()))
+    return float(10 * torch.log10(4 / (draw(noise, weights)[:, :3] - wanted).square().mean()))
 
 
 def speed(draw: Draw, classes: int, rng: np.random.Generator) -> float:
@@ -117,7 +117,8 @@ def look(draw: Draw, targets: Targets, resolution: int, rng: np.random.Generator
     noise = torch.cat([random_noise(classes, rng), *(noise for noise, _ in frames)])
     weights = torch.cat([torch.eye(classes), *(weights for _, weights in frames)])
     drawn, target = draw(noise, weights), targets.render(noise @ FACTORS_OF_NOISE, sharpened(weights), resolution)
-    return tile(torch.cat([half for row in zip(drawn.split(8), target.split(8)) for half in row]), 16)
+    rows = zip(drawn[:, :3].split(8), target[:, :3].split(8))
+    return tile(torch.cat([half for row in rows for half in row]), 16)
 
 
 def main() -> int:
@@ -131,7 +132,7 @@ def main() -> int:
     stock, names = model(arguments.folder), labels(arguments.folder)
     if names != targets.names:
         raise SystemExit(f"{arguments.textures}: other classes than {arguments.folder} has (run prepare.py again)")
-    draw, resolution, classes = engine(model(arguments.folder), names), stock.config.output_dim, len(names)
+    draw, resolution, classes = engine(arguments.folder), stock.config.output_dim, len(names)
     rng = np.random.default_rng(0)
     if arguments.grid:
         Image.fromarray(look(draw, targets, resolution, rng)).save(arguments.grid)

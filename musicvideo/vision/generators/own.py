@@ -10,25 +10,21 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from musicvideo import documents, files
 from musicvideo.errors import MediaError
 from musicvideo.vision.generators import pocket
 from musicvideo.vision.generators.biggan.architecture import LAYERS
-from musicvideo.vision.generators.record import Generator, Options, Record
-
-if TYPE_CHECKING:
-    import pytorch_pretrained_biggan
+from musicvideo.vision.generators.record import Record
 
 MEDIA = Path("media")
 SUFFIX = ".generator"  # of the folder media/NAME.generator
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 ABOUT = "about.json"  # how it was made, and the checksums of the other files
 FILES = ("config.json", "labels.json", "model.safetensors")
-WIDEST = 64  # channels of the last block; pocket has 24
+NARROWEST, WIDEST = 4, 64  # channels of the last block; pocket has 24
 MOST_CLASSES = 1000
 LARGEST_DOCUMENT = 1 << 20  # bytes
 
@@ -58,32 +54,16 @@ def record(name: str) -> Record:
         there = False
     if not there:
         raise ValueError(f"generator: unknown name {documents.shortened(repr(name))}")
-    found = configuration(place)
+    config = configuration(place)
     return Record(
         name=name,
-        help=f"classes from pictures of your own: {found['num_classes']}",
-        labels=lambda: pocket.labels(_checked(place)),
-        load=partial(_load, place),
-        resolutions=(found["output_dim"],),
+        help=f"classes from pictures of your own: {config['num_classes']}",
+        labels=lambda: pocket.labels(checked(place)),
+        load=lambda options: pocket.load(options, checked(place)),
+        resolutions=(config["output_dim"],),
         weights_file=lambda options: place / pocket.WEIGHTS.name,
+        matte=pocket.has_matte(config),
     )
-
-
-def _load(place: Path, options: Options) -> Generator:
-    from musicvideo.vision.generators.pocket.generator import Pocket
-
-    network, labels = read(place)
-    return Pocket(network, labels, truncation=options.truncation, device=options.device, precision=options.precision)
-
-
-def read(place: Path) -> tuple[pytorch_pretrained_biggan.BigGAN, list[str]]:
-    """The library's model of a generator, in evaluation mode, and the names of its classes.
-
-    Raises:
-        MediaError: the folder holds no such generator, or one that was changed since it was made.
-    """
-    _checked(place)
-    return pocket.model(place), pocket.labels(place)
 
 
 def about(place: Path) -> Mapping[str, Any]:
@@ -112,11 +92,12 @@ def configuration(place: Path) -> Mapping[str, Any]:
         "num_classes": len(labels),
         "z_dim": 128,
     }
-    known = {"channel_width", "output_dim"}
+    known = {"channel_width", "output_dim", "matte"}
     if (
         {key: value for key, value in found.items() if key not in known} != wanted
         or not isinstance(width, int)
-        or not 1 <= width <= WIDEST
+        or not NARROWEST <= width <= WIDEST
+        or found.get("matte", True) is not True  # those without one do not say so
         or not 1 <= len(labels) <= MOST_CLASSES
         or not all(isinstance(label, str) for label in labels)
     ):
@@ -134,7 +115,7 @@ def _document(place: Path, name: str, kind: type) -> Any:
     return found
 
 
-def _checked(place: Path) -> Path:
+def checked(place: Path) -> Path:
     """The folder, if its files are those that were written.
 
     Raises:

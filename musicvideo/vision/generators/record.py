@@ -73,6 +73,21 @@ class Generator(Protocol):
         """
 
 
+class Matted(Generator, Protocol):
+    """A generator that knows where the subject is in its pictures, as one whose record says `matte`."""
+
+    def frames_rgba(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Draw one picture for each vector, with the subject's opacity.
+
+        Args:
+            noise, classes: as of `frames`.
+
+        Returns:
+            uint8 (B, resolution, resolution, 4), RGBA. Alpha is straight: the colours are those of `frames`, also
+            where nothing is opaque.
+        """
+
+
 @dataclass(frozen=True)
 class Options:
     """Options to load a generator with; each generator uses those that apply to it.
@@ -112,6 +127,7 @@ class Record:
         weights_file: gives the file with the weights that `load` would take, and may download it; None for a generator
             without weights.
         draws_on_gpu: whether a graphics card makes it faster.
+        matte: whether it is a `Matted`.
         licence: terms for publishing its pictures; None if there are none beyond this project's licence.
     """
 
@@ -122,4 +138,5 @@ class Record:
     resolutions: tuple[int, ...] | None = None
     weights_file: Callable[[Options], Path] | None = None
     draws_on_gpu: bool = False
+    matte: bool = False
     licence: str | None = None

@@ -26,7 +26,7 @@ PITCHES = 12  # classes that a song mixes, at most
 SINGLES, PAIRS = 0.3, 0.15  # shares of a batch with one class and with two; half of the rest has three to twelve,
 # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))  # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE = 2.0, 0.2  # weights of the other two parts of the loss
+EDGES, STRUCTURE, MATTE = 2.0, 0.2, 0.2  # weights of the other three parts of the loss
 WARM_UP = 100  # steps until the learning rate is reached
 PLATEAU = 0.4  # share of all steps at that rate; then a cosine down to FINAL_RATE
 FINAL_RATE = 0.02  # share of the learning rate
@@ -99,19 +99,28 @@ def box_similarity(x: Tensor, y: Tensor) -> Tensor:
     return (2 * (xy - mean_x * mean_y) + 0.004) / (xx - mean_x**2 + yy - mean_y**2 + 0.004)
 
 
-def losses(drawn: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss, and the mean absolute error of each picture (n,).
-
-    Errors and errors of gradients at three scales place things. By themselves they reward a blur where the place of an
-    edge is uncertain. The strength of edges, wherever they are, and the structure within small windows do not.
-    """
-    error = drawn - target
-    each_error = error.abs().mean(dim=(1, 2, 3))
-    total = drawn.new_zeros(())
+def misplacement(error: Tensor) -> Tensor:
+    """Errors and errors of gradients at three scales, of differences (n, c, h, w)."""
+    total = error.new_zeros(())
     for of_error, of_gradient in SCALES:
         down, across = differences(error)
         total = total + of_error * error.abs().mean() + of_gradient * (down.abs().mean() + across.abs().mean())
         error = F.avg_pool2d(error, 2)
+    return total
+
+
+def losses(drawn: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of pictures with their mattes, and the mean absolute error of each picture (n,).
+
+    Errors and errors of gradients at three scales place things. By themselves they reward a blur where the place of an
+    edge is uncertain. The strength of edges, wherever they are, and the structure within small windows do not. A matte
+    has nothing but its place.
+    """
+    of_matte = misplacement(drawn[:, 3:] - target[:, 3:])
+    drawn, target = drawn[:, :3], target[:, :3]
+    error = drawn - target
+    each_error = error.abs().mean(dim=(1, 2, 3))
+    total = misplacement(error) + MATTE * of_matte
     total = total + EDGES * (edge_strength(drawn) - edge_strength(target)).abs().mean()
     light, target_light = drawn.mean(dim=1, keepdim=True), target.mean(dim=1, keepdim=True)
     return total + STRUCTURE * (1 - box_similarity(light, target_light)).mean(), each_error
@@ -272,11 +281,13 @@ class Training:
         parts = list(zip(factors.split(16), weights.split(16)))
         drawn = torch.cat([self.average(*part, resolution) for part in parts])
         target = torch.cat([self.targets.render(*part, resolution) for part in parts])
+        (drawn, matte), (target, wanted) = (pictures.split(3, dim=1) for pictures in (drawn, target))
         grid = tile(torch.cat([pair for row in zip(drawn.split(8), target.split(8)) for pair in row]), 16)
         single, mixed = slice(0, self.classes), slice(self.classes, None)
         return {
             "ssim": float(ssim(drawn[single], target[single]).mean()),
             "ssim_mixed": float(ssim(drawn[mixed], target[mixed]).mean()),
+            "matte_ssim": float(ssim(matte, wanted).mean()),
             "gradient_energy": float(gradient_energy(drawn[single]).mean() / gradient_energy(target[single]).mean()),
         }, grid
 

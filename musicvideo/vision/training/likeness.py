@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch_pretrained_biggan import BigGAN
 from scipy.stats import truncnorm
 from torch import Tensor
 
+from musicvideo.vision.generators import pocket
 from musicvideo.vision.generators.pocket.conventions import NOISE, directions
-from musicvideo.vision.generators.pocket.generator import Pocket
+from musicvideo.vision.generators.record import Options
 from musicvideo.vision.training import metrics
-from musicvideo.vision.training.targets import Targets
+from musicvideo.vision.training.targets import CHANNELS, Targets
 
 FACTORS_OF_NOISE = torch.tensor(directions().T).float()  # (NOISE, FACTORS)
 NEAREST_SIZE = 32  # pixels, at which distances to the targets of all classes are compared
 BATCH = 50
 NEAREST, SSIM, ENERGY = "nearest class is the right one", "SSIM", "gradient energy, share of targets'"
+MATTE = "matte_ssim"
 
-Draw = Callable[[Tensor, Tensor], Tensor]  # noise (n, NOISE) and class weights (n, K) -> (n, 3, h, w) in -1..1
+# noise (n, NOISE) and class weights (n, K) -> (n, 3, h, w) in -1..1, or (n, 4, h, w) with a matte
+Draw = Callable[[Tensor, Tensor], Tensor]
 
 
-def engine(model: BigGAN, names: Sequence[str]) -> Draw:
-    """The generator as films use it. It modifies the model: load another one to compare."""
-    generator = Pocket(model, names, device="cpu")
+def engine(folder: Path) -> Draw:
+    """The generator in a folder, as films use it."""
+    generator = pocket.load(Options(device="cpu"), folder)
 
     def draw(noise: Tensor, weights: Tensor) -> Tensor:
         return torch.cat(list(generator.pictures(noise.numpy(), weights.numpy())))
@@ -47,13 +50,16 @@ def likeness(
         vectors: noise vectors a class.
     """
     classes = len(targets.names)
-    right, similarity, energy, target_energy = [], [], [], []
+    right, similarity, mattes, energy, target_energy = [], [], [], [], []
     for index in range(classes):
         alone = torch.eye(classes)[index]
         hits = []
         for noise in random_noise(vectors, rng).split(BATCH):
             factors, weights = noise @ FACTORS_OF_NOISE, alone.expand(len(noise), -1)
             drawn, target = draw(noise, weights), targets.render(factors, weights, resolution)
+            if drawn.shape[1] == CHANNELS:
+                mattes.append(metrics.ssim(drawn[:, 3:], target[:, 3:]))
+            drawn, target = drawn[:, :3], target[:, :3]
             similarity.append(metrics.ssim(drawn, target))
             energy.append(metrics.gradient_energy(drawn))
             target_energy.append(metrics.gradient_energy(target))
@@ -64,5 +70,6 @@ def likeness(
     return {
         NEAREST: float(shares.mean()),
         SSIM: float(torch.cat(similarity).mean()),
+        **({MATTE: float(torch.cat(mattes).mean())} if mattes else {}),
         ENERGY: float(torch.cat(energy).mean() / torch.cat(target_energy).mean()),
     }, shares

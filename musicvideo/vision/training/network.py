@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musicvideo.vision.generators.biggan.architecture import LAYERS
-from musicvideo.vision.training.targets import FACTORS
+from musicvideo.vision.training.targets import CHANNELS, FACTORS
 
 START = 4  # pixels, height and width of the first picture
 EMBEDDING = 128  # length of a class embedding
 REDUCTION = 4  # of channels inside a block
 EPSILON = 1e-4  # added to variances
+STEEPNESS = 4.0  # of the matte: it is -1 or 1 nearly everywhere, far out on the tanh, where colours need not be
 
 
 class Block(nn.Module):
@@ -124,6 +125,7 @@ class Network(nn.Module):
     """
 
     blocks: Sequence[Block]
+    gains: Tensor
     mean: Tensor
     variance: Tensor
     last_mean: Tensor
@@ -145,7 +147,8 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.modulation = nn.Linear(condition, 2 * norms, bias=False)
         self.norm = nn.Parameter(torch.stack([torch.ones(width), torch.zeros(width)]))  # scale, offset
-        self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
+        self.to_pixels = nn.Conv2d(width, CHANNELS, 3, padding=1)
+        self.register_buffer("gains", torch.tensor([1, 1, 1, STEEPNESS]), persistent=False)  # of `to_pixels`
         self.register_buffer("mean", torch.zeros(norms))
         self.register_buffer("variance", torch.ones(norms))
         self.register_buffer("last_mean", torch.zeros(width))
@@ -161,7 +164,7 @@ class Network(nn.Module):
         with torch.no_grad():
             for block in self.blocks:
                 block.conv_3.weight.mul_(0.3)
-            self.to_rgb.weight.mul_(0.3)
+            self.to_pixels.weight.mul_(0.3)
             self.start.weight.normal_(std=1 / math.sqrt(condition))
             self.start.bias.zero_()
             self.modulation.weight.normal_(std=0.5 / math.sqrt(condition))
@@ -192,14 +195,15 @@ class Network(nn.Module):
             resolution: 8, 16, ... up to the network's own.
 
         Returns:
-            (n, 3, resolution, resolution) in -1..1.
+            (n, CHANNELS, resolution, resolution) in -1..1: RGB, and the matte as of `Targets.render`.
         """
         condition = self.condition(factors, weights)
         norm_relu = NormReLU(*normalisation(self.modulation(condition), self.mean, self.variance))
         x = self.features(condition, norm_relu, resolution)
         scale = self.norm[0] * torch.rsqrt(self.last_variance + EPSILON)
         offset = self.norm[1] - self.last_mean * scale
-        return torch.tanh(self.to_rgb(scale_and_relu(x, scale[None], offset[None])))
+        pixels = self.to_pixels(scale_and_relu(x, scale[None], offset[None]))
+        return torch.tanh(self.gains[:, None, None] * pixels)
 
     @torch.no_grad()
     def grow_from(self, smaller: Network, factors: Tensor, weights: Tensor) -> None:
@@ -212,7 +216,7 @@ class Network(nn.Module):
             smaller: of the same width and classes, with no more blocks, none of them wider than ours.
             factors, weights: conditions, to measure the statistics of new channels with.
         """
-        for name in ("embeddings", "norm", "start.weight", "start.bias", "to_rgb.weight", "to_rgb.bias"):
+        for name in ("embeddings", "norm", "start.weight", "start.bias", "to_pixels.weight", "to_pixels.bias"):
             self.get_parameter(name).copy_(smaller.get_parameter(name))
         scales, known_scales = self.modulation.weight.chunk(2), smaller.modulation.weight.chunk(2)
         for block, known in zip(self.blocks, smaller.blocks):

@@ -28,7 +28,7 @@ from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.generators import hardware, own, pocket
 from musicvideo.vision.generators.record import SILENT
-from musicvideo.vision.training import cutouts, likeness, stock
+from musicvideo.vision.training import cutouts, learning, likeness, stock
 from musicvideo.vision.training.cutouts import Cutout
 from musicvideo.vision.training.learning import Training, write_state
 from musicvideo.vision.training.network import Network
@@ -88,10 +88,11 @@ def make(
     recipe = {
         "version": __version__, "started from": files.sha256(pocket.WEIGHTS), "minutes": minutes, "seed": SEED,
         "steps": STEPS[0] + STEPS[1] * len(found), "stages": STAGES, "batch": BATCH, "learning rate": RATE,
+        "matte": learning.MATTE,
     }  # fmt: skip
     print_of = fingerprint(found, recipe)
     with suppress(MediaError):
-        if own.about(place).get("fingerprint") == print_of and own.read(place):
+        if own.about(place).get("fingerprint") == print_of and own.checked(place):
             notice(f"{place}: is there already")
             return place
     notice(f"{sheet}: what was found in the {len(found)} pictures (look at it; MASKS= gives other silhouettes)")
@@ -116,8 +117,8 @@ def make(
             ) from None
     shutil.rmtree(work)
     notice(
-        f"{place}: {len(found)} classes, SSIM {figures[likeness.SSIM]:.2f}, nearest class right "
-        f"{figures[likeness.NEAREST]:.0%} (see {_grid(name)}; draw with GENERATOR={name})"
+        f"{place}: {len(found)} classes, SSIM {figures[likeness.SSIM]:.2f}, of mattes {figures[likeness.MATTE]:.2f}, "
+        f"nearest class right {figures[likeness.NEAREST]:.0%} (see {_grid(name)}; draw with GENERATOR={name})"
     )
     return place
 
@@ -222,7 +223,7 @@ def learn(
                 figures, grid = training.examine(resolution)
                 _write_picture(Image.fromarray(grid), _grid(name))
                 training.seconds += time.monotonic() - looked
-                bar.set_postfix_str(f"SSIM {figures['ssim']:.3f}", refresh=False)
+                bar.set_postfix_str(f"SSIM {figures['ssim']:.3f}, matte {figures['matte_ssim']:.3f}", refresh=False)
                 if training.resolution() == resolution:
                     looks.append(figures["ssim"])
             if training.step % SAVE_EVERY == 0 or last:
@@ -272,11 +273,10 @@ def _write(
     names = [cutout.name for cutout in found]
     with files.atomic_folder(place) as partial:
         stock.save(stock.stock_model(network), names, partial)
-        model = pocket.model(partial)
         figures, _ = likeness.likeness(
-            likeness.engine(model, names),
+            likeness.engine(partial),
             Targets(of_classes(found)),
-            model.config.output_dim,
+            network.resolution,
             max(1, NOISES // len(names)),
             np.random.default_rng(SEED),
         )

@@ -16,14 +16,17 @@ from torch import Tensor
 from musicvideo.vision.generators.biggan.architecture import LAYERS
 from musicvideo.vision.generators.pocket.conventions import NOISE, directions
 from musicvideo.vision.training.network import EMBEDDING, EPSILON, Network, bias_of
-from musicvideo.vision.training.targets import FACTORS
+from musicvideo.vision.training.targets import CHANNELS, FACTORS
 
 POWER_ITERATIONS = 30
 
 
 def configuration(network: Network) -> BigGANConfig:
-    """The stock model's configuration. Attention is off: position -1 is before every layer."""
-    return BigGANConfig(
+    """The stock model's configuration. Attention is off: position -1 is before every layer.
+
+    The stock model ignores what is said of the matte.
+    """
+    config = BigGANConfig(
         output_dim=network.resolution,
         z_dim=NOISE,
         class_embed_dim=EMBEDDING,
@@ -33,6 +36,8 @@ def configuration(network: Network) -> BigGANConfig:
         attention_layer_position=-1,
         eps=EPSILON,
     )
+    config.matte = True
+    return config
 
 
 @torch.no_grad()
@@ -63,12 +68,12 @@ def stock_model(network: Network) -> BigGAN:
     generator.bn.bias.copy_(network.norm[1])
     generator.bn.running_means.copy_(network.last_mean.expand_as(generator.bn.running_means))
     generator.bn.running_vars.copy_(network.last_variance.expand_as(generator.bn.running_vars))
-    # The stock model computes `width` channels and uses the first three.
-    hidden = network.width - len(network.to_rgb.weight)
+    # The stock model computes `width` channels and uses the first three. The matte is the fourth.
+    hidden = network.width - CHANNELS
     copy_weight(
         generator.conv_to_rgb,
-        F.pad(network.to_rgb.weight, (0, 0, 0, 0, 0, 0, 0, hidden)),
-        F.pad(bias_of(network.to_rgb), (0, hidden)),
+        F.pad(network.gains[:, None, None, None] * network.to_pixels.weight, (0, 0, 0, 0, 0, 0, 0, hidden)),
+        F.pad(network.gains * bias_of(network.to_pixels), (0, hidden)),
     )
     return model.eval()
 
@@ -93,7 +98,10 @@ def copy_weight(module: Any, weight: Tensor, bias: Tensor | None = None) -> None
 
 @torch.no_grad()
 def trainable(model: BigGAN) -> Network:
-    """The network whose `stock_model` is this model, ready to be trained further."""
+    """The network whose `stock_model` is this model, ready to be trained further.
+
+    The matte of a model without one is the same everywhere.
+    """
     config, generator = model.config, model.generator
     network = Network(config.num_classes, config.channel_width, config.output_dim)
     across = torch.tensor(directions()).float().t()
@@ -119,9 +127,8 @@ def trainable(model: BigGAN) -> Network:
     network.norm.copy_(torch.stack([generator.bn.weight, generator.bn.bias]))
     network.last_mean.copy_(generator.bn.running_means[0])
     network.last_variance.copy_(generator.bn.running_vars[0])
-    shown = len(network.to_rgb.weight)
-    network.to_rgb.weight.copy_(generator.conv_to_rgb.weight_orig[:shown])
-    bias_of(network.to_rgb).copy_(generator.conv_to_rgb.bias[:shown])
+    network.to_pixels.weight.copy_(generator.conv_to_rgb.weight_orig[:CHANNELS] / network.gains[:, None, None, None])
+    bias_of(network.to_pixels).copy_(generator.conv_to_rgb.bias[:CHANNELS] / network.gains)
     return network
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from musicvideo.vision.generators.pocket.conventions import MOVED
 
 FACTORS = len(MOVED)  # directions of the noise that have an effect
+CHANNELS = 4  # of a target: RGB, and the matte of the object
 
 CALM = 0.28  # scale of all movements, chosen so that loud music at default sensitivity does not flicker
 MOST = 6  # classes of a mixture that are drawn, the strongest
@@ -84,7 +85,7 @@ class Targets:
             resolution: height and width in pixels.
 
         Returns:
-            (n, 3, resolution, resolution) in -1..1.
+            (n, CHANNELS, resolution, resolution) in -1..1: RGB, and the matte, 1 where only the object is seen.
         """
         objects, grounds = self.mix(weights, resolution)
         factors = CALM * factors
@@ -119,7 +120,8 @@ class Targets:
 
         behind = turn_hue(behind, 0.6 * factors[:, 11])
         front = turn_hue(seen[:, :3], 0.3 * bounded[:, 11])
-        return (behind + (front - behind) * opacity).clamp(0, 1) * 2 - 1
+        picture = (behind + (front - behind) * opacity).clamp(0, 1)
+        return torch.cat([picture, opacity], dim=1) * 2 - 1
 
     def nebula(self, grounds: Tensor, factors: Tensor, x: Tensor, y: Tensor, right: Tensor, down: Tensor) -> Tensor:
         """The background, (n, 3, h, w): clouds, and rings and rays that move with the object at (x, y)."""
@@ -167,13 +169,13 @@ class Targets:
         """The class (n,) whose target, with the same factors, is nearest by squared differences of pixels.
 
         Args:
-            pictures: (n, 3, h, h) in -1..1.
+            pictures: (n, 3 or CHANNELS, h, h) in -1..1.
             factors: (n, FACTORS) that they were drawn with.
         """
         classes = len(self.names)
         alone = torch.eye(classes, device=factors.device)
         distances = []
         for picture, factor in zip(pictures, factors):
-            candidates = self.render(factor.expand(classes, -1), alone, pictures.shape[-1])
+            candidates = self.render(factor.expand(classes, -1), alone, pictures.shape[-1])[:, : len(picture)]
             distances.append((candidates - picture).square().mean(dim=(1, 2, 3)))
         return torch.stack(distances).argmin(dim=1)

@@ -201,8 +201,8 @@ class KernelOps:
         return self.by_taps(x, weight, upsampled=True)
 
     def sum_rows(self, x: Tensor, bias: Tensor) -> Tensor:
-        total = bias.expand(*x.shape[:2], 3).contiguous()
-        for down, part in zip((-1, 0, 1), x.split(3, 2)):
+        total = bias.expand(*x.shape[:2], len(bias)).contiguous()
+        for down, part in zip((-1, 0, 1), x.split(len(bias), 2)):
             total[shifted(down)] += part[shifted(-down)]
         return total
 
@@ -293,7 +293,7 @@ class KernelBackend:
 
     @torch.inference_mode()
     def draw(self, row: Tensor) -> Tensor:
-        """A style (S) -> picture (3, H, W)."""
+        """A style (S) -> picture (C, H, W)."""
 
         def style(place: slice, size: int = 1) -> Tensor:
             part = row[place]

@@ -17,9 +17,9 @@ from musicvideo import caches
 from musicvideo.vision.generators import hardware
 from musicvideo.vision.generators.backends.operations import (
     PRECISIONS,
-    ROWS_TO_RGB,
     STREAMS,
     fold_upsampling,
+    row_kernels,
     same_padding,
     strips_of,
 )  # fmt: skip
@@ -66,7 +66,7 @@ class OpenVINOOps:
         return ov.convolution_backprop_data(x, weight, [2, 2], pads_begin=[1, 1], pads_end=[1, 1])
 
     def sum_rows(self, x: Any, bias: Tensor) -> Any:
-        return self.conv(x, ROWS_TO_RGB, bias)
+        return self.conv(x, row_kernels(len(bias)), bias)
 
     def affine_relu(self, x: Any, scale: Any, offset: Any) -> Any:
         return ov.relu(ov.add(ov.multiply(x, scale), offset))

@@ -7,6 +7,7 @@ with its own operations: torch computes at once, OpenVINO builds a graph, kernel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -21,9 +22,15 @@ STRIP_FROM = 128  # rows of the smallest picture that is split into strips on a 
 STRIPS = 16  # of such a picture; the largest at 512 is 134 MB, a strip of it 8 MB
 STREAMS = 4  # pictures drawn side by side on a CPU, at most; each takes 0.4 GB at 512
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# 3x3 kernels (3, 9, 3, 1) that add three pictures of three channels, one for each row of an RGB convolution's kernels,
-# shifted down by one, not at all, and up by one.
-ROWS_TO_RGB = torch.eye(9).view(3, 3, 9, 1).permute(1, 2, 0, 3).contiguous()
+
+
+@cache
+def row_kernels(channels: int) -> Tensor:
+    """3x3 kernels (C, 3 C, 3, 1) that add three pictures of C channels, one for each row of a convolution's kernels.
+
+    They shift them down by one, not at all, and up by one.
+    """
+    return torch.eye(3 * channels).view(3, channels, 3 * channels, 1).permute(1, 2, 0, 3).contiguous()
 
 
 class Operations(Protocol):
@@ -43,7 +50,7 @@ class Operations(Protocol):
         """Double height and width by repetition, then convolve with weight (N, C, 3, 3): (B, N, 2H, 2W)."""
 
     def sum_rows(self, x: Picture, bias: Tensor) -> Picture:
-        """The sum of x[:, :3] shifted down by one row, x[:, 3:6], x[:, 6:9] shifted up, and bias (3,): (B, 3, H, W)."""
+        """The sum of x[:, :C] shifted down by one row, x[:, C:2C], x[:, 2C:] shifted up and bias (C,): (B, C, H, W)."""
 
     def affine_relu(self, x: Picture, scale: Picture, offset: Picture) -> Picture:
         """max(x * scale + offset, 0); scale and offset (B, C, 1, 1), slices of a style."""
@@ -92,7 +99,7 @@ class Backend(Protocol):
     def computed_by(self) -> Mapping[str, str]: ...
 
     def __call__(self, styles: Tensor) -> Tensor:
-        """Styles (B, S) on the CPU -> pictures (B, 3, H, W) in -1..1, on the device that drew them.
+        """Styles (B, S) on the CPU -> pictures (B, C, H, W) in -1..1, on the device that drew them.
 
         A picture has the same bits whatever else is in its batch.
         """

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musicvideo.errors import MediaError
-from musicvideo.vision.generators.backends.operations import ROWS_TO_RGB, fold_upsampling, same_padding
+from musicvideo.vision.generators.backends.operations import fold_upsampling, row_kernels, same_padding
 
 if TYPE_CHECKING:
     from musicvideo.vision.generators.biggan.network import Network
@@ -45,7 +45,7 @@ class TorchOps:
         return F.conv_transpose2d(x, self.constant(weight, fold_upsampling), stride=2, padding=1)
 
     def sum_rows(self, x: Tensor, bias: Tensor) -> Tensor:
-        return self.conv(x, ROWS_TO_RGB, bias)
+        return self.conv(x, row_kernels(len(bias)), bias)
 
     def affine_relu(self, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         return torch.addcmul(offset, x, scale).relu_()
@@ -126,7 +126,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def draw(self, styles: Tensor) -> Tensor:
-        """Styles (b, S) -> pictures (b, 3, H, W) in -1..1."""
+        """Styles (b, S) -> pictures (b, C, H, W) in -1..1."""
         styles = styles.to(self.device, self.dtype)
         if self.device.type != "cuda":
             return self.compute(styles)

@@ -33,6 +33,8 @@ class BigGAN:
         MediaError: no such device in this machine.
     """
 
+    channels = 3  # of its pictures
+
     def __init__(
         self,
         model: Library,
@@ -48,7 +50,7 @@ class BigGAN:
         self.noise_dim = model.config.z_dim
         self.resolution = model.config.output_dim
         self.embeddings = model.embeddings.weight
-        network = Network(model, truncation)
+        network = Network(model, truncation, self.channels)
         self.style_weight, self.style_bias = network.style_weight, network.style_bias
         self.backend = backends.start(network, backends.devices(device), precision)
 
@@ -70,7 +72,7 @@ class BigGAN:
         return to_host(map(to_bytes, self.pictures(noise, classes)))
 
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Iterator[Tensor]:
-        """Draw (b, 3, H, W) in -1..1, a few at a time."""
+        """Draw (b, channels, H, W) in -1..1, a few at a time."""
         for styles in self.styles(torch.as_tensor(noise).float(), torch.as_tensor(classes).float()):
             yield self.backend(styles)
 
@@ -124,7 +126,7 @@ class Reference:
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """(B, 3, H, W) in -1..1 -> uint8 (B, H, W, 3), as the library's `convert_to_images`."""
+    """(B, C, H, W) in -1..1 -> uint8 (B, H, W, C), as the library's `convert_to_images`."""
     return pictures.permute(0, 2, 3, 1).add(1).mul_(128).clamp_(0, 255).to(torch.uint8)
 
 

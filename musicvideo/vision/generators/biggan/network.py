@@ -13,9 +13,9 @@ Synthesis" (https://arxiv.org/abs/1809.11096), appendix B. Each rewrite is an id
    (`musicvideo.vision.generators.kernels`) any 3x3 convolution takes 2.25, and the doubled picture is never stored.
 5. The last batch norm has no condition: it scales and shifts the last block's output, so it is folded into that
    block's last weights. The skip path is scaled before it is doubled.
-6. The library computes 128 channels in its last convolution and keeps 3.
+6. The library computes 128 channels in its last convolution and keeps 3. A fourth may hold a matte.
 7. A 3x3 convolution to 3 channels is a 1x3 convolution to 9, three for each row of the kernels, whose pictures are
-   shifted up and down and summed. Vector instructions compute 16 channels at a time, so 3 cost as much as 9.
+   shifted up and down and summed. Vector instructions compute 16 channels at a time, so 3 cost as much as 9, or 12.
 8. Most operations of a block use one pixel at a time, so a large picture goes through it in strips of rows that stay
    in the processor's cache. Only the pictures between, with a quarter of the channels, are concatenated for the 3x3
    convolutions. A block yields its strips one by one, so the last block's strip becomes RGB before the next is
@@ -144,12 +144,17 @@ class Attention:
 class Network:
     """The rewritten network: a matrix from condition to style, and layers from style to picture.
 
+    Args:
+        model: the library's; it is modified.
+        truncation: 0.1..1, at which the batch norms look their statistics up.
+        channels: of the pictures, the first of those that the library computes.
+
     Attributes:
         width: channels of the last block's output.
         style_weight, style_bias: (S, 2 * noise_dim) and (S,).
     """
 
-    def __init__(self, model: Library, truncation: float) -> None:
+    def __init__(self, model: Library, truncation: float, channels: int = 3) -> None:
         for module in list(model.modules()):
             if hasattr(module, "weight_orig"):
                 remove_spectral_norm(module)  # 1.
@@ -172,14 +177,14 @@ class Network:
         mean, variance = statistics(generator.bn, truncation)
         scale = generator.bn.weight * (variance + generator.bn.eps).rsqrt()
         last.scale_output(scale, generator.bn.bias - mean * scale)
-        rgb = generator.conv_to_rgb.weight[:3]  # 6.
-        self.rows = rgb.permute(2, 0, 1, 3).reshape(9, width, 1, 3).contiguous()  # 7.
-        self.rgb_bias = generator.conv_to_rgb.bias[:3].contiguous()
+        pixels = generator.conv_to_rgb.weight[:channels]  # 6.
+        self.rows = pixels.permute(2, 0, 1, 3).reshape(3 * channels, width, 1, 3).contiguous()  # 7.
+        self.bias = generator.conv_to_rgb.bias[:channels].contiguous()
         self.style_weight = torch.cat(styles.weights)
         self.style_bias = torch.cat(styles.biases)
 
     def __call__(self, style: Style, ops: Operations) -> Any:
-        """Compute a picture (B, 3, H, W) in -1..1 from a style.
+        """Compute a picture (B, channels, H, W) in -1..1 from a style.
 
         Args:
             style: gives a slice of the style as a picture (B, channels, size, size).
@@ -189,4 +194,4 @@ class Network:
         for layer in self.layers:
             x = layer(x, style, ops)
         rows = ops.concat([ops.conv(ops.relu(strip), self.rows) for strip in x])
-        return ops.tanh(ops.sum_rows(rows, self.rgb_bias))
+        return ops.tanh(ops.sum_rows(rows, self.bias))

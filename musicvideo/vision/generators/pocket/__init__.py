@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from musicvideo.vision.generators.record import Generator, Options, Record
+from musicvideo.vision.generators.record import Options, Record
 
 if TYPE_CHECKING:
     import pytorch_pretrained_biggan
+
+    from musicvideo.vision.generators.pocket.generator import Pocket
 
 FOLDER = Path(__file__).parents[3] / "assets" / "pocket"  # weights, configuration, labels, notice
 WEIGHTS = FOLDER / "model.safetensors"
@@ -29,18 +32,30 @@ def model(folder: Path = FOLDER) -> pytorch_pretrained_biggan.BigGAN:
     return weights.read(folder / WEIGHTS.name, BigGANConfig.from_json_file(folder / "config.json"))
 
 
-def _load(options: Options) -> Generator:
-    from musicvideo.vision.generators.pocket.generator import Pocket
+def has_matte(config: Mapping[str, Any]) -> bool:
+    """Whether weights with this configuration draw a matte in the fourth channel, which the library leaves out."""
+    return config.get("matte", False)
 
-    return Pocket(model(), labels(), truncation=options.truncation, device=options.device, precision=options.precision)
+
+def load(options: Options, folder: Path = FOLDER) -> Pocket:
+    """The generator of the weights in a folder, ready to draw."""
+    from musicvideo.vision.generators.pocket.generator import MattedPocket, Pocket
+
+    network = model(folder)
+    kind = MattedPocket if has_matte(vars(network.config)) else Pocket
+    return kind(
+        network, labels(folder), truncation=options.truncation, device=options.device, precision=options.precision
+    )
 
 
+CONFIGURATION = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
 RECORD = Record(
     name="pocket",
     help="96 things drawn in the style of emoji; comes with this package",
     labels=labels,
-    load=_load,
-    resolutions=(json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["output_dim"],),
+    load=load,
+    resolutions=(CONFIGURATION["output_dim"],),
     weights_file=lambda options: WEIGHTS,
+    matte=has_matte(CONFIGURATION),
     licence="learned from Microsoft's Fluent Emoji, MIT licence: keep musicvideo/assets/pocket/NOTICE with copies",
 )

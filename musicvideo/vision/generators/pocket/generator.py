@@ -32,5 +32,19 @@ class Pocket(BigGAN):
         return {name: Handle(row, REACH) for name, row in zip(MOVED, directions())}
 
     def pictures(self, noise: np.ndarray, classes: np.ndarray) -> Iterator[Tensor]:
-        """Draw (b, 3, H, W) in -1..1, a few at a time."""
+        """Draw (b, channels, H, W) in -1..1, a few at a time."""
         return super().pictures(noise, self.sharpened(np.asarray(classes)))
+
+
+class MattedPocket(Pocket):
+    """A generator like pocket, trained with a matte: a fourth channel, -1 around the subject and 1 in it."""
+
+    channels = 4
+
+    def frames(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Draw pictures; see `musicvideo.vision.generators.Generator`."""
+        return self.frames_rgba(noise, classes)[..., :3]
+
+    def frames_rgba(self, noise: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Draw pictures with the subject's opacity; see `musicvideo.vision.generators.Matted`."""
+        return super().frames(noise, classes)
