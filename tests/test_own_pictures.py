@@ -22,6 +22,7 @@ from musicvideo.vision.generators import own as records
 from musicvideo.vision.generators.biggan.generator import to_bytes
 from musicvideo.vision.job import decide, requested
 from musicvideo.vision.render import draw
+from musicvideo.vision.settings import Settings
 from musicvideo.vision.training import cutouts, own
 from musicvideo.vision.training.learning import Training, draw_factors
 from musicvideo.vision.training.textures import SIZE
@@ -421,3 +422,13 @@ def test_a_folder_that_was_changed_is_refused(made, tmp_path, name, old, new, wo
 def test_make_asks_for_what_is_missing():
     result = subprocess.run(["make", "-s", "generator", "PICTURES=x"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2 and "give PICTURES=folder NAME=mine" in result.stderr
+
+
+def test_earlier_records_stay_valid_and_a_transparent_video_takes_no_codec_of_an_opaque_one(tmp_path):
+    assert "background" not in Settings().recorded()
+    assert Settings(background="transparent").recorded()["background"] == "transparent"
+    (tmp_path / "earlier.json").write_text(json.dumps({"codec": "hevc", "crf": 20, "depth": 0.5}))
+    like = {"like": str(tmp_path / "earlier.json"), "song": "song.wav"}
+    assert (requested(like).codec, requested(like).crf) == ("hevc", 20)
+    found = requested({**like, "background": "transparent"})
+    assert (found.codec, found.crf, found.depth) == (None, None, 0.5)

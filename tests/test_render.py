@@ -508,6 +508,9 @@ def test_a_transparent_video_has_the_alpha_that_was_drawn_interrupted_or_not(son
     errors = np.square(seen.astype(float) - wanted).mean(axis=(0, 1, 2))
     assert max(errors[:3].mean(), errors[3]) < 255**2 / 1e4  # 40 dB
     assert stream(whole, "color_space")["color_space"] == "bt709"
+    times, _ = probe.picture_times(whole)
+    times = np.array(times) - times[0]  # a WebM begins with the delay of Opus, and rounds to milliseconds
+    assert np.abs(times - np.arange(78) / 30).max() < (1e-6 if suffix == ".mov" else 1.1e-3)
     with pytest.raises(RuntimeError):
         make(song, stopped, path, generator=Cut(at=2.2), alpha=True)
     assert len(Work(stopped).segments()) == 1

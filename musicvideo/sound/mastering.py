@@ -133,7 +133,7 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
     delay = round(LIMITER_ATTACK * limiter_rate) - 1
     with TemporaryDirectory(prefix="master-", dir=source_path.parent) as folder:
         attempt = Path(folder) / "attempt.wav"
-        passed, before = PASSED, None
+        passed, before = PASSED, (np.nan, np.nan, np.nan)
         for _ in range(MOST_ATTEMPTS):
             filters = [
                 f"volume={gain}dB:precision=float",
@@ -162,9 +162,9 @@ def master_file(source_path: Path, target: Path, master: Master) -> None:
             if abs(too_soft) <= LOUDNESS_TOLERANCE and too_high <= 0:
                 shutil.move(attempt, target)
                 return
-            if before and gain != before[0]:
+            if limit == before[2] and gain != before[0]:  # a lower limit makes it softer by itself
                 passed = min(max((result.integrated - before[1]) / (gain - before[0]), LEAST_PASSED), 1.0)
-            before = gain, result.integrated
+            before = gain, result.integrated, limit
             gain += too_soft / passed
             limit -= max(0.0, too_high + PEAK_MARGIN)
     raise OutOfReach(

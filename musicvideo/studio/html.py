@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -24,14 +25,13 @@ PICTURES = FOLDER / "pictures"  # of generators and their classes
 
 
 def served(path: Path) -> str:
-    """Address of a file below `FOLDER`."""
-    return f"/gradio_api/file={escape(str(path.resolve()))}"
+    """Address of a file below `FOLDER`, for scripts as for HTML, where nothing in it needs to be escaped."""
+    return f"/gradio_api/file={quote(str(path.resolve()))}"
 
 
 def welcome() -> str:
     """The screen before a song is given."""
-    moving = [pictures.moving_thumbnail(name, PICTURES) for name in choices.offered() if not pictures.lacks(name)]
-    tiles = "".join(f'<img src="{served(path)}" alt="">' for path in moving)
+    tiles = "".join(_moving(name) for name in choices.offered() if not pictures.lacks(name))
     return f"""
     <div class="screen welcome"><div class="mosaic" aria-hidden="true">{tiles}</div>
       <label class="drop">
@@ -129,6 +129,14 @@ def _stream(found: pictures.Board) -> str:
       aria-label="Which class is seen when">{"".join(areas)}</svg><ul class="names">{names}</ul>"""
 
 
+def _moving(generator: str) -> str:
+    """The moving thumbnail of a generator; nothing where there is no space for it."""
+    try:
+        return f'<img src="{served(pictures.moving_thumbnail(generator, PICTURES))}" alt="">'
+    except (MediaError, OSError):
+        return ""
+
+
 def cards(chosen: str) -> str:
     """A card for each generator, with a moving thumbnail; below them those that cannot draw, with the reason."""
     shown: dict[bool, list[str]] = {True: [], False: []}
@@ -136,7 +144,7 @@ def cards(chosen: str) -> str:
         reason = pictures.lacks(name)
         if reason and name in generators.NAMES:
             reason = f"needs its weights, which are not here: run make weights RESOLUTION={pictures.side_of(name)}"
-        picture = "" if reason else f'<img src="{served(pictures.moving_thumbnail(name, PICTURES))}" alt="">'
+        picture = "" if reason else _moving(name)
         shown[not reason].append(f"""<label class="card"><input type="radio" name="generator" value="{name}"
           {"checked" if name == chosen else ""} {"disabled" if reason else ""}>{picture}
           <b>{name}</b><span>{escape(reason or generators.find(name).help)}</span></label>""")

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -325,8 +325,7 @@ def page(films: Films) -> gr.Blocks:
                 return gr.skip(), gr.skip(), gr.skip(), said(error)
 
         def other_classes(generator: str, event: gr.EventData) -> list[int]:
-            known = range(len(generators.labels(generator)))
-            return [index for index in event.classes if index in known][:PITCHES]
+            return _known(event.classes, generator)[:PITCHES]
 
         def place(event: gr.EventData) -> float:
             return float(event.begin)
@@ -446,11 +445,16 @@ def class_pictures(asked: dict[str, Any]) -> list[str]:
     """Addresses of pictures of some classes, none where they cannot be drawn any more."""
     try:
         name = choices.require_offered(str(asked["generator"]))
-        known = range(len(generators.labels(name)))
-        classes = [index for index in asked["classes"] if index in known][: pictures.TOGETHER]
+        classes = _known(asked["classes"], name)[: pictures.TOGETHER]
         return [html.served(path) for path in pictures.draw_thumbnails(name, classes, html.PICTURES)]
-    except (MediaError, OSError, ValueError):
+    except (MediaError, OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _known(asked: Iterable[Any], generator: str) -> list[int]:
+    """The ids of classes among what a browser sent."""
+    known = range(len(generators.labels(generator)))
+    return [index for index in asked if type(index) is int and index in known]
 
 
 def _films_now(films: Films) -> Callable[[Any], list[dict[str, Any]]]:

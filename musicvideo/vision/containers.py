@@ -11,7 +11,7 @@ from pathlib import Path
 
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import DiskFull, MediaError
-from musicvideo.vision.codecs import DRAWING
+from musicvideo.vision.codecs import CODECS, DRAWING
 from musicvideo.vision.settings import RATES, SIZES
 
 TRIAL = 0.5  # seconds of sound in the trial
@@ -59,8 +59,9 @@ def container(output: str | os.PathLike) -> Container:
     return CONTAINERS[suffix]
 
 
-# FFmpeg's formats of segments. NUT holds every codec, and any frame rate exactly, but loses VP9's alpha plane.
-SEGMENTS, TRANSPARENT_SEGMENTS = "nut", "matroska"
+SEGMENTS = "nut"  # FFmpeg's format of segments; it holds every codec, and any frame rate exactly
+# It loses VP9's alpha plane. Matroska rounds times to milliseconds, as WebM does.
+TRANSPARENT_SEGMENTS = {"vp9": "matroska"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Encoding:
     @property
     def segments(self) -> str:
         """FFmpeg's format of the segments."""
-        return TRANSPARENT_SEGMENTS if self.alpha else SEGMENTS
+        return TRANSPARENT_SEGMENTS.get(self.codec, SEGMENTS) if self.alpha else SEGMENTS
 
 
 def encoding(
@@ -94,7 +95,7 @@ def encoding(
         output: the video; its suffix determines the container.
         fps: frames a second, in `RATES`.
         size: height and width in pixels, even, in `SIZES`.
-        codec: a key of `DRAWING`; None takes the container's default.
+        codec: a key of `CODECS`; None takes the container's default.
         crf: quality in the codec's own scale, lower is better; None takes its default.
         alpha: whether the pictures have an alpha channel.
 
@@ -112,8 +113,8 @@ def encoding(
             raise ValueError(f"codec: a transparent {suffix} holds {holds.alpha}, not {codec} (leave out --codec)")
         families = (holds.alpha,)
     codec = codec or families[0]
-    if codec not in DRAWING:
-        raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(DRAWING)})")
+    if not alpha and codec not in CODECS:
+        raise ValueError(f"codec: unknown {codec!r} (choose from {', '.join(CODECS)})")
     if codec.partition("_")[0] not in families:
         raise ValueError(f"codec: {suffix} cannot hold {codec} (it holds {', '.join(families)}; .mkv holds all)")
     if not RATES[0] <= fps <= RATES[1]:

@@ -97,6 +97,9 @@ def _without_overridden(earlier: dict[str, Any], given: Mapping[str, Any]) -> di
         earlier["classes"] = earlier["classes"][: given["num_classes"]]
     if earlier.get("mapping") != given.get("mapping", earlier.get("mapping")):
         earlier.update(dict.fromkeys(("midi", "midi_offset", "conduct")))
+    drawn = earlier.get("background", Settings.background)
+    if given.get("background", drawn) != drawn:
+        earlier.update(dict.fromkeys(("codec", "crf")))
     if another or given.get("resolution", earlier.get("resolution")) != earlier.get("resolution"):
         earlier["weights"] = None  # its checksum is that of other weights
     return earlier

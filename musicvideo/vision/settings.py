@@ -192,8 +192,8 @@ class Settings:
         None, Fraction, VIDEO, "frames a second, a number or a fraction such as 30000/1001 "
         f"(default: the rate of analysis, {SAMPLE_RATE}/frame_length; make gives 30)", metavar="RATE", recorded=True)
     codec: str | None = setting(
-        None, str, VIDEO, f"{', '.join(CODECS)} (default: h264; in .webm vp9)", metavar="NAME", choices=tuple(CODECS),
-        recorded=True)
+        None, str, VIDEO, f"{', '.join(CODECS)} (default: h264; in .webm vp9; in a transparent .mov prores)",
+        metavar="NAME", choices=tuple(CODECS), recorded=True)
     crf: int | None = setting(
         None, int, VIDEO, "quality in the codec's own scale; lower is better and larger (with videotoolbox, higher is)",
         metavar="N", recorded=True)
@@ -325,10 +325,15 @@ class Settings:
     def recorded(self) -> dict[str, Any]:
         """The settings that describe the video, as JSON takes them."""
         values = {name: getattr(self, name) for name, rule in RULES.items() if rule.recorded}
+        for name in LATER:
+            if values[name] == getattr(Settings, name):
+                del values[name]
         return {name: str(value) if isinstance(value, Fraction) else value for name, value in values.items()}
 
 
 RULES: Mapping[str, Rule] = {field.name: field.metadata["rule"] for field in dataclasses.fields(Settings)}
+# Recorded only where they are not the default, so that records of versions without them stay valid.
+LATER = ("background",)
 WALK = tuple(name for name, rule in RULES.items() if rule.walk)
 
 

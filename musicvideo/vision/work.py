@@ -37,7 +37,9 @@ class Work:
 
     def segments(self) -> list[Path]:
         """The segments that exist."""
-        return sorted(path for kind in (SEGMENTS, TRANSPARENT_SEGMENTS) for path in self.folder.glob(f"[0-9]*.{kind}"))
+        return sorted(
+            path for kind in (SEGMENTS, *TRANSPARENT_SEGMENTS.values()) for path in self.folder.glob(f"[0-9]*.{kind}")
+        )
 
     def record(self) -> dict[str, Any] | None:
         """The record that `open` was given; None if it cannot be read, as after a power failure."""

@@ -110,6 +110,8 @@ _kept = caches.open_sealed(_cache)
 class _Locator:
     """Tells numba where functions are kept; the name of the folder says of which source they were compiled."""
 
+    _py_file = __file__  # named in numba's warnings
+
     @classmethod
     def from_function(cls, function: Callable, file: str) -> _Locator:
         return cls()
