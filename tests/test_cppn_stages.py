@@ -43,7 +43,6 @@ import sys, numpy as np
 from musicvideo.vision.generators.cppn import stages
 from musicvideo.vision.generators.cppn.network import CPPN
 picture = CPPN(16).frames(np.zeros((1, 128)), np.eye(len(CPPN.labels))[:1])
-assert "another checkout" in stages.__file__
 print(hash(picture.tobytes()), sum(sum(stage.stats.cache_misses.values()) for stage in stages.STAGES))
 """
 
@@ -54,7 +53,12 @@ def test_compiled_stages_are_kept_and_damaged_ones_are_not_used(tmp_path):
 
     def drawn() -> list[str]:
         places = {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(copy)}
-        result = command("-c", DRAW, cwd=tmp_path, env={**os.environ, **places, "PYTHONHASHSEED": "0"})
+        result = command(
+            "-c",
+            f"{DRAW}\nassert {str(copy)!r} in stages.__file__",
+            cwd=tmp_path,
+            env={**os.environ, **places, "PYTHONHASHSEED": "0"},
+        )
         assert result.returncode == 0, result.stderr
         return result.stdout.split()
 
