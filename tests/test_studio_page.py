@@ -276,7 +276,7 @@ def test_a_film_is_rendered_cancelled_gone_on_with_after_a_reload_and_downloaded
     open_section(page, "Film")
     page.click("#quality label:has-text('4K')")
     page.click(".film [data-action=like]")
-    page.wait_for_function("document.querySelector('#quality input[value=sketch]').checked")
+    page.wait_for_selector("#quality input[value=sketch]:checked", state="attached")
 
 
 def test_a_film_is_checked_and_its_figures_are_on_its_card(page, folder):
@@ -295,14 +295,14 @@ def test_notes_that_come_with_a_song_move_the_picture(page, folder):
     page.set_input_files("input.song-file", [folder / "Song & <b>.mp3", folder / "notes.mid"])
     page.wait_for_selector(".strip img")
     open_section(page, "Motion")
-    page.wait_for_function("document.querySelector('#preset input[value=score]').checked")
+    page.wait_for_selector("#preset input[value=score]:checked", state="attached")
     assert page.is_checked("#mapping input[value=score]")
     (folder / "bad.mid").write_text("no notes")
     page.set_input_files("input.song-file >> nth=0", [folder / "Song & <b>.mp3", folder / "bad.mid"])
     page.wait_for_function("document.querySelector('#problem').textContent.includes('bad.mid')")
     page.set_input_files("input.song-file >> nth=0", folder / "Song & <b>.mp3")
     page.check("#preset input[value=calm]")
-    page.wait_for_function("document.querySelector('#mapping input[value=classic]').checked")
+    page.wait_for_selector("#mapping input[value=classic]:checked", state="attached")
     page.wait_for_selector(".strip img")
     assert page.text_content("#problem") == ""
 
