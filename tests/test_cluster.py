@@ -265,7 +265,9 @@ def test_a_task_that_fails_is_tried_three_times(nodes, tmp_path):
     assert {number: results[number] for number in (0, 3, 4)} == {0: 0, 3: 3, 4: 4}
     assert isinstance(results[1], ZeroDivisionError) and 'raise ZeroDivisionError("of this drawing")' in str(results[1])
     assert isinstance(results[2], MediaError) and "task 2: 3 workers died at it" in str(results[2])
-    assert (count.read_text(), Path(f"{count}-deaths").read_text()) == ("xxx", "xxx")
+    assert count.read_text() == "xxx"
+    # A death counts against the task before if the worker died before that one's result had arrived.
+    assert "xxx" in Path(f"{count}-deaths").read_text()
 
 
 def test_a_worker_that_lacks_something_says_so_in_a_line(nodes):
