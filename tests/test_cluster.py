@@ -259,15 +259,20 @@ def test_a_task_that_fails_is_tried_three_times(nodes, tmp_path):
     """Then its error comes back with the traceback of the worker; the other tasks go on."""
     results = {}
     count = tmp_path / "count"
+    deaths = Path(f"{count}-deaths")
     with cluster.connected("auto"):
         with cluster.Pool(Fails, str(count), needs={"CPU": 1}, title="test") as pool:
             pool.run(tasks(*range(5)), "work", results.__setitem__)
+            among_others = deaths.read_text()
+            pool.run(tasks(2), "work", lambda number, error: results.setdefault("alone", error))
     assert {number: results[number] for number in (0, 3, 4)} == {0: 0, 3: 3, 4: 4}
     assert isinstance(results[1], ZeroDivisionError) and 'raise ZeroDivisionError("of this drawing")' in str(results[1])
     assert isinstance(results[2], MediaError) and "task 2: 3 workers died at it" in str(results[2])
     assert count.read_text() == "xxx"
-    # A death counts against the task before if the worker died before that one's result had arrived.
-    assert "xxx" in Path(f"{count}-deaths").read_text()
+    # A death counts against the task before if the worker died before that one's result had arrived. So the attempts
+    # at this task are counted exactly where it has no other task before it.
+    assert among_others.startswith("xxx")
+    assert deaths.read_text() == among_others + "xxx" and "3 workers died at it" in str(results["alone"])
 
 
 def test_a_worker_that_lacks_something_says_so_in_a_line(nodes):

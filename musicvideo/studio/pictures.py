@@ -183,6 +183,8 @@ def moving_thumbnail(name: str, folder: Path) -> Path:
     if path.is_file():  # so that a page that is opened does not wait for what is drawn for another
         return path
     with _drawing:
+        if path.is_file():  # drawn for another page, meanwhile
+            return path
         generator = _loaded(name, side_of(name, side), 1.0)
         turns = np.arange(count) / count
         rng = np.random.default_rng(3)
