@@ -13,7 +13,14 @@ CLICKS = "0.8*(between(mod(t\\,3)\\,0.41\\,0.43)+between(mod(t\\,3)\\,1.81\\,1.8
 
 
 def film(
-    path, *, picture: str, sound: str = CLICKS, codec=("-c:v", "ffv1", "-c:a", "pcm_s16le"), fps=FPS, red: str = ""
+    path,
+    *,
+    picture: str,
+    sound: str = CLICKS,
+    codec=("-c:v", "ffv1", "-c:a", "pcm_s16le"),
+    fps=FPS,
+    red: str = "",
+    seconds: int = SECONDS,
 ) -> Path:
     """A film of a grey picture by an expression of T (seconds) and a sound by one of t; "" leaves either out.
 
@@ -24,8 +31,9 @@ def film(
         sound: of full scale 1.
         codec: FFmpeg's options.
         fps: frames a second.
+        seconds: of the film.
     """
-    inputs, length = [], ["-t", str(SECONDS)]
+    inputs, length = [], ["-t", str(seconds)]
     if picture or red:
         drawn = f"gbrp,geq=r='{red}':g=0:b=0" if red else f"gray,geq=lum='{picture}'"
         inputs += [*length, "-f", "lavfi", "-i", f"nullsrc=s=96x64:r={fps},format={drawn}"]

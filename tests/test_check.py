@@ -54,36 +54,36 @@ def test_a_film_that_passes(good, tmp_path, run_script):
 
 @pytest.mark.parametrize("fps", [FPS, 30, "30000/1001", 60, 10])
 def test_a_strobe_of_the_whole_picture(tmp_path, fps):
-    fast = check(film(tmp_path / "fast.mkv", picture=strobe(4), fps=fps))
+    fast = check(film(tmp_path / "fast.mkv", picture=strobe(4), fps=fps, seconds=3))
     assert [each.name for each in fast.broken] == ["General flashes"]
     assert fast.watched.general.max() == 4
-    assert not broken(film(tmp_path / "slow.mkv", picture=strobe(3), fps=fps))
+    assert not broken(film(tmp_path / "slow.mkv", picture=strobe(3), fps=fps, seconds=3))
 
 
 def test_the_seconds_of_a_strobe(tmp_path):
-    found = broken(film(tmp_path / "film.mkv", picture=f"40+between(T\\,4\\,8)*({strobe(5)})"))
+    found = broken(film(tmp_path / "film.mkv", picture=f"40+between(T\\,4\\,8)*({strobe(5)})", seconds=9))
     assert found == {"General flashes": "5 a second, at 0:04 to 0:08"}
 
 
 def test_a_strobe_of_a_small_part(tmp_path):
     # A field of 10 degrees is 32x24 of 96x64 pixels, and a quarter of it is 192.
-    assert not broken(film(tmp_path / "small.mkv", picture=strobe(6, 16, 10)))
-    assert broken(film(tmp_path / "large.mkv", picture=strobe(6, 20, 14)))
+    assert not broken(film(tmp_path / "small.mkv", picture=strobe(6, 16, 10), seconds=3))
+    assert broken(film(tmp_path / "large.mkv", picture=strobe(6, 20, 14), seconds=3))
 
 
 def test_changes_that_are_no_flashes(tmp_path):
     # Relative luminance 0.22 and 0.30; then 0.81 and 1, of which the darker is too bright.
     for name, picture in (("faint", "130+21*mod(floor(12*T)\\,2)"), ("bright", "233+22*mod(floor(12*T)\\,2)")):
-        assert not broken(film(tmp_path / f"{name}.mkv", picture=picture))
+        assert not broken(film(tmp_path / f"{name}.mkv", picture=picture, seconds=3))
     # One step brighter than the last pair on the dark side is a flash.
-    assert broken(film(tmp_path / "film.mkv", picture="228+27*mod(floor(12*T)\\,2)"))
+    assert broken(film(tmp_path / "film.mkv", picture="228+27*mod(floor(12*T)\\,2)", seconds=3))
 
 
 def test_a_red_strobe(tmp_path):
     # Red of code 170 has a relative luminance of 0.085: no general flash.
-    path = film(tmp_path / "film.mkv", picture="", red="170*mod(floor(8*T)\\,2)")
-    assert broken(path) == {"Red flashes": "4 a second, at 0:00 to 0:12"}
-    assert not broken(film(tmp_path / "slow.mkv", picture="", red="170*mod(floor(6*T)\\,2)"))
+    path = film(tmp_path / "film.mkv", picture="", red="170*mod(floor(8*T)\\,2)", seconds=3)
+    assert broken(path) == {"Red flashes": "4 a second, at 0:00 to 0:03"}
+    assert not broken(film(tmp_path / "slow.mkv", picture="", red="170*mod(floor(6*T)\\,2)", seconds=3))
 
 
 def test_a_moving_texture_does_not_flash():
@@ -186,11 +186,11 @@ def test_several_sounds_and_a_cover(good, tmp_path):
 
 
 def test_a_check_that_fails_says_so_and_still_writes(tmp_path, run_script):
-    path = film(tmp_path / "film.mkv", picture=strobe(4))
+    path = film(tmp_path / "film.mkv", picture=strobe(4), seconds=3)
     plot, document = tmp_path / "page.png", tmp_path / "film.json"
     result = run_script(stages, "check-film", path, "--plot", plot, "--json", document)
     assert result.returncode == 1
-    assert "BROKEN General flashes: 4 a second, at 0:00 to 0:12" in result.stdout
+    assert "BROKEN General flashes: 4 a second, at 0:00 to 0:03" in result.stdout
     line = result.stderr.strip().splitlines()[-1]
     assert "film.mkv: General flashes: 4 a second" in line and "at most 3" in line
     assert not json.loads(document.read_text())["passes"] and plot.read_bytes().startswith(b"\x89PNG")
