@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from threading import Lock
 from typing import IO, Any
 
 from musicvideo.errors import DiskFull, MediaError
@@ -30,6 +31,7 @@ PIECE = 1 << 16  # bytes of a program's output that are read at a time
 NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded")
 
 log = logging.getLogger("musicvideo")
+_STDERR = Lock()  # held while stderr of this process is discarded
 _running: set[subprocess.Popen] = set()
 _stopping = False
 
@@ -291,3 +293,20 @@ def run_with_output(command: Sequence[str | os.PathLike], *, doing: str, take: C
         except subprocess.TimeoutExpired:
             raise MediaError(f"{doing}: {command[0]} hangs: it has not ended for {STALL} s") from None
     require_success(command[0], doing, process.returncode, complaints)
+
+
+@contextmanager
+def stderr_discarded() -> Iterator[None]:
+    """Discard stderr of this process, where a library that is no Python writes warnings.
+
+    One thread at a time, or a second one would take the discarding descriptor for stderr and leave it in place.
+    """
+    with _STDERR:
+        stderr = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
