@@ -14,11 +14,11 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from threading import Lock
 from typing import IO, Any
 
 from musicvideo.errors import DiskFull, MediaError
@@ -27,9 +27,11 @@ from musicvideo.system import MissingProgram, find_program
 LIMIT = 3600  # seconds that a program may take if it reports no progress
 STALL = 300  # seconds for which a program may take no input, or report no progress
 NICENESS = 10  # of encoders, on top of ours, so that drawing has priority
+PIECE = 1 << 16  # bytes of a program's output that are read at a time
 NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded")
 
 log = logging.getLogger("musicvideo")
+_STDERR = Lock()  # held while stderr of this process is discarded
 _running: set[subprocess.Popen] = set()
 _stopping = False
 
@@ -187,10 +189,12 @@ class Feed:
 
     def __init__(self, command: Sequence[str | os.PathLike], *, doing: str):
         self._name, self._doing = command[0], doing
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving this context
-        self._started = started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints)
+        # In memory: in a file on the full disk, the message that the disk is full would be lost.
+        self._complaints = b""
+        self._started = started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._process = self._started.__enter__()
-        self._input = piped(self._process.stdin)
+        self._input, self._errors = piped(self._process.stdin), piped(self._process.stderr)
+        self._open = [self._errors]  # until the program closes it
         # Set before it has read anything, and so before it starts threads, which inherit the priority.
         with suppress(ProcessLookupError, PermissionError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
@@ -201,35 +205,43 @@ class Feed:
         pipe, rest = self._input.fileno(), memoryview(data).cast("B")
         try:
             while rest:
-                if not select.select([], [pipe], [], STALL)[1]:
+                said, takes, _ = select.select(self._open, [pipe], [], STALL)
+                if not said and not takes:
                     raise MediaError(f"{self._doing}: {self._name} hangs: it has taken nothing for {STALL} s")
-                with suppress(BlockingIOError):
-                    rest = rest[os.write(pipe, rest) :]
+                if said:
+                    self._complaints += _read(self._errors, self._open)
+                if takes:
+                    with suppress(BlockingIOError):
+                        rest = rest[os.write(pipe, rest) :]
         except BrokenPipeError:
-            self._process.wait()
-            self._check(self._process.returncode or 1)
+            self._complaints += self._errors.read()
+            self._check(self._process.wait() or 1)
             raise
 
     def _check(self, code: int) -> None:
-        self._complaints.seek(0)
-        require_success(self._name, self._doing, code, self._complaints.read())
+        require_success(self._name, self._doing, code, self._complaints)
 
     def __enter__(self) -> Feed:
         return self
 
     def __exit__(self, exception_type, *_) -> None:
-        with self._complaints:
-            try:
-                with suppress(BrokenPipeError):  # the program's exit status says more
-                    self._input.close()
-                if not exception_type:
-                    self._process.wait(timeout=STALL)
-            except subprocess.TimeoutExpired:
-                raise MediaError(f"{self._doing}: {self._name} hangs: it has not ended for {STALL} s") from None
-            finally:
-                self._started.__exit__(None, None, None)
+        try:
             if not exception_type:
-                self._check(self._process.returncode)
+                self._complaints += self._process.communicate(timeout=STALL)[1]
+        except subprocess.TimeoutExpired:
+            raise MediaError(f"{self._doing}: {self._name} hangs: it has not ended for {STALL} s") from None
+        finally:
+            self._started.__exit__(None, None, None)
+        if not exception_type:
+            self._check(self._process.returncode)
+
+
+def _read(pipe: IO[bytes], pipes: list[IO[bytes]]) -> bytes:
+    """What has arrived in one of some pipes; one that has ended is taken out of them."""
+    data = os.read(pipe.fileno(), PIECE)
+    if not data:
+        pipes.remove(pipe)
+    return data
 
 
 def run_with_progress(command: Sequence[str | os.PathLike], *, doing: str, line: Callable[[str], None]) -> None:
@@ -263,21 +275,38 @@ def run_with_output(command: Sequence[str | os.PathLike], *, doing: str, take: C
     Raises:
         MediaError: as `run`; or the program has printed nothing for `STALL` seconds.
     """
-    with tempfile.TemporaryFile() as complaints:
-        with started(command, stdout=subprocess.PIPE, stderr=complaints) as process:
-            output = piped(process.stdout)
-            pipe = output.fileno()
-            while True:
-                if not select.select([pipe], [], [], STALL)[0]:
-                    raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
-                data = os.read(pipe, 1 << 16)
-                if not data:
-                    break
+    complaints = b""
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        output, errors = piped(process.stdout), piped(process.stderr)
+        pipes = [output, errors]
+        while output in pipes:
+            ready, _, _ = select.select(pipes, [], [], STALL)
+            if not ready:
+                raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
+            if errors in ready:
+                complaints += _read(errors, pipes)
+            if output in ready and (data := _read(output, pipes)):
                 take(data)
-            output.close()
-            try:
-                process.wait(timeout=STALL)
-            except subprocess.TimeoutExpired:
-                raise MediaError(f"{doing}: {command[0]} hangs: it has not ended for {STALL} s") from None
-        complaints.seek(0)
-        require_success(command[0], doing, process.returncode, complaints.read())
+        output.close()
+        try:
+            complaints += process.communicate(timeout=STALL)[1]
+        except subprocess.TimeoutExpired:
+            raise MediaError(f"{doing}: {command[0]} hangs: it has not ended for {STALL} s") from None
+    require_success(command[0], doing, process.returncode, complaints)
+
+
+@contextmanager
+def stderr_discarded() -> Iterator[None]:
+    """Discard stderr of this process, where a library that is no Python writes warnings.
+
+    One thread at a time, or a second one would take the discarding descriptor for stderr and leave it in place.
+    """
+    with _STDERR:
+        stderr = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import socket
@@ -12,9 +13,10 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from conftest import ROOT, assert_one_line_error, command, eventually, make_media
+from conftest import ROOT, assert_one_line_error, command, eventually, make_media, small_disk
 from musicvideo.errors import MediaError
 from musicvideo.vision.job import decide, requested
 from musicvideo.vision.work import Work
@@ -287,6 +289,18 @@ def test_a_worker_that_lacks_something_says_so_in_a_line(nodes):
     ]  # fmt: skip
 
 
+def test_weights_that_do_not_arrive_whole_are_not_kept(nodes, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    content = np.full(1 << 20, 7, np.uint8)
+    digest = hashlib.sha256(content).hexdigest()
+    with cluster.connected("auto"), small_disk(cache, 1 << 19):
+        for sent, refusal in ((content[1:10], "was damaged"), (content, "no space left in")):
+            with pytest.raises(MediaError, match=f"weights.bin: {refusal}"):
+                cluster._cached(cluster.Weights("weights.bin", digest, ray.put(sent)))
+        assert not list(cache.rglob("*weights*"))
+
+
 # -- Mistakes -------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +336,19 @@ def test_a_node_with_another_processor_is_refused_unless_mixed(nodes, song, tmp_
 def test_too_few_resources(nodes, song, tmp_path):
     result = attempt(song, tmp_path / "a.mp4", "--cluster=auto", "--cpus_per_worker=64")
     assert_one_line_error(result, "64 cores", "the largest has 1", "--cpus_per_worker")
+
+
+def test_another_version_of_ray_is_named_beside_the_clusters(nodes, song, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '99.1'\n")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    result = attempt(song, tmp_path / "a.mp4", "--cluster=auto", PYTHONPATH=path)
+    assert_one_line_error(result, f"Ray: {ray.__version__} ", "Ray: 99.1 ", "install the same versions")
+
+
+def test_the_token_of_the_cluster_is_missing(nodes, song, tmp_path):
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)}
+    result = attempt(song, tmp_path / "a.mp4", "--cluster=auto", **environment)
+    assert_one_line_error(result, "no token is here", "set RAY_AUTH_TOKEN")
 
 
 @pytest.mark.parametrize("listens", [True, False])

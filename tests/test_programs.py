@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -237,6 +238,22 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
         result = command("-m", "musicvideo", "merge", picture, sound, film, "--intro", "0")
         assert_one_line_error(result, "film.mkv: no space left in", str(disk), "run the same command again")
         assert film.read_bytes() == b"old" and [path.name for path in disk.iterdir()] == ["film.mkv"]
+
+
+def test_a_full_disk_is_told_that_holds_temporary_files_too(tmp_path, monkeypatch):
+    """What does not fit is refused, not cut off, though FFmpeg 5.1 exits with 0 at the last bytes of a file."""
+    disk = tmp_path / "disk"
+    monkeypatch.setenv("TMPDIR", str(disk))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    video = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "64x64"]
+    picture, words = bytes(64 * 64 * 3), ["ffmpeg", "-v", "error"]
+    raw, copy = tmp_path / "raw", [*video, disk / "copy"]
+    raw.write_bytes(picture * 4)
+    with small_disk(disk, 40 << 10):
+        with pytest.raises(DiskFull), programs.Feed([*words, *video, "-i", "pipe:0", *copy], doing="x") as feed:
+            feed.write(picture * 4)
+        with pytest.raises(DiskFull):
+            programs.run_with_output([*words, "-y", *video, "-i", raw, *copy], doing="x", take=print)
 
 
 def test_messages_are_one_line_that_no_terminal_obeys():

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
-from threading import Lock
 
 import numpy as np
 import soundfile
 
-from musicvideo import limits
+from musicvideo import limits, programs
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 from musicvideo.probe import sound_chunk
 
 READ_FRAMES = 1 << 16  # frames read at a time where only their values are checked
-_STDERR = Lock()  # held while the process has none
 
 
 class SoundFile(soundfile.SoundFile):
@@ -60,7 +57,7 @@ def open_sound(path: str | PathLike) -> SoundFile:
     """
     require_file(path)
     try:
-        with _decoders_silenced():
+        with programs.stderr_discarded():  # libsndfile's MP3 decoder writes warnings there
             file = SoundFile(os.fsencode(path))  # libsndfile takes names of any bytes
     except (soundfile.LibsndfileError, TypeError):  # TypeError: raw samples, which need a rate
         raise MediaError(f"{path}: not a sound file that can be read here; give a wav, flac, ogg or mp3") from None
@@ -70,23 +67,6 @@ def open_sound(path: str | PathLike) -> SoundFile:
         file.close()
         raise
     return file
-
-
-@contextmanager
-def _decoders_silenced() -> Iterator[None]:
-    """Discard stderr of this process: libsndfile's MP3 decoder writes warnings there, past Python.
-
-    One thread at a time, or a second one would take the discarding descriptor for stderr and leave it in place.
-    """
-    with _STDERR:
-        stderr = os.dup(2)
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def _require_usable(file: SoundFile, path: str | PathLike) -> None:

@@ -13,6 +13,7 @@ import functools
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -29,7 +30,7 @@ import filelock
 import numpy as np
 from tqdm import tqdm
 
-from musicvideo import __version__, caches, files
+from musicvideo import __version__, caches, files, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import batch, generators
 from musicvideo.vision import record as records
@@ -43,6 +44,7 @@ from musicvideo.vision.settings import Settings
 # Read when Ray is imported: three attempts to reach ray://HOST:PORT, of so many seconds.
 os.environ.setdefault("RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S", "3")
 os.environ.setdefault("RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S", "3")
+os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # attempts to reach the head's store otherwise
 # Ray would report its use over the network.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
@@ -68,7 +70,7 @@ def connected(address: str) -> Iterator[None]:
             with all its cores and ends with the connection, or "ray://HOST:PORT".
 
     Raises:
-        MediaError: no such cluster, or one with another version of Ray.
+        MediaError: no such cluster, or one with another token or another version of Ray or Python.
     """
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     before = signal.getsignal(signal.SIGTERM)  # Ray sets one of its own
@@ -77,16 +79,20 @@ def connected(address: str) -> Iterator[None]:
             ray.init("local", num_cpus=hardware.cores(), include_dashboard=False, object_store_memory=STORE, **quiet)
         else:
             _require_answer(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), programs.stderr_discarded():
                 warnings.simplefilter("ignore")  # that it has timed out, which is said below
                 ray.init(address, **quiet)
     except (ConnectionError, TimeoutError) as error:
         raise MediaError(
-            f"--cluster {address}: no Ray cluster answers ({_first_line(error)}); start one with `ray start --head`, "
-            "or give --cluster local"
+            f"--cluster {address}: no Ray cluster answers ({_reason(error)}); start one with `ray start --head`, "
+            "set RAY_AUTH_TOKEN to its token, or give --cluster local"
         ) from None
-    except RuntimeError as error:  # other versions, another connection
-        raise MediaError(f"--cluster {address}: {_first_line(error)}") from None
+    except ray.exceptions.AuthenticationError:
+        raise MediaError(f"--cluster {address}: no token is here (set RAY_AUTH_TOKEN to that of the cluster)") from None
+    except RuntimeError as error:  # other versions, which several lines tell
+        raise MediaError(
+            f"--cluster {address}: {error} (install the same versions of Ray and Python here and on every node)"
+        ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
     try:
@@ -105,8 +111,14 @@ def _require_answer(address: str) -> None:
             raise ConnectionError(f"{host}:{port}: {error}") from None
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _reason(error: Exception) -> str:
+    """What Ray says, in short: the node, and the end of a traceback, why a process died, or the first line."""
+    text = str(error).strip() or type(error).__name__
+    node = re.search(r"\bip[=:] ?([^\s,]+)", text)
+    reason = text.splitlines()[-1 if "Traceback (most recent call last)" in text else 0]
+    if death := re.search(r"\tip: .*\n([^.\n]*)", text):
+        reason = f"{death[1]}; where memory is short, a greater --cpus_per_worker starts fewer workers"
+    return f"on {node[1]}: {reason}" if node else reason
 
 
 # -- On the workers -------------------------------------------------------------------------------------------
@@ -258,9 +270,9 @@ def _cached(weights: Weights) -> Path:
     with filelock.FileLock(file.with_name("lock")):
         if not file.is_file() or files.sha256(file) != weights.sha256:
             with files.atomic(file) as partial:
-                ray.get(weights.content).tofile(partial)
-            if files.sha256(file) != weights.sha256:
-                raise MediaError(f"{file}: was damaged on its way here")
+                partial.write_bytes(ray.get(weights.content))
+                if files.sha256(partial) != weights.sha256:
+                    raise MediaError(f"{file}: was damaged on its way here (run the same command again)")
     return file
 
 
@@ -325,7 +337,7 @@ class Pool:
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
-            raise MediaError(f"a worker died as it started ({_first_line(error)})") from None
+            raise MediaError(f"a worker died as it started ({_reason(error)})") from None
 
     def run(
         self,
@@ -397,7 +409,7 @@ class Pool:
                     ray.kill(worker)
                     waiting.extendleft(others)
                     title, _ = asked[guilty]
-                    again(guilty, MediaError(f"{title}: {ATTEMPTS} workers died at it ({_first_line(error)})"))
+                    again(guilty, MediaError(f"{title}: {ATTEMPTS} workers died at it ({_reason(error)})"))
                     continue
                 self._load[worker].remove(number)
                 take(number, result)
@@ -415,7 +427,7 @@ class Pool:
         except ray.exceptions.RayError as error:
             self._failures += 1
             if self._failures >= ATTEMPTS:
-                raise MediaError(f"workers cannot be started ({_first_line(error)})") from None
+                raise MediaError(f"workers cannot be started ({_reason(error)})") from None
         else:
             self._failures = 0
             self._load[worker] = []
