@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 
-from musicvideo.programs import run, run_with_progress
+from musicvideo.programs import program, run, run_with_progress
 
 # An input may be a playlist, a concat script or a URL under another name, and FFmpeg would follow it to other files
 # and hosts. These demuxers read one file and nothing else.
@@ -51,7 +52,12 @@ def run_ffmpeg(
 
 def ffmpeg_version() -> str:
     """Version of this machine's FFmpeg, such as "5.1.6-0+deb12u1"; nightly builds have a date or a hash."""
-    words = run(["ffmpeg", "-version"], doing="asking for the version").decode(errors="replace").split()
+    return _version(program("ffmpeg"))
+
+
+@cache
+def _version(path: str) -> str:
+    words = run([path, "-version"], doing="asking for the version").decode(errors="replace").split()
     return words[2] if len(words) > 2 else "?"
 
 

@@ -1,7 +1,6 @@
 """A folder of pictures -> a generator: what is found in the pictures, the training, what it writes, and bad input."""
 
 import json
-import os
 import shutil
 import subprocess
 from fractions import Fraction
@@ -14,6 +13,8 @@ from PIL import Image, ImageDraw
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from safetensors.torch import load_file
 
+import musicvideo.__main__
+import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, read_frames, small_disk
 from musicvideo import files, limits
 from musicvideo.errors import MediaError
@@ -202,11 +203,10 @@ def test_pictures_that_cannot_be_used(pictures, tmp_path, kind, words):
         cutouts.read(tmp_path / "pictures")
 
 
-def test_mistakes_are_one_line_and_leave_nothing(pictures, tmp_path):
-    run = ["-m", "musicvideo", "generator"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a")
+def test_mistakes_are_one_line_and_leave_nothing(pictures, tmp_path, monkeypatch, run_script):
+    monkeypatch.chdir(tmp_path)
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text("a")
     for arguments, words in (
         (["texts", "mine"], ("texts", "holds no pictures")),
         (["nowhere", "mine"], ("nowhere", "no such folder")),
@@ -214,10 +214,9 @@ def test_mistakes_are_one_line_and_leave_nothing(pictures, tmp_path):
         ([pictures, "a/b"], ("NAME=a/b", "letters, digits")),
         ([pictures, "mine", "--masks", "texts"], ("texts", "holds no pictures")),
     ):
-        result = command(*run, *arguments, cwd=tmp_path, env=environment)
-        assert_one_line_error(result, *words)
-    assert not (tmp_path / "media").exists()
-    result = command(*run, pictures, "mine", "--minutes", "0", cwd=tmp_path, env=environment)
+        assert_one_line_error(run_script(musicvideo.__main__, "generator", *arguments), *words)
+    assert not Path("media").exists()
+    result = run_script(musicvideo.__main__, "generator", pictures, "mine", "--minutes", "0")
     assert_one_line_error(result, "--minutes: 0 is not within", code=2)
 
 
@@ -377,18 +376,20 @@ def test_made_again_from_the_same_pictures_it_is_left_alone(made, pictures, monk
     assert told == ["media/mine.generator: is there already"] and (made / "about.json").stat().st_ino == before
 
 
-def test_films_are_drawn_with_it_by_name_and_by_folder(made, tmp_path):
+def test_films_are_drawn_with_it_by_name_and_by_folder(made, tmp_path, monkeypatch, run_script):
     song = GOLDEN / "arpeggio.flac"
     for generator, place in (("mine", made.parents[1]), (f"{made}", tmp_path)):
         output = tmp_path / f"{len(generator)}.mp4"
-        result = command(
-            ROOT / "visualize.py", "--song", song, "--generator", generator, "--duration", "0.4", "--fps", "10",
-            "--resolution", "64", "--output_file", output, "--seed", "1", cwd=place,
+        monkeypatch.chdir(place)
+        result = run_script(
+            visualize, "--song", song, "--generator", generator, "--duration", "0.4", "--fps", "10",
+            "--resolution", "64", "--output_file", output, "--seed", "1",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         frames = read_frames(output)
         assert frames.shape == (4, 64, 64) and frames.std() > 5
-    listed = command(ROOT / "visualize.py", "--generator", "mine", "--list_classes", cwd=made.parents[1])
+    monkeypatch.chdir(made.parents[1])
+    listed = run_script(visualize, "--generator", "mine", "--list_classes")
     assert [line.split(maxsplit=1)[1] for line in listed.stdout.splitlines()] == sorted(NAMES)
 
 

@@ -275,12 +275,9 @@ def test_an_excerpt_is_a_film_of_its_own_and_looks_and_sounds_like_the_whole(bui
     ]
 
     film = (built / "Tiny-excerpt.mkv").read_bytes()
-    for wrong, words in (
-        (["START=99"], "START=99: lies beyond the end of media/Tiny.wav"),
-        (["START=1", "DURATION=0"], "DURATION=0: give more than 0 seconds"),
-    ):
-        said = make(built, "gan", "build", *TINY, "GENERATOR=cppn", "INTRO=0", *wrong, code=2)
-        assert words in said and len([line for line in said.splitlines() if "error" in line]) == 1
+    said = make(built, "gan", "build", *TINY, "GENERATOR=cppn", "INTRO=0", "START=99", code=2)
+    assert "START=99: lies beyond the end of media/Tiny.wav" in said
+    assert len([line for line in said.splitlines() if "error" in line]) == 1
     assert (built / "Tiny-excerpt.mkv").read_bytes() == film
     assert times(built) == after
     make(built, "gan", "build", *TINY, "GENERATOR=cppn")
@@ -318,8 +315,6 @@ def test_a_short_and_a_poster_are_made_of_the_square_video(built):
     assert "drawn anew, at 1.0 s" in make(built, "poster", *TINY, "START=1")
     for goal, wrong, words in (
         ("short", "LENGTH=0", "LENGTH=0: a short lasts 15 to 60 s"),
-        ("short", "START=99", "START=99: lies beyond the end"),
-        ("poster", "START=99", "START=99: lies beyond the end"),
         ("poster", "FONT=No Such", "FONT=No Such: is not installed"),
     ):
         assert words in make(built, goal, *TINY, wrong, code=2)

@@ -21,6 +21,7 @@ import soundfile
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from test_notes import midi_file
 
+import musicvideo.__main__
 import visualize
 from conftest import GOLDEN, ROOT, assert_one_line_error, command, make_media, read_frames
 from musicvideo import files, probe, programs
@@ -213,7 +214,7 @@ def test_video_is_as_long_as_the_song(run_visualize, tmp_path):
 def test_an_excerpt_shows_and_sounds_what_the_whole_video_does(run_visualize, tmp_path, mapping):
     """Also from saved vectors, which are of the whole song."""
     options = ("--fps", "10", "--mapping", mapping, "--duration")
-    assert run_visualize("--output_file", "whole.mp4", *options, "100").returncode == 0
+    assert run_visualize("--output_file", "whole.mp4", *options, "6").returncode == 0
     cut = ("--start", "1.5", *options, "1")
     assert run_visualize("--output_file", "part.mp4", "--save_vectors", "f.npz", *cut).returncode == 0
     whole, part = read_frames("whole.mp4", "rgb24").astype(int), read_frames("part.mp4", "rgb24").astype(int)
@@ -737,7 +738,7 @@ def interrupted_once(tmp_path_factory):
 
 @pytest.mark.parametrize("content", [b"", b'{"seed": 7', b"[]", b"[" * 100_000, b"\xff\x00garbage", None])
 def test_settings_beside_segments_that_cannot_be_read(run_visualize, interrupted_once, tmp_path, content):
-    """A run with the same settings resumes; another one names the remedy, --overwrite, which works."""
+    """A run with the same settings resumes; another one names the remedy, --overwrite."""
     shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     work = Work("output.mp4")
     assert len(work.segments()) == 1
@@ -748,8 +749,11 @@ def test_settings_beside_segments_that_cannot_be_read(run_visualize, interrupted
     assert result.returncode == 0 and f"{SEGMENT_FRAMES}/150" in result.stderr  # the bar begins there
     assert not work.folder.exists()
 
+
+def test_settings_that_cannot_be_read_are_started_over_when_told_to(run_visualize, interrupted_once, tmp_path):
     shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
-    damage(work.folder / "settings.json", content)
+    work = Work("output.mp4")
+    damage(work.folder / "settings.json", b"[]")
     result = run_visualize(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
     assert result.returncode == 0 and "starting over" in result.stdout
     assert settings_of("output.mp4")["jitter"] == 0.9 and not work.folder.exists()
@@ -803,20 +807,20 @@ def test_a_cluster_without_ray(tmp_path):
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_many_songs_one_after_the_other(tmp_path):
+def test_many_songs_one_after_the_other(tmp_path, run_script):
     """What is done is skipped; a song that cannot be drawn does not stop the others."""
     bad = tmp_path / "bad.flac"
     bad.write_bytes(b"no song")
-    words = ["-m", "musicvideo", "batch", bad, SONG, "--folder", tmp_path, "--", *BASE, "--fps", "10"]
+    words = ["batch", bad, SONG, "--folder", tmp_path, "--", *BASE, "--fps", "10"]
     for said in ("10 frames in", "is there"):
-        result = command(*words)
+        result = run_script(musicvideo.__main__, *words)
         assert result.returncode == 1 and "1 of 2 songs have no video" in result.stderr.splitlines()[-1], result.stderr
         failed, drawn = result.stdout.splitlines()[-2:]
         assert "FAILED" in failed and "bad.flac" in failed and said in drawn
     assert probe.probe(tmp_path / "arpeggio.mp4").width == 32
-    same_name = command("-m", "musicvideo", "batch", SONG, tmp_path / "arpeggio.mp3", "--", "--generator", "cppn")
+    same_name = run_script(musicvideo.__main__, "batch", SONG, tmp_path / "arpeggio.mp3", "--", "--generator", "cppn")
     assert_one_line_error(same_name, "arpeggio.mp3: would become media/arpeggio.mp4")
-    refused = command("-m", "musicvideo", "batch", SONG, "--", "--midi", "a.mid")
+    refused = run_script(musicvideo.__main__, "batch", SONG, "--", "--midi", "a.mid")
     assert_one_line_error(refused, "--midi: not for many songs", code=2)
 
 

@@ -13,7 +13,7 @@ from musicvideo.vision.generators.cppn.network import CPPN
 from .sandbox import TALLIES, Sandbox
 
 # Generated cases of each kind of attack; those that are written down run as well. `make test-trust` sets it.
-CASES = int(os.environ.get("TRUST_CASES", "4"))
+CASES = int(os.environ.get("TRUST_CASES", "2"))
 CAMPAIGN = "TRUST_CASES" in os.environ
 
 

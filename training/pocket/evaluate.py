@@ -9,6 +9,7 @@ Needs the textures that `prepare.py` writes. Exit code 1 if a bar is missed.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ SONG = Path(__file__).parents[2] / "tests" / "data" / "golden" / "arpeggio.flac"
 
 FRAME_RATE = 30  # frames a second
 TRAJECTORIES = 5  # of one song, with other classes and other noise
+PIECE = 60  # frames of a film that are in memory at a time
 SPEED_FRAMES = 100  # drawn one after another to measure speed
 BARS = {
     likeness.NEAREST: (0.97, None),
@@ -54,28 +56,42 @@ def sharpened(weights: Tensor) -> Tensor:
 
 
 def films(
-    classes: int, rng: np.random.Generator, number_of_classes: int = 12, count: int = TRAJECTORIES
+    classes: int,
+    rng: np.random.Generator,
+    number_of_classes: int = 12,
+    count: int = TRAJECTORIES,
+    seconds: float = math.inf,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Noise and class weights of each frame of a few films, as the classic mapping makes them of a song."""
+    """Noise and class weights of each frame of a few films, as the classic mapping makes them of a song.
+
+    Args:
+        classes: of the generator.
+        seconds: of each film at most.
+    """
     heard = features.classic_features(features.load_song(SONG))
     paths = []
     for _ in range(count):
         chosen = latents.random_classes(rng, number_of_classes, classes)
         path = latents.trajectory(heard, chosen, noise_dim=NOISE, num_classes=number_of_classes, rng=rng)
-        noise, shares = path.at(np.arange(int(path.duration * FRAME_RATE)) / FRAME_RATE)
+        noise, shares = path.at(np.arange(int(min(path.duration, seconds) * FRAME_RATE)) / FRAME_RATE)
         weights = np.zeros((len(noise), classes))
         weights[:, list(path.classes)] = shares
         paths.append((torch.tensor(noise).float(), torch.tensor(weights).float()))
     return paths
 
 
-def movement(draw: Draw, classes: int, rng: np.random.Generator, count: int = TRAJECTORIES) -> dict[str, float]:
-    """The bars of some whole films with twelve classes, against pictures of one class with the same noise."""
+def movement(
+    draw: Draw, classes: int, rng: np.random.Generator, count: int = TRAJECTORIES, seconds: float = math.inf
+) -> dict[str, float]:
+    """The bars of some films with twelve classes, against pictures of one class with the same noise."""
     mixed, single, steps = [], [], []
-    for noise, weights in films(classes, rng, count=count):
-        frames = draw(noise, weights)[:, :3]
-        steps.append(torch.stack([(after - before).abs().mean() for before, after in zip(frames, frames[1:])]) * 127.5)
-        mixed.append(frames[::10].clone())  # a copy, since a view would keep the whole film in memory
+    for noise, weights in films(classes, rng, count=count, seconds=seconds):
+        last: list[Tensor] = []  # frame of the piece before
+        for part in zip(noise.split(PIECE), weights.split(PIECE)):
+            frames = draw(*part)[:, :3]
+            steps.append(torch.cat([*last, frames]).diff(dim=0).abs().mean(dim=(1, 2, 3)) * 127.5)
+            mixed.append(frames[::10].clone())  # copies, since views would keep the whole piece in memory
+            last = [frames[-1:].clone()]
         any_class = torch.eye(classes)[torch.tensor(rng.integers(classes, size=len(noise[::10])))]
         single.append(draw(noise[::10], any_class)[:, :3])
     mixed, single, steps = torch.cat(mixed), torch.cat(single), torch.cat(steps)

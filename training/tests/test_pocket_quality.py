@@ -23,7 +23,7 @@ def draw(pocket):
 
 
 def test_mixtures_of_twelve_keep_contrast_and_colour_and_films_neither_flicker_nor_stand_still(pocket, draw):
-    found = evaluate.movement(draw, len(pocket.labels), np.random.default_rng(0), count=1)
+    found = evaluate.movement(draw, len(pocket.labels), np.random.default_rng(0), count=1, seconds=8)
     assert found["contrast of 12 classes, share of one's"] >= 0.5
     assert found["saturation of 12 classes, share of one's"] >= 0.5
     assert 0.2 <= found["difference of frames, of 255"] <= 6
