@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ PITCHES = 12  # classes that a song mixes, at most
 SINGLES, PAIRS = 0.3, 0.15  # shares of a batch with one class and with two; half of the rest has three to twelve,
 # the other half twelve, as songs have them unless told otherwise
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))  # weights of errors and their gradients, at sizes 1, 1/2, 1/4
-EDGES, STRUCTURE, MATTE = 2.0, 0.2, 0.2  # weights of the other three parts of the loss
+EDGES, STRUCTURE, MATTE = 2.0, 1.0, 0.2  # weights of the other three parts of the loss
 WARM_UP = 100  # steps until the learning rate is reached
 PLATEAU = 0.4  # share of all steps at that rate; then a cosine down to FINAL_RATE
 FINAL_RATE = 0.02  # share of the learning rate
@@ -278,9 +279,9 @@ class Training:
         mixtures = draw_weights(64, torch.ones(self.classes, device=self.device), generator)[-MIXTURES:]
         weights = torch.cat([torch.eye(self.classes, device=self.device), mixtures])
         factors = 0.9 * torch.randn(len(weights), FACTORS, device=self.device, generator=generator)
-        parts = list(zip(factors.split(16), weights.split(16)))
-        drawn = torch.cat([self.average(*part, resolution) for part in parts])
-        target = torch.cat([self.targets.render(*part, resolution) for part in parts])
+        share, conditions = (self.pool.map if self.pool else map), (factors.split(8), weights.split(8))
+        drawn = torch.cat(list(share(self.average, *conditions, repeat(resolution))))
+        target = torch.cat(list(share(self.targets.render, *conditions, repeat(resolution))))
         (drawn, matte), (target, wanted) = (pictures.split(3, dim=1) for pictures in (drawn, target))
         grid = tile(torch.cat([pair for row in zip(drawn.split(8), target.split(8)) for pair in row]), 16)
         single, mixed = slice(0, self.classes), slice(self.classes, None)

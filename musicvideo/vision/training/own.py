@@ -35,8 +35,8 @@ from musicvideo.vision.training.network import Network
 from musicvideo.vision.training.targets import FACTORS, Targets
 from musicvideo.vision.training.textures import textures
 
-STEPS = (1200, 150)  # of training, and so many more for each picture
-STAGES = ((128, 0.7), (256, 1.0))  # resolutions, and the share of the training at which each ends
+STEPS = (2400, 300)  # of training, and so many more for each picture
+STAGES = ((128, 0.5), (256, 1.0))  # resolutions, and the share of the training at which each ends
 BATCH = 8  # pictures a step
 RATE = 0.002  # learning rate
 SEED = 0
