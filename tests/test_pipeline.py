@@ -493,32 +493,33 @@ def test_someone_elses_song(tmp_path):
         "SYSTEM_DEPS=check",
         "MUSESCORE=/nowhere",
     ]
-    assert "musescore" not in make(folder, "gan", "build", *variables)
+    given = midi_file(tmp_path / "it's $(HOME) my.mid", [("Voice", 0, 52, [(0, 480, 60, 90), (480, 480, 64, 90)])])
+    assert "no such file: MIDI=nowhere.mid" in make(folder, "gan", *variables, "MIDI=nowhere.mid", code=2)
+    played = [*variables, f"MIDI={given}"]
+    assert "musescore" not in make(folder, "gan", "build", *played)
     film, square = probe.probe(folder / "My-Song_1.mkv"), folder / "media" / "My-Song_1.mp4"
     assert film.duration == pytest.approx(probe.probe(folder / "media" / "My-Song_1-Wet.wav").duration, abs=1 / 5)
     assert settings_of(square)["class_names"] == ["mushroom", "spider web", "jack o lantern", "wave"]
+    assert settings_of(square)["midi_sha256"] == files.sha256(given)
     before = times(folder)
-    make(folder, "gan", "build", *variables)
+    make(folder, "gan", "build", *played)
     assert times(folder) == before
 
     # Embedded weights that changed are drawn with, though nothing else has changed.
     weights = folder / "musicvideo" / "assets" / "pocket" / "model.safetensors"
     with files.atomic(weights) as partial:  # not in place: what was loaded is mapped from it
         safetensors.numpy.save_file(safetensors.numpy.load_file(weights), partial, metadata={"note": "other bytes"})
-    make(folder, "gan", *variables)
+    make(folder, "gan", *played)
     assert times(folder)["media/My-Song_1.mp4"] > before["media/My-Song_1.mp4"]
     assert settings_of(square)["weights_sha256"] == files.sha256(weights)
 
+    # Without a MIDI file the notes of the new song are written down.
     make_media(song, "-f", "lavfi", "-i", "sine=f=300:d=1")
     make(folder, "gan", "build", *variables)
     after = times(folder)
-    assert not [name for name in before if after[name] == before[name]]
+    assert [name for name in before if after[name] == before[name]] == ["media/My-Song_1.given.mid"]
     assert probe.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(1, abs=0.1)
-
-    given = midi_file(tmp_path / "it's $(HOME) my.mid", [("Voice", 0, 52, [(0, 480, 60, 90), (480, 480, 64, 90)])])
-    assert "no such file: MIDI=nowhere.mid" in make(folder, "gan", *variables, "MIDI=nowhere.mid", code=2)
-    make(folder, "gan", *variables, f"MIDI={given}")
-    assert settings_of(square)["midi_sha256"] == files.sha256(given)
+    assert settings_of(square)["midi_sha256"] == files.sha256(folder / "media" / "My-Song_1.notes.mid")
 
 
 def test_a_video_and_a_mix_made_by_hand_are_finished(empty):
