@@ -151,21 +151,20 @@ def run_script(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(scope="session")
-def imports_are_no_garbage() -> None:
-    """Leave what has been imported out of garbage collection, which takes a quarter of a second otherwise."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
-def returned_memory(imports_are_no_garbage) -> Iterator[None]:
+def trimmed_memory() -> Iterator[None]:
     """Return memory to the system after a test that needs much: glibc keeps what is freed, up to a gigabyte of it."""
     yield
-    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
     if trim:
         trim(0)
+
+
+@pytest.fixture
+def returned_memory(trimmed_memory) -> Iterator[None]:
+    """The same where objects refer to each other, as networks do. To find them takes a quarter of a second."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
