@@ -35,6 +35,7 @@ EMBEDDING_RATE = 4  # learning rate of embeddings, relative to the rest: each is
 AVERAGING = 0.998  # decay of the average of the weights over steps, which is exported
 FORGETTING = 0.9  # decay of a class's difficulty each time it is seen
 MIXTURES = 24  # that an examination draws
+PIECE = 4  # pictures of an examination that a worker draws at a time, so that they take less memory than training
 
 # Conditions ----------------------------------------------------------------------------------------------------------
 
@@ -279,16 +280,21 @@ class Training:
         mixtures = draw_weights(64, torch.ones(self.classes, device=self.device), generator)[-MIXTURES:]
         weights = torch.cat([torch.eye(self.classes, device=self.device), mixtures])
         factors = 0.9 * torch.randn(len(weights), FACTORS, device=self.device, generator=generator)
-        share, conditions = (self.pool.map if self.pool else map), (factors.split(8), weights.split(8))
+        share = self.pool.map if self.pool else map
+        conditions = factors.split(PIECE), weights.split(PIECE)
         drawn = torch.cat(list(share(self.average, *conditions, repeat(resolution))))
         target = torch.cat(list(share(self.targets.render, *conditions, repeat(resolution))))
         (drawn, matte), (target, wanted) = (pictures.split(3, dim=1) for pictures in (drawn, target))
+        alike, mattes_alike = (
+            torch.cat(list(share(ssim, pictures.split(PIECE), targets.split(PIECE))))
+            for pictures, targets in ((drawn, target), (matte, wanted))
+        )
         grid = tile(torch.cat([pair for row in zip(drawn.split(8), target.split(8)) for pair in row]), 16)
         single, mixed = slice(0, self.classes), slice(self.classes, None)
         return {
-            "ssim": float(ssim(drawn[single], target[single]).mean()),
-            "ssim_mixed": float(ssim(drawn[mixed], target[mixed]).mean()),
-            "matte_ssim": float(ssim(matte, wanted).mean()),
+            "ssim": float(alike[single].mean()),
+            "ssim_mixed": float(alike[mixed].mean()),
+            "matte_ssim": float(mattes_alike.mean()),
             "gradient_energy": float(gradient_energy(drawn[single]).mean() / gradient_energy(target[single]).mean()),
         }, grid
 
