@@ -203,18 +203,20 @@ class Feed:
     def write(self, data) -> None:
         """Hand over bytes, or any contiguous array; waits until the program has taken them."""
         pipe, rest = self._input.fileno(), memoryview(data).cast("B")
+        end = time.monotonic() + STALL
         try:
             while rest:
-                said, takes, _ = select.select(self._open, [pipe], [], STALL)
-                if not said and not takes:
-                    raise MediaError(f"{self._doing}: {self._name} hangs: it has taken nothing for {STALL} s")
+                said, takes, _ = select.select(self._open, [pipe], [], max(0, end - time.monotonic()))
                 if said:
                     self._complaints += _read(self._errors, self._open)
                 if takes:
                     with suppress(BlockingIOError):
                         rest = rest[os.write(pipe, rest) :]
+                    end = time.monotonic() + STALL
+                elif time.monotonic() >= end:
+                    raise MediaError(f"{self._doing}: {self._name} hangs: it has taken nothing for {STALL} s")
         except BrokenPipeError:
-            self._complaints += self._errors.read()
+            self._complaints += _rest(self._process, self._name, self._doing)
             self._check(self._process.wait() or 1)
             raise
 
@@ -227,13 +229,25 @@ class Feed:
     def __exit__(self, exception_type, *_) -> None:
         try:
             if not exception_type:
-                self._complaints += self._process.communicate(timeout=STALL)[1]
-        except subprocess.TimeoutExpired:
-            raise MediaError(f"{self._doing}: {self._name} hangs: it has not ended for {STALL} s") from None
+                self._complaints += _rest(self._process, self._name, self._doing)
         finally:
             self._started.__exit__(None, None, None)
         if not exception_type:
             self._check(self._process.returncode)
+
+
+def _rest(process: subprocess.Popen, name: str | os.PathLike, doing: str) -> bytes:
+    """What a program still says on stderr until it ends; a process of its own may keep stderr open after that.
+
+    Raises:
+        MediaError: it has not ended for `STALL` seconds.
+    """
+    try:
+        return process.communicate(timeout=STALL)[1]
+    except subprocess.TimeoutExpired as stalled:
+        if process.poll() is None:
+            raise MediaError(f"{doing}: {name} hangs: it has not ended for {STALL} s") from None
+        return stalled.stderr or b""
 
 
 def _read(pipe: IO[bytes], pipes: list[IO[bytes]]) -> bytes:
@@ -279,19 +293,19 @@ def run_with_output(command: Sequence[str | os.PathLike], *, doing: str, take: C
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         output, errors = piped(process.stdout), piped(process.stderr)
         pipes = [output, errors]
+        end = time.monotonic() + STALL
         while output in pipes:
-            ready, _, _ = select.select(pipes, [], [], STALL)
-            if not ready:
-                raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
+            ready, _, _ = select.select(pipes, [], [], max(0, end - time.monotonic()))
             if errors in ready:
                 complaints += _read(errors, pipes)
-            if output in ready and (data := _read(output, pipes)):
-                take(data)
+            if output in ready:
+                if data := _read(output, pipes):
+                    take(data)
+                end = time.monotonic() + STALL
+            elif time.monotonic() >= end:
+                raise MediaError(f"{doing}: {command[0]} hangs: it has said nothing for {STALL} s")
         output.close()
-        try:
-            complaints += process.communicate(timeout=STALL)[1]
-        except subprocess.TimeoutExpired:
-            raise MediaError(f"{doing}: {command[0]} hangs: it has not ended for {STALL} s") from None
+        complaints += _rest(process, command[0], doing)
     require_success(command[0], doing, process.returncode, complaints)
 
 

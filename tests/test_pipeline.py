@@ -513,6 +513,12 @@ def test_someone_elses_song(tmp_path):
     assert times(folder)["media/My-Song_1.mp4"] > before["media/My-Song_1.mp4"]
     assert settings_of(square)["weights_sha256"] == files.sha256(weights)
 
+    # So are other notes of the same song.
+    midi_file(given, [("Voice", 0, 52, [(0, 480, 67, 90)])])
+    make(folder, "gan", *played)
+    assert settings_of(square)["midi_sha256"] == files.sha256(given)
+    before = times(folder)
+
     # Without a MIDI file the notes of the new song are written down.
     make_media(song, "-f", "lavfi", "-i", "sine=f=300:d=1")
     make(folder, "gan", "build", *variables)
@@ -520,6 +526,8 @@ def test_someone_elses_song(tmp_path):
     assert [name for name in before if after[name] == before[name]] == ["media/My-Song_1.given.mid"]
     assert probe.probe(folder / "media" / "My-Song_1.wav").duration == pytest.approx(1, abs=0.1)
     assert settings_of(square)["midi_sha256"] == files.sha256(folder / "media" / "My-Song_1.notes.mid")
+    make(folder, "gan", "build", *variables)
+    assert times(folder) == after
 
 
 def test_a_video_and_a_mix_made_by_hand_are_finished(empty):

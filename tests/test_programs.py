@@ -269,3 +269,23 @@ def test_progress_in_a_log_is_whole_lines(capfd, monkeypatch):
     lines = capfd.readouterr().err.split("\n")
     assert [re.search(r"\d/3", line).group() for line in lines if "film.mkv" in line] == ["0/3", "1/3", "2/3", "3/3"]
     assert all(line.isprintable() for line in lines[:-1])
+
+
+def test_complaints_are_no_work(monkeypatch):
+    """A program that only complains hangs as one that is silent."""
+    monkeypatch.setattr(programs, "STALL", 0.5)
+    chatter = ["/bin/sh", "-c", "while :; do echo again >&2; sleep 0.05; done"]
+    with (
+        pytest.raises(MediaError, match="has taken nothing"),
+        programs.Feed(chatter, doing="x") as feed,
+    ):
+        feed.write(bytes(1 << 20))
+    with pytest.raises(MediaError, match="has said nothing"):
+        programs.run_with_output(chatter, doing="x", take=print)
+
+
+def test_a_program_may_leave_a_process_that_keeps_its_stderr(monkeypatch):
+    monkeypatch.setattr(programs, "STALL", 1)
+    heard = []
+    programs.run_with_output(["/bin/sh", "-c", "sleep 30 >/dev/null & echo done"], doing="x", take=heard.append)
+    assert b"".join(heard) == b"done\n"

@@ -750,10 +750,11 @@ def test_settings_beside_segments_that_cannot_be_read(run_visualize, interrupted
     assert not work.folder.exists()
 
 
-def test_settings_that_cannot_be_read_are_started_over_when_told_to(run_visualize, interrupted_once, tmp_path):
+@pytest.mark.parametrize("content", [b"[]", b"\xff\x00garbage", None])
+def test_settings_that_cannot_be_read_are_started_over_when_told_to(run_visualize, interrupted_once, tmp_path, content):
     shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
     work = Work("output.mp4")
-    damage(work.folder / "settings.json", b"[]")
+    damage(work.folder / "settings.json", content)
     result = run_visualize(*FIVE_SECONDS, "--jitter", "0.9", "--overwrite")
     assert result.returncode == 0 and "starting over" in result.stdout
     assert settings_of("output.mp4")["jitter"] == 0.9 and not work.folder.exists()

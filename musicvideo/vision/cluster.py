@@ -80,7 +80,8 @@ def connected(address: str) -> Iterator[None]:
         else:
             _require_answer(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
             with warnings.catch_warnings(), programs.stderr_discarded():
-                warnings.simplefilter("ignore")  # that it has timed out, which is said below
+                # That it has timed out, or what is wrong with the token, which is said below in a line.
+                warnings.simplefilter("ignore")
                 ray.init(address, **quiet)
     except (ConnectionError, TimeoutError) as error:
         raise MediaError(
@@ -89,10 +90,9 @@ def connected(address: str) -> Iterator[None]:
         ) from None
     except ray.exceptions.AuthenticationError:
         raise MediaError(f"--cluster {address}: no token is here (set RAY_AUTH_TOKEN to that of the cluster)") from None
-    except RuntimeError as error:  # other versions, which several lines tell
-        raise MediaError(
-            f"--cluster {address}: {error} (install the same versions of Ray and Python here and on every node)"
-        ) from None
+    except RuntimeError as error:  # other versions, which several lines tell, or a node that does not start
+        remedy = " (install the same versions of Ray and Python here and on every node)"
+        raise MediaError(f"--cluster {address}: {error}{remedy if 'version' in str(error).lower() else ''}") from None
     finally:
         signal.signal(signal.SIGTERM, before)
     try:

@@ -88,7 +88,7 @@ def make(
     recipe = {
         "version": __version__, "started from": files.sha256(pocket.WEIGHTS), "minutes": minutes, "seed": SEED,
         "steps": STEPS[0] + STEPS[1] * len(found), "stages": STAGES, "batch": BATCH, "learning rate": RATE,
-        "matte": learning.MATTE,
+        "loss": [learning.EDGES, learning.STRUCTURE, learning.MATTE],
     }  # fmt: skip
     print_of = fingerprint(found, recipe)
     with suppress(MediaError):
