@@ -35,7 +35,7 @@ SONG = Path(__file__).parents[2] / "tests" / "data" / "golden" / "arpeggio.flac"
 
 FRAME_RATE = 30  # frames a second
 TRAJECTORIES = 5  # of one song, with other classes and other noise
-PIECE = 60  # frames of a film that are in memory at a time
+AT_ONCE = 60  # frames of a film that are in memory at a time
 SPEED_FRAMES = 100  # drawn one after another to measure speed
 BARS = {
     likeness.NEAREST: (0.97, None),
@@ -87,7 +87,7 @@ def movement(
     mixed, single, steps = [], [], []
     for noise, weights in films(classes, rng, count=count, seconds=seconds):
         last: list[Tensor] = []  # frame of the piece before
-        for part in zip(noise.split(PIECE), weights.split(PIECE)):
+        for part in zip(noise.split(AT_ONCE), weights.split(AT_ONCE)):
             frames = draw(*part)[:, :3]
             steps.append(torch.cat([*last, frames]).diff(dim=0).abs().mean(dim=(1, 2, 3)) * 127.5)
             mixed.append(frames[::10].clone())  # copies, since views would keep the whole piece in memory

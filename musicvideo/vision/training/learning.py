@@ -35,7 +35,7 @@ EMBEDDING_RATE = 4  # learning rate of embeddings, relative to the rest: each is
 AVERAGING = 0.998  # decay of the average of the weights over steps, which is exported
 FORGETTING = 0.9  # decay of a class's difficulty each time it is seen
 MIXTURES = 24  # that an examination draws
-PIECE = 4  # pictures of an examination that a worker draws at a time, so that they take less memory than training
+AT_ONCE = 4  # pictures of an examination that a worker draws at a time, so that they take less memory than training
 
 # Conditions ----------------------------------------------------------------------------------------------------------
 
@@ -281,12 +281,12 @@ class Training:
         weights = torch.cat([torch.eye(self.classes, device=self.device), mixtures])
         factors = 0.9 * torch.randn(len(weights), FACTORS, device=self.device, generator=generator)
         share = self.pool.map if self.pool else map
-        conditions = factors.split(PIECE), weights.split(PIECE)
+        conditions = factors.split(AT_ONCE), weights.split(AT_ONCE)
         drawn = torch.cat(list(share(self.average, *conditions, repeat(resolution))))
         target = torch.cat(list(share(self.targets.render, *conditions, repeat(resolution))))
         (drawn, matte), (target, wanted) = (pictures.split(3, dim=1) for pictures in (drawn, target))
         alike, mattes_alike = (
-            torch.cat(list(share(ssim, pictures.split(PIECE), targets.split(PIECE))))
+            torch.cat(list(share(ssim, pictures.split(AT_ONCE), targets.split(AT_ONCE))))
             for pictures, targets in ((drawn, target), (matte, wanted))
         )
         grid = tile(torch.cat([pair for row in zip(drawn.split(8), target.split(8)) for pair in row]), 16)
