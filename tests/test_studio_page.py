@@ -19,7 +19,7 @@ import soundfile
 from test_pipeline import checkout
 from test_studio import own_generator
 
-from conftest import HANGS, command, make_media, read_frames, small_disk
+from conftest import HANGS, command, eventually, make_media, read_frames, small_disk
 from musicvideo import probe
 from musicvideo.sound.mastering import measure
 from musicvideo.vision import record
@@ -339,6 +339,18 @@ def test_two_tabs_render_at_once_into_films_of_their_own(page, browser, folder):
         "() => [...document.querySelectorAll('.film')].slice(0, 2).every(film => film.dataset.state == 'done')"
     )
     assert all((folder / f"{title}.mp4").is_file() for title in titles)
+
+
+def test_a_click_counts_while_the_one_before_is_on_its_way(page, folder):
+    give(page, folder / "Song & <b>.mp3")
+    held = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    for name, count in (("moss", 1), ("lichen", 2)):
+        page.click(f".tile[data-name='{name}']")
+        eventually(lambda: page.wait_for_timeout(50) or len(held) == count)  # Playwright works while it waits
+    page.unroute("**/queue/join*")  # which lets the held requests go on, in their order
+    page.wait_for_function("document.querySelectorAll('.names li').length == 2")
+    assert set(page.locator(".names li").all_inner_texts()) == {"moss", "lichen"}
 
 
 def test_a_generator_of_ones_own_is_seen_and_makes_a_film(page, folder):

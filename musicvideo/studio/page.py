@@ -372,21 +372,19 @@ def page(films: Films) -> gr.Blocks:
         )  # fmt: skip
         needed = dict(fn=time_needed, inputs=[song, generator, shape, quality], outputs=[times], show_progress="hidden",
                       trigger_mode="always_last")  # fmt: skip
+        # Gradio's other modes send the data of an earlier event again, or drop the event, while one is on its way.
+        each = dict(show_progress="hidden", trigger_mode="multiple")
         for event, function, inputs in (
             (screen.upload, take, None), (recorded.change, take_recording, recorded), (score.input, take_score, score),
         ):  # fmt: skip
-            known = event(function, inputs, taken, show_progress="hidden").success(
-                know, [song, midi], motion, show_progress="hidden"
-            )
+            known = event(function, inputs, taken, **each).success(know, [song, midi], motion, show_progress="hidden")
             known.then(**followed)  # both at once
             known.then(**needed)
         blocks.load(lambda: html.cards(first), None, cards_of, show_progress="hidden")
-        cards_of.select(another_generator, None, [generator, classes, tiles, problem], show_progress="hidden").then(
-            **followed
-        ).then(**needed)
-        tiles.select(other_classes, [generator], [classes], show_progress="hidden", trigger_mode="always_last").then(
-            **followed
+        cards_of.select(another_generator, None, [generator, classes, tiles, problem], **each).then(**followed).then(
+            **needed
         )
+        tiles.select(other_classes, [generator], [classes], **each).then(**followed)
         for field in (*sliders,):
             (field.release if isinstance(field, gr.Slider) else field.submit)(**followed)
         for field in (*switches, mapping):
@@ -401,13 +399,13 @@ def page(films: Films) -> gr.Blocks:
         every = [generator, classes, cards_of, tiles, seed, mapping, *sliders, *switches, problem]
         saved.click(save, drawing_fields, saved, show_progress="hidden")
         opened.upload(open_preset, opened, every, show_progress="hidden").then(**followed)
-        made.select(like, None, [*every, *film_fields], show_progress="hidden").then(**followed).then(**needed)
+        made.select(like, None, [*every, *film_fields], **each).then(**followed).then(**needed)
         previewed = dict(fn=preview, inputs=[song, begin, midi, shape, look, pulse, *drawing_fields],
                          outputs=[screen, problem],
                          show_progress="minimal", show_progress_on=screen,
                          trigger_mode="always_last", concurrency_id="screen")  # fmt: skip
         show.click(**previewed)
-        strip.select(place, None, begin, show_progress="hidden").then(**previewed)
+        strip.select(place, None, begin, **each).then(**previewed)
         go.click(enqueue, [song, midi, *film_fields, *drawing_fields], problem, show_progress="hidden")
     return blocks
 
