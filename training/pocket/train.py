@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from musicvideo.vision.generators.pocket import labels, model
 from musicvideo.vision.training.learning import Training, write_state
 from musicvideo.vision.training.network import Network
+from musicvideo.vision.training.stock import trainable
 from musicvideo.vision.training.targets import Targets
 from training.pocket.prepare import TEXTURES
 
@@ -46,8 +48,8 @@ def begin(
     Args:
         targets: what to learn.
         width, resolution: of the network.
-        init: checkpoint of another run of the same width to start from, which may have fewer classes and smaller
-            pictures.
+        init: what to start from: checkpoint of another run, or folder of exported weights. Of the same width; may have
+            fewer classes and smaller pictures.
         seed: another seed, another run.
         settings: further ones of `Training`.
     """
@@ -55,7 +57,7 @@ def begin(
     training = Training(targets, Network(len(targets.names), width, resolution), seed=seed, **settings)
     training.network.calibrate(*training.conditions(SAMPLES))
     if init:
-        network, names = read_checkpoint(init)
+        network, names = (trainable(model(init)), labels(init)) if init.is_dir() else read_checkpoint(init)
         require_names(names, targets, init)
         known = network.embeddings
         likely = torch.randn(len(targets.names) - len(names), known.shape[1])
@@ -135,7 +137,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="pictures a step")
     parser.add_argument("--lr", type=float, default=0.002, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--init", type=Path, help="checkpoint of another run to start from")
+    parser.add_argument("--init", type=Path, help="checkpoint or exported weights to start from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="faster on GPUs, and on CPUs with AVX512_BF16")
     parser.add_argument("--workers", type=int, default=1, help="threads that share a batch, on a CPU")

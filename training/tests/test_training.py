@@ -14,6 +14,7 @@ from musicvideo.vision.generators import pocket
 from musicvideo.vision.training import metrics
 from musicvideo.vision.training.learning import draw_factors, draw_weights, learning_rate, tile
 from musicvideo.vision.training.likeness import FACTORS_OF_NOISE, engine, random_noise
+from musicvideo.vision.training.network import scale_and_relu
 from musicvideo.vision.training.stock import save, stock_model, trainable
 from musicvideo.vision.training.targets import FACTORS, Targets
 from musicvideo.vision.training.textures import texture, textures
@@ -172,6 +173,32 @@ def test_a_run_leaves_a_log_and_a_grid(targets, tmp_path, monkeypatch):
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", [(2, 6, 16, 16), (3, 33, 5, 7), (1, 1, 1, 1)])
+def test_the_fused_norm_has_the_gradients_that_torch_finds(shape, layout, dtype, precision):
+    """Against double precision, given the same pictures; scales of a single row serve all pictures."""
+    random = torch.Generator().manual_seed(7)
+
+    def draw(*size):
+        return torch.randn(*size, generator=random)
+
+    x, outer = (draw(*shape).to(dtype).to(memory_format=layout) for _ in range(2))
+    for rows in {1, shape[0]}:
+        scale, offset = draw(rows, shape[1]), draw(rows, shape[1])
+        known = [values.double().requires_grad_() for values in (x, scale, offset)]
+        wanted = torch.relu(known[0] * known[1][..., None, None] + known[2][..., None, None])
+        given = [values.detach().clone().requires_grad_() for values in (x, scale, offset)]
+        found = scale_and_relu(*given)
+        assert found.dtype == dtype
+        pairs = zip(
+            (found, *torch.autograd.grad(found, given, outer)),
+            (wanted, *torch.autograd.grad(wanted, known, outer.double())),
+        )
+        for ours, theirs in pairs:
+            assert (ours - theirs).abs().max() <= precision * theirs.abs().max().clamp(min=1)
+
+
 @pytest.mark.parametrize("resolution", [128, 256])
 def test_more_classes_and_larger_pictures_start_from_what_was_learned(targets, shapes, tmp_path, resolution):
     """The new network draws what the old one drew, and everything that is new in it can learn."""
@@ -194,6 +221,16 @@ def test_more_classes_and_larger_pictures_start_from_what_was_learned(targets, s
     for name, weight in newer.network.named_parameters():
         changed = (weight != before[name]).flatten(1).any(dim=1) if weight.dim() > 1 else weight != before[name]
         assert changed.float().mean() > 0.9, name
+
+
+def test_training_goes_on_from_exported_weights(targets, tmp_path):
+    older = training(targets)
+    older.advance()
+    save(stock_model(older.average), targets.names, tmp_path)
+    newer = training(targets, init=tmp_path)
+    factors, weights = draw_factors(3, torch.Generator().manual_seed(5)), torch.eye(3)
+    drawn, known = newer.network(factors, weights, 32), older.average(factors, weights, 32)
+    torch.testing.assert_close(drawn, known, atol=0.01, rtol=0)  # matrices were rounded to fp16
 
 
 def test_a_checkpoint_of_other_classes_is_refused(targets, shapes, tmp_path):

@@ -226,10 +226,11 @@ class Training:
 
     def gradients(self, conditions: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
         """Loss, error of each picture, and gradients of all parameters, for a part of a batch."""
-        target = self.targets.render(*conditions, self.resolution()).contiguous(memory_format=torch.channels_last)
+        target = self.targets.render(*conditions, self.resolution())
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             drawn = self.draw(*conditions, self.resolution())
-        loss, errors = losses(drawn.float(), target)
+        # The loss is of neighbours within a channel, which are to lie side by side.
+        loss, errors = losses(drawn.to(torch.float32, memory_format=torch.contiguous_format), target)
         gradients = torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True)
         return loss.detach(), errors.detach(), gradients
 

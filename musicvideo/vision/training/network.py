@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musicvideo.vision.generators.biggan.architecture import LAYERS
+from musicvideo.vision.training.fused import ScaleAndReLU
 from musicvideo.vision.training.targets import CHANNELS, FACTORS
 
 START = 4  # pixels, height and width of the first picture
@@ -66,14 +67,10 @@ def bias_of(convolution: nn.Conv2d) -> Tensor:
 
 
 def scale_and_relu(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """max(scale x + offset, 0) for pictures (n, c, h, w) with scales and offsets (n, c).
-
-    Whole rows of pixels at once: on CPUs that is ten times as fast as repeating so few channels for every pixel.
-    """
-    n, c, h, w = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(n, h, w * c)
-    scale, offset = (values[:, None].to(x.dtype).repeat(1, 1, w) for values in (scale, offset))
-    return F.relu(torch.addcmul(offset, rows, scale)).view(n, h, w, c).permute(0, 3, 1, 2)
+    """max(scale x + offset, 0) for pictures (n, c, h, w) with scales and offsets (n or 1, c)."""
+    if x.device.type == "cpu":
+        return ScaleAndReLU.apply(x, scale.expand(len(x), -1), offset.expand(len(x), -1))
+    return F.relu(torch.addcmul(*(values[:, :, None, None].to(x.dtype) for values in (offset, scale)), x))
 
 
 class NormReLU:
