@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,8 +57,14 @@ SLOW = {
     "test_ctrl_c_while_drawing_ends_the_process_in_good_order",
 }  # fmt: skip
 
+# Files whose tests need up to a gigabyte. They go first: what a worker has imported by the end takes as much again.
+LARGE = ("test_training", "test_pocket_quality", "test_biggan", "test_backends", "test_own_pictures", "test_pocket")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    count = Counter(item.path for item in items)
+    # Files of many tests before those of few, so that the workers end at about the same time.
+    items.sort(key=lambda item: (item.path.stem not in LARGE, -count[item.path]))
     for item in items:
         if {item.path.stem, getattr(item, "originalname", "")} & SLOW:
             item.add_marker(pytest.mark.slow)
