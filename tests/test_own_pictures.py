@@ -226,7 +226,8 @@ def test_mistakes_are_one_line_and_leave_nothing(pictures, tmp_path, monkeypatch
 def test_loss_falls_and_classes_are_told_apart(pictures, tmp_path, monkeypatch):
     small(monkeypatch, tmp_path, steps=60)
     found = cutouts.read(pictures)
-    recipe = {"steps": 60, "stages": ((16, 1.0),), "batch": 12, "learning rate": 0.004, "minutes": 1e4, "seed": 0}
+    recipe = {"steps": 60, "stages": ((16, 1.0),), "batch": 12, "learning rate": 0.004}
+    recipe |= {"singles": 0.7, "minutes": 1e4, "seed": 0}
     training = own.begin(own.of_classes(found), recipe)
     factors, weights = draw_factors(30, torch.Generator().manual_seed(4)), torch.eye(3).repeat(10, 1)
 
@@ -249,7 +250,8 @@ def test_training_stops_where_nothing_gets_better():
 
 
 def test_time_that_is_short_ends_training_early(pictures):
-    recipe = {"steps": 10**6, "stages": own.STAGES, "batch": 4, "learning rate": 0.002, "minutes": 1.0, "seed": 0}
+    recipe = {"steps": 10**6, "stages": own.STAGES, "batch": 4, "learning rate": 0.002}
+    recipe |= {"singles": 0.7, "minutes": 1.0, "seed": 0}
     training = own.begin(own.of_classes(cutouts.read(pictures)), recipe)
     training.seconds = 45.0
     assert training.progress == 0.75 and training.resolution() == 256

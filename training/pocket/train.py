@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--batch", type=int, default=16, help="pictures a step")
     parser.add_argument("--lr", type=float, default=0.002, help="learning rate")
+    parser.add_argument("--singles", type=float, default=0.3, help="share of pictures with one class")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="checkpoint or exported weights to start from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -157,6 +158,7 @@ def main() -> None:
         stages=arguments.stages,
         batch=arguments.batch,
         rate=arguments.lr,
+        singles=arguments.singles,
         seed=arguments.seed,
         device=arguments.device,
         bf16=arguments.bf16,

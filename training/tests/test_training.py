@@ -52,7 +52,14 @@ def targets(shapes):
 
 
 def training(targets, steps=20, **changes):
-    settings = {"width": WIDTH, "resolution": 128, "stages": parse_stages("16:0.5,32:0.5"), "batch": 8, "rate": 0.003}
+    settings = {
+        "width": WIDTH,
+        "resolution": 128,
+        "stages": parse_stages("16:0.5,32:0.5"),
+        "batch": 8,
+        "rate": 0.003,
+        "singles": 0.3,
+    }
     return begin(targets, steps=steps, **{**settings, **changes})
 
 
@@ -78,7 +85,7 @@ def test_directions_are_orthonormal():
 def test_targets_are_smooth_in_every_factor(targets):
     """A small step of a factor changes the picture a little, half the step half as much; all stays in -1..1."""
     generator = torch.Generator().manual_seed(0)
-    factors, weights = draw_factors(FACTORS, generator), draw_weights(FACTORS, torch.ones(3), generator)
+    factors, weights = draw_factors(FACTORS, generator), draw_weights(FACTORS, torch.ones(3), generator, 0.3)
     start = targets.render(factors, weights, 64)
     assert start.min() >= -1 and start.max() <= 1 and start.std() > 0.2
     whole, half = (
@@ -103,13 +110,13 @@ def test_targets_follow_class_weights(targets):
 
 def test_rendering_is_the_same_alone_and_in_a_batch(targets):
     generator = torch.Generator().manual_seed(2)
-    factors, weights = draw_factors(12, generator), draw_weights(12, torch.ones(3), generator)
+    factors, weights = draw_factors(12, generator), draw_weights(12, torch.ones(3), generator, 0.3)
     alone = torch.cat([targets.render(*pair, 32) for pair in zip(factors.split(1), weights.split(1))])
     torch.testing.assert_close(alone, targets.render(factors, weights, 32), atol=1e-5, rtol=0)
 
 
 def test_drawn_weights_are_those_of_songs():
-    weights = draw_weights(200, torch.tensor([1.0] * 19 + [20.0]), torch.Generator().manual_seed(3))
+    weights = draw_weights(200, torch.tensor([1.0] * 19 + [20.0]), torch.Generator().manual_seed(3), 0.3)
     counts = (weights > 0).sum(dim=1)
     assert (counts[:60] == 1).all() and (counts[60:90] == 2).all()
     assert counts[90:145].min() >= 2 and (counts[145:] == 11).all()  # the weakest of twelve is 0
@@ -120,7 +127,7 @@ def test_drawn_weights_are_those_of_songs():
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
 def test_weights_of_few_classes(classes):
-    weights = draw_weights(40, torch.ones(classes), torch.Generator().manual_seed(8))
+    weights = draw_weights(40, torch.ones(classes), torch.Generator().manual_seed(8), 0.3)
     assert weights.shape == (40, classes) and weights.isfinite().all() and (weights.amax(dim=1) >= 0.75).all()
     assert ((weights > 0).sum(dim=1) == classes).any()
 

@@ -24,8 +24,7 @@ from musicvideo.vision.training.network import Network
 from musicvideo.vision.training.targets import FACTORS, Targets
 
 PITCHES = 12  # classes that a song mixes, at most
-SINGLES, PAIRS = 0.3, 0.15  # shares of a batch with one class and with two; half of the rest has three to twelve,
-# the other half twelve, as songs have them unless told otherwise
+PAIRS = 0.15  # share of a batch with two classes
 SCALES = ((1.0, 0.7), (0.5, 0.5), (0.5, 0.5))  # weights of errors and their gradients, at sizes 1, 1/2, 1/4
 EDGES, STRUCTURE, MATTE = 2.0, 1.0, 0.2  # weights of the other three parts of the loss
 WARM_UP = 100  # steps until the learning rate is reached
@@ -46,11 +45,14 @@ def draw_factors(count: int, generator: torch.Generator) -> Tensor:
     return spread * torch.randn(count, FACTORS, device=generator.device, generator=generator)
 
 
-def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator) -> Tensor:
+def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator, singles: float) -> Tensor:
     """Class weights (count, K) as songs make them: one class, two, then three to twelve, as far as there are.
+
+    Half of those with more than two have twelve, as songs have unless told otherwise.
 
     Args:
         likelihood: (K,) how often each class is drawn, any scale.
+        singles: share of those with one class.
     """
     device, classes = generator.device, len(likelihood)
     most = min(PITCHES, classes)
@@ -62,10 +64,10 @@ def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator) -> 
     keys = likelihood.log() - (-uniform(count, classes).clamp(1e-9, 1 - 1e-6).log()).log()
     chosen = keys.topk(most, dim=1).indices
     how_many = torch.randint(min(3, most), most + 1, (count, 1), device=device, generator=generator)
-    singles, pairs = round(SINGLES * count), round(PAIRS * count)
-    how_many[(count + singles + pairs) // 2 :] = most
-    how_many[:singles] = 1
-    how_many[singles : singles + pairs] = 2
+    ones, twos = round(singles * count), round(PAIRS * count)
+    how_many[(count + ones + twos) // 2 :] = most
+    how_many[:ones] = 1
+    how_many[ones : ones + twos] = 2
 
     taken = torch.arange(most, device=device) < how_many
     values = uniform(count, most) ** (0.4 + 1.6 * uniform(count, 1))
@@ -147,6 +149,7 @@ class Training:
         stages: resolutions to train at, each with the share of the run at which it ends.
         batch: pictures a step.
         rate: the learning rate.
+        singles: share of pictures with one class.
         limit: seconds that the run takes at most. Where they are not enough for all steps, the learning rate falls and
             the stages change as fast as the time passes.
         seed: another seed, another run.
@@ -166,6 +169,7 @@ class Training:
         stages: Sequence[tuple[int, float]],
         batch: int,
         rate: float,
+        singles: float,
         limit: float = math.inf,
         seed: int = 0,
         device: str = "cpu",
@@ -174,7 +178,7 @@ class Training:
         compiled: bool = False,
     ) -> None:
         self.targets, self.steps, self.stages, self.batch, self.rate = targets, steps, stages, batch, rate
-        self.limit, self.device, self.bf16, self.workers = limit, device, bf16, workers
+        self.singles, self.limit, self.device, self.bf16, self.workers = singles, limit, device, bf16, workers
         self.pool = ThreadPoolExecutor(workers) if workers > 1 else None
         self.classes = len(targets.names)
         self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -184,7 +188,7 @@ class Training:
         self.step, self.seconds = 0, 0.0
         slow = [weight for name, weight in network.named_parameters() if name != "embeddings"]
         groups = [{"params": slow, "pace": 1}, {"params": [network.embeddings], "pace": EMBEDDING_RATE}]
-        self.optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.98), fused=device == "cuda")
+        self.optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.98), fused=True)
         self.draw = torch.compile(network) if compiled else network
 
     @property
@@ -195,7 +199,8 @@ class Training:
     def conditions(self, count: int) -> tuple[Tensor, Tensor]:
         """Random factors and class weights; classes that are drawn badly are chosen more often."""
         likelihood = (self.difficulty / self.difficulty.mean()).clamp(0.5, 3)
-        return draw_factors(count, self.generator), draw_weights(count, likelihood, self.generator)
+        weights = draw_weights(count, likelihood, self.generator, self.singles)
+        return draw_factors(count, self.generator), weights
 
     def resolution(self) -> int:
         """Resolution of the present step."""
@@ -278,7 +283,7 @@ class Training:
             Figures by name, and the pictures side by side, uint8 (h, w, 3): eight drawn ones, then their targets.
         """
         generator = torch.Generator(self.device).manual_seed(1)
-        mixtures = draw_weights(64, torch.ones(self.classes, device=self.device), generator)[-MIXTURES:]
+        mixtures = draw_weights(MIXTURES, torch.ones(self.classes, device=self.device), generator, singles=0)
         weights = torch.cat([torch.eye(self.classes, device=self.device), mixtures])
         factors = 0.9 * torch.randn(len(weights), FACTORS, device=self.device, generator=generator)
         share = self.pool.map if self.pool else map

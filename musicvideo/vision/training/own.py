@@ -39,6 +39,7 @@ STEPS = (2400, 300)  # of training, and so many more for each picture
 STAGES = ((128, 0.5), (256, 1.0))  # resolutions, and the share of the training at which each ends
 BATCH = 8  # pictures a step
 RATE = 0.002  # learning rate
+SINGLES = 0.7  # share of pictures with one class; the classes are few, so mixtures are learned along
 SEED = 0
 LOOK_EVERY, SAVE_EVERY = 100, 50  # steps
 PATIENCE, GAIN = 4, 0.001  # training ends when so many looks have not brought so much similarity
@@ -88,6 +89,7 @@ def make(
     recipe = {
         "version": __version__, "started from": files.sha256(pocket.WEIGHTS), "minutes": minutes, "seed": SEED,
         "steps": STEPS[0] + STEPS[1] * len(found), "stages": STAGES, "batch": BATCH, "learning rate": RATE,
+        "singles": SINGLES,
         "loss": [learning.EDGES, learning.STRUCTURE, learning.MATTE],
     }  # fmt: skip
     print_of = fingerprint(found, recipe)
@@ -149,7 +151,7 @@ def begin(material: dict[str, Any], recipe: Mapping[str, Any]) -> Training:
 
     Args:
         material: the textures.
-        recipe: "steps", "stages", "batch", "learning rate", "minutes" and "seed".
+        recipe: "steps", "stages", "batch", "learning rate", "singles", "minutes" and "seed".
     """
     gpu = torch.cuda.is_available()
     workers = 1 if gpu else max(1, min(BATCH // 2, hardware.cores()))
@@ -165,6 +167,7 @@ def begin(material: dict[str, Any], recipe: Mapping[str, Any]) -> Training:
         stages=recipe["stages"],
         batch=recipe["batch"],
         rate=recipe["learning rate"],
+        singles=recipe["singles"],
         limit=60 * recipe["minutes"],
         seed=recipe["seed"],
         device="cuda" if gpu else "cpu",
