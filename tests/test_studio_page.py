@@ -343,12 +343,15 @@ def test_two_tabs_render_at_once_into_films_of_their_own(page, browser, folder):
 
 def test_a_click_counts_while_the_one_before_is_on_its_way(page, folder):
     give(page, folder / "Song & <b>.mp3")
-    held = []
-    page.route("**/queue/join*", lambda route: held.append(route))
+    page.wait_for_selector("ul.times")
+    asked, held = "**/queue/join*", []
+    page.route(asked, lambda route: held.append(route), times=2)
     for name, count in (("moss", 1), ("lichen", 2)):
         page.click(f".tile[data-name='{name}']")
         eventually(lambda: page.wait_for_timeout(50) or len(held) == count)  # Playwright works while it waits
-    page.unroute("**/queue/join*")  # which lets the held requests go on, in their order
+    for route in held:
+        with page.expect_response(asked):
+            route.continue_()
     page.wait_for_function("document.querySelectorAll('.names li').length == 2")
     assert set(page.locator(".names li").all_inner_texts()) == {"moss", "lichen"}
 

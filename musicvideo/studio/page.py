@@ -372,7 +372,7 @@ def page(films: Films) -> gr.Blocks:
         )  # fmt: skip
         needed = dict(fn=time_needed, inputs=[song, generator, shape, quality], outputs=[times], show_progress="hidden",
                       trigger_mode="always_last")  # fmt: skip
-        # Gradio's other modes send the data of an earlier event again, or drop the event, while one is on its way.
+        # While an event is handled, Gradio's other modes drop a new one, or send the older one's data again.
         each = dict(show_progress="hidden", trigger_mode="multiple")
         for event, function, inputs in (
             (screen.upload, take, None), (recorded.change, take_recording, recorded), (score.input, take_score, score),
@@ -390,15 +390,15 @@ def page(films: Films) -> gr.Blocks:
         for field in (*switches, mapping):
             field.input(**followed)
         seed.change(**followed)
-        midi.upload(know, [song, midi], motion, show_progress="hidden").then(**followed)
+        midi.upload(know, [song, midi], motion, **each).then(**followed)
         midi.clear(**followed)
         for field in (shape, quality):
             field.change(**needed)
         die.click(lambda: str(random.randrange(SEEDS)), None, seed, show_progress="hidden")
-        presets.input(set_preset, presets, motion[1:], show_progress="hidden").then(**followed)
+        presets.input(set_preset, presets, motion[1:], **each).then(**followed)
         every = [generator, classes, cards_of, tiles, seed, mapping, *sliders, *switches, problem]
         saved.click(save, drawing_fields, saved, show_progress="hidden")
-        opened.upload(open_preset, opened, every, show_progress="hidden").then(**followed)
+        opened.upload(open_preset, opened, every, **each).then(**followed)
         made.select(like, None, [*every, *film_fields], **each).then(**followed).then(**needed)
         previewed = dict(fn=preview, inputs=[song, begin, midi, shape, look, pulse, *drawing_fields],
                          outputs=[screen, problem],

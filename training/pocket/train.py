@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from musicvideo.vision.generators.pocket import labels, model
-from musicvideo.vision.training.learning import Training, write_state
+from musicvideo.vision.training.learning import PAIRS, Training, write_state
 from musicvideo.vision.training.network import Network
 from musicvideo.vision.training.stock import trainable
 from musicvideo.vision.training.targets import Targets
@@ -141,11 +141,13 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="checkpoint or exported weights to start from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="faster on GPUs, and on CPUs with AVX512_BF16")
-    parser.add_argument("--workers", type=int, default=1, help="threads that share a batch, on a CPU")
+    parser.add_argument("--workers", type=int, default=1, help="threads that share a batch, one a core of a CPU")
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     if arguments.stages[-1][0] != arguments.resolution:
         parser.error(f"--stages: the last is to be {arguments.resolution}, the resolution")
+    if not 0 <= arguments.singles <= 1 - PAIRS:
+        parser.error(f"--singles: a share from 0 to {1 - PAIRS}, since {PAIRS} are pairs")
     if arguments.workers > 1:
         torch.set_num_threads(1)
     torch.set_float32_matmul_precision("high")

@@ -1,6 +1,7 @@
 """The training of the embedded generator, on textures made here, since its pictures are not in the repository."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_drawn_weights_are_those_of_songs():
     weights = draw_weights(200, torch.tensor([1.0] * 19 + [20.0]), torch.Generator().manual_seed(3), 0.3)
     counts = (weights > 0).sum(dim=1)
     assert (counts[:60] == 1).all() and (counts[60:90] == 2).all()
-    assert counts[90:145].min() >= 2 and (counts[145:] == 11).all()  # the weakest of twelve is 0
+    assert counts[90:].min() >= 2 and set(range(3, 12)) <= set(counts.tolist())
+    assert 0.4 < (counts[90:] == 11).float().mean() < 0.75  # the weakest of twelve is 0
     assert weights.min() == 0 and weights.max() == 1 and weights.amax(dim=1).min() >= 0.75
     frequencies = (weights[:60] > 0).float().mean(dim=0)
     assert frequencies[-1] > 0.35 > 0.2 > frequencies[:-1].max()  # expected: 20/39 and 1/39
@@ -198,6 +200,7 @@ def test_the_fused_norm_has_the_gradients_that_torch_finds(shape, layout, dtype,
         given = [values.detach().clone().requires_grad_() for values in (x, scale, offset)]
         found = scale_and_relu(*given)
         assert found.dtype == dtype
+        assert scale_and_relu(x * math.nan, scale, offset).isnan().all()
         pairs = zip(
             (found, *torch.autograd.grad(found, given, outer)),
             (wanted, *torch.autograd.grad(wanted, known, outer.double())),
@@ -234,7 +237,7 @@ def test_training_goes_on_from_exported_weights(targets, tmp_path):
     older = training(targets)
     older.advance()
     save(stock_model(older.average), targets.names, tmp_path)
-    newer = training(targets, init=tmp_path)
+    newer = training(targets, init=tmp_path, seed=1)
     factors, weights = draw_factors(3, torch.Generator().manual_seed(5)), torch.eye(3)
     drawn, known = newer.network(factors, weights, 32), older.average(factors, weights, 32)
     torch.testing.assert_close(drawn, known, atol=0.01, rtol=0)  # matrices were rounded to fp16

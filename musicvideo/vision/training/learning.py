@@ -48,7 +48,7 @@ def draw_factors(count: int, generator: torch.Generator) -> Tensor:
 def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator, singles: float) -> Tensor:
     """Class weights (count, K) as songs make them: one class, two, then three to twelve, as far as there are.
 
-    Half of those with more than two have twelve, as songs have unless told otherwise.
+    About half of those with more than two have twelve, as songs have unless told otherwise.
 
     Args:
         likelihood: (K,) how often each class is drawn, any scale.
@@ -64,8 +64,8 @@ def draw_weights(count: int, likelihood: Tensor, generator: torch.Generator, sin
     keys = likelihood.log() - (-uniform(count, classes).clamp(1e-9, 1 - 1e-6).log()).log()
     chosen = keys.topk(most, dim=1).indices
     how_many = torch.randint(min(3, most), most + 1, (count, 1), device=device, generator=generator)
+    how_many = torch.where(uniform(count, 1) < 0.5, most, how_many)
     ones, twos = round(singles * count), round(PAIRS * count)
-    how_many[(count + ones + twos) // 2 :] = most
     how_many[:ones] = 1
     how_many[ones : ones + twos] = 2
 
@@ -210,13 +210,14 @@ class Training:
         """One step; the loss, and the mean absolute error over the batch."""
         begin = time.monotonic()
         factors, weights = self.conditions(self.batch)
-        # Every worker gets the same shares of single classes, pairs and mixtures.
+        # Every worker gets about the same shares of single classes, pairs and mixtures.
         parts = [(factors[first :: self.workers], weights[first :: self.workers]) for first in range(self.workers)]
         results = list(self.pool.map(self.gradients, parts) if self.pool else map(self.gradients, parts))
         parameters = list(self.network.parameters())
         for parameter, *gradients in zip(parameters, *(gradients for *_, gradients in results)):
             used = [gradient for gradient in gradients if gradient is not None]  # a low resolution skips layers
-            parameter.grad = sum(used) / self.workers if used else None
+            # In the layout of the parameter, since the fused optimizer goes through both in memory's order.
+            parameter.grad = torch.empty_like(parameter).copy_(sum(used) / self.workers) if used else None
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group["pace"] * learning_rate(self.step, self.progress)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -234,7 +235,7 @@ class Training:
         target = self.targets.render(*conditions, self.resolution())
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             drawn = self.draw(*conditions, self.resolution())
-        # The loss is of neighbours within a channel, which are to lie side by side.
+        # The loss compares neighbouring pixels of a channel. Contiguous channels make that faster.
         loss, errors = losses(drawn.to(torch.float32, memory_format=torch.contiguous_format), target)
         gradients = torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True)
         return loss.detach(), errors.detach(), gradients

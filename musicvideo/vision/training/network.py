@@ -70,7 +70,8 @@ def scale_and_relu(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """max(scale x + offset, 0) for pictures (n, c, h, w) with scales and offsets (n or 1, c)."""
     if x.device.type == "cpu":
         return ScaleAndReLU.apply(x, scale.expand(len(x), -1), offset.expand(len(x), -1))
-    return F.relu(torch.addcmul(*(values[:, :, None, None].to(x.dtype) for values in (offset, scale)), x))
+    scale, offset = (values[:, :, None, None].to(x.dtype) for values in (scale, offset))
+    return F.relu(torch.addcmul(offset, scale, x))
 
 
 class NormReLU:
