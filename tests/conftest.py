@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -22,12 +22,6 @@ from types import ModuleType
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-
-# Memory of 8 MB and more goes back to the system as soon as it is freed. Otherwise glibc raises this limit by itself
-# up to 32 MB, and workers keep what the tests of networks needed.
-M_MMAP_THRESHOLD = -3
-with suppress(OSError, AttributeError):  # glibc only
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 8_000_000)
 
 # `make test` exports its variables; commands that the tests run must not see them.
 for variable in (
