@@ -17,11 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import librosa
 import numpy as np
 
 from musicvideo.notes import Notes, Part, read_notes
 from musicvideo.vision import generators
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.conduct import Cast, Conduct, cast, read_conduct
 from musicvideo.vision.conducting import conducted
 from musicvideo.vision.features import SAMPLE_RATE, load_song

@@ -10,9 +10,9 @@ import argparse
 import time
 from collections.abc import Callable
 
-import librosa
 import numpy as np
 
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.features import ANALYSES, SAMPLE_RATE, Features
 from musicvideo.vision.latents import PITCHES, class_walk, noise_walk, strongest_first
 

@@ -15,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import librosa
 import mido
 import mir_eval
 import numpy as np
@@ -24,6 +23,7 @@ import soundfile
 from benchmarks.memory import peak
 from musicvideo import ffmpeg
 from musicvideo.notes import Notes
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.features import SAMPLE_RATE
 from musicvideo.vision.transcription import transcribe
 

@@ -36,12 +36,6 @@ import pytest
 
 from musicvideo import cli, ffmpeg, probe, programs
 
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    # librosa keeps what numba compiles. Two workers that do it at once leave a file that ends every later process.
-    import librosa
-
-    librosa.piptrack(y=np.zeros(4096, np.float32), sr=22050)
-
 ROOT = Path(__file__).parent.parent
 HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
 GOLDEN = Path(__file__).parent / "data" / "golden"

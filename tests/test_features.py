@@ -7,14 +7,15 @@ import re
 import subprocess
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
 
+from conftest import command
 from musicvideo import caches, decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.features import (
     ANALYSES,
     SAMPLE_RATE,
@@ -374,3 +375,35 @@ def test_a_cache_that_cannot_be_written_is_done_without(cached, tmp_path):
     song, *_, wanted = cached
     assert np.array_equal(cached_features(song, cache=tmp_path / "file" / "cache").mel_power, wanted.mel_power)
     assert (tmp_path / "file").read_bytes() == b""
+
+
+LOCKED = """
+import fcntl, sys
+from numba.np.ufunc import wrappers
+from musicvideo.vision import features, locked_librosa
+
+compiled = []
+compile_wrapper = wrappers._GufuncWrapper._compile_wrapper
+def noted(self, name):
+    with open(locked_librosa.librosa.__file__) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            compiled.append("without the lock: " + name)
+        except BlockingIOError:
+            compiled.append("locked")
+    return compile_wrapper(self, name)
+wrappers._GufuncWrapper._compile_wrapper = noted
+
+for analysis in features.ANALYSES.values():
+    analysis(features.load_song(sys.argv[1]))
+from musicvideo.vision import onsets, transcription
+onsets.onsets(sys.argv[1])
+transcription.transcribe(sys.argv[1])
+print(*compiled, sep="\\n")
+"""
+
+
+def test_gufuncs_are_compiled_by_one_process_at_a_time():
+    found = command("-c", LOCKED, SONG)
+    assert found.returncode == 0, found.stderr
+    assert set(found.stdout.splitlines()) == {"locked"}

@@ -17,7 +17,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 from PIL import Image
 
@@ -29,6 +28,7 @@ from musicvideo.sound.mastering import measure
 from musicvideo.studio import around
 from musicvideo.studio.choices import FPS, drawn_at
 from musicvideo.vision import film, generators, merging, storyboard
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.containers import soundtrack
 from musicvideo.vision.features import SAMPLE_RATE, Song
 from musicvideo.vision.generators import own

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soxr
 
 from musicvideo import caches, decoder, errors, files, limits, probe
+from musicvideo.vision import locked_librosa as librosa
 
 SAMPLE_RATE = 22050  # Hz; librosa's default, which the mapping was designed at
 HOP_UNIT = 64  # samples; a CQT over seven octaves halves its hop six times

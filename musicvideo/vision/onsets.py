@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-import librosa
 import numpy as np
 
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.features import HOP_UNIT, POWER_FLOOR, SAMPLE_RATE, Song, in_blocks
 
 HOP = 8 * HOP_UNIT  # samples from point to point of the envelope

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 
-import librosa
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
 from musicvideo import decoder, files, probe
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.features import SAMPLE_RATE, Song
 from musicvideo.vision.onsets import onset_envelope
 from musicvideo.vision.watching import Watched, watch

@@ -12,13 +12,13 @@ import itertools
 import os
 from collections.abc import Iterator
 
-import librosa
 import numpy as np
 
 from musicvideo import files
 from musicvideo.documents import ASSETS
 from musicvideo.errors import MediaError
 from musicvideo.notes import BEATS_A_MEASURE, Notes, Part
+from musicvideo.vision import locked_librosa as librosa
 from musicvideo.vision.features import SAMPLE_RATE, Song
 from musicvideo.vision.generators.backends import openvino_backend
 from musicvideo.vision.onsets import HOP as ENVELOPE_HOP
