@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +22,12 @@ from types import ModuleType
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+# Memory of 8 MB and more goes back to the system as soon as it is freed. Otherwise glibc raises this limit by itself
+# up to 32 MB, and workers keep what the tests of networks needed.
+M_MMAP_THRESHOLD = -3
+with suppress(OSError, AttributeError):  # glibc only
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 8_000_000)
 
 # `make test` exports its variables; commands that the tests run must not see them.
 for variable in (
@@ -159,17 +165,8 @@ def run_script(monkeypatch, capsys):
 
 
 @pytest.fixture
-def trimmed_memory() -> Iterator[None]:
-    """Return memory to the system after a test that needs much: glibc keeps what is freed, up to a gigabyte of it."""
-    yield
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
-    if trim:
-        trim(0)
-
-
-@pytest.fixture
-def returned_memory(trimmed_memory) -> Iterator[None]:
-    """The same where objects refer to each other, as networks do. To find them takes a quarter of a second."""
+def collected_networks() -> Iterator[None]:
+    """Free the networks of a test: their objects refer to each other. To find them takes a quarter of a second."""
     yield
     gc.collect()
 

@@ -19,8 +19,6 @@ from musicvideo.vision import film, framing, merging, record
 from musicvideo.vision.onsets import onsets
 from musicvideo.vision.title import MARGIN, load_font, title_card
 
-pytestmark = pytest.mark.usefixtures("trimmed_memory")
-
 SMALL = dict(width=320, height=180, preset="ultrafast")
 
 

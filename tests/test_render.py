@@ -35,8 +35,6 @@ from musicvideo.vision.settings import QUALITIES
 from musicvideo.vision.work import Work
 from stub import Stub, drifting, flashing
 
-pytestmark = pytest.mark.usefixtures("trimmed_memory")
-
 CD = 44100
 RATES = ["30", "25", "30000/1001", "11025/256", "2997/125"]
 

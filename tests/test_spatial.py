@@ -18,8 +18,6 @@ from musicvideo.sound.models.sphere import HEAD_TIME
 from musicvideo.sound.sofa import find_kemar, read_sofa
 from musicvideo.sound.spatial import MARGIN, render, render_file
 
-pytestmark = pytest.mark.usefixtures("trimmed_memory")
-
 RATE = 48000
 DIRECTIONS = [0, 30, -30, 60, -60, 90, -90, 120, 150, 180]
 needs_kemar = pytest.mark.skipif(find_kemar() is None, reason="libmysofa's KEMAR measurements are not installed")
