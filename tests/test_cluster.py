@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT, assert_one_line_error, command, eventually, make_media, small_disk
+from conftest import ROOT, assert_one_line_error, command, eventually, make_media, read_frames, small_disk
+from musicvideo import files
 from musicvideo.errors import MediaError
+from musicvideo.vision.generators import own, pocket
 from musicvideo.vision.job import decide, requested
 from musicvideo.vision.work import Work
 
@@ -107,6 +111,27 @@ def test_a_cluster_draws_the_same_video_as_one_machine(nodes, song, local, tmp_p
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "a.mp4").read_bytes() == local
     assert "on a Ray cluster" in result.stdout and not Work(tmp_path / "a.mp4").folder.exists()
+
+
+def test_nodes_need_no_copy_of_a_generator_of_ones_own(nodes, song, tmp_path):
+    """Here the nodes are this machine, but their processes run in another folder, where there is no such generator."""
+    place = tmp_path / "media" / "mine.generator"
+    shutil.copytree(pocket.FOLDER, place)
+    checksums = {name: files.sha256(place / name) for name in own.FILES}
+    (place / own.ABOUT).write_text(json.dumps({"files": checksums}))
+    asked = ["--generator=mine", "--fps=10", "--duration=7", "--resolution=64"]
+    for output, more in (("local.mp4", []), ("cluster.mp4", ["--cluster=auto"])):
+        result = command(ROOT / "visualize.py", "--song", song, "--output_file", output, *asked, *more, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    result = command(
+        "-m", "musicvideo", "batch", song, "--folder", ".", "--cluster", "auto", "--", *asked, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    local = read_frames(tmp_path / "local.mp4", "rgb24")
+    assert len(local) == 70
+    for output in ("cluster.mp4", "song.mp4"):
+        np.testing.assert_array_equal(read_frames(tmp_path / output, "rgb24"), local)
+    assert json.loads((tmp_path / "song.mp4.json").read_text())["generator"] == "mine"
 
 
 def test_a_node_dies_in_mid_run(nodes, song, local, tmp_path):
@@ -297,7 +322,7 @@ def test_weights_that_do_not_arrive_whole_are_not_kept(nodes, tmp_path, monkeypa
     with cluster.connected("auto"), small_disk(cache, 1 << 19):
         for sent, refusal in ((content[1:10], "was damaged"), (content, "no space left in")):
             with pytest.raises(MediaError, match=f"weights.bin: {refusal}"):
-                cluster._cached(cluster.Weights("weights.bin", digest, ray.put(sent)))
+                cluster._cached([cluster.Weights("weights.bin", digest, ray.put(sent))])
         assert not list(cache.rglob("*weights*"))
 
 

@@ -10,6 +10,7 @@ This is the only module that imports Ray.
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import math
 import os
@@ -140,13 +141,15 @@ class Setup:
         versions: of packages and programs, which must be the worker's too.
         threads: that it draws with.
         gpu: whether a graphics card is its own.
-        weights: of the generator; None if it has none.
+        weights: files of the generator; none if it has none.
+        own: name of the generator if it is one of somebody's own, which the node may not have.
     """
 
     versions: Mapping[str, str]
     threads: int
     gpu: bool
-    weights: Weights | None
+    weights: Sequence[Weights]
+    own: str | None
 
 
 class Plan(NamedTuple):
@@ -228,11 +231,18 @@ class Worker:
             hardware.limit_threads(setup.threads)
             if not setup.gpu:
                 job = replace(job, settings=replace(job.settings, device="cpu"))
-            generator = job.load(weights=setup.weights and _cached(setup.weights).parent)
+            generator = job.load(weights=self._fetch())
             # A GPU short of memory takes smaller batches from its first pass on.
             generator.frames(np.zeros((1, generator.noise_dim)), np.zeros((1, len(generator.labels))))
             self._generator = generator
         return self._generator
+
+    def _fetch(self) -> Path | None:
+        """The folder with the generator's weights on this node; None if it has none."""
+        folder = _cached(self._setup.weights) if self._setup.weights else None
+        if folder and self._setup.own:
+            generators.own.take_from(folder, self._setup.own)
+        return folder
 
     @_refusing
     def describe(self, job: Job) -> Description:
@@ -259,21 +269,25 @@ class Worker:
 
     @_refusing
     def song(self, given: Mapping[str, Any], task: batch.Task, inputs: Mapping[str, bytes]) -> batch.Made:
+        self._fetch()
         with tempfile.TemporaryDirectory(prefix="musicvideo-") as folder:
             return batch.draw_elsewhere(given, task, inputs, Path(folder), load=self._load)
 
 
-def _cached(weights: Weights) -> Path:
-    """The file of weights in this node's cache, where the first worker of the node puts it."""
-    file = caches.folder("cluster") / weights.sha256 / weights.name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(file.with_name("lock")):
-        if not file.is_file() or files.sha256(file) != weights.sha256:
-            with files.atomic(file) as partial:
-                partial.write_bytes(ray.get(weights.content))
-                if files.sha256(partial) != weights.sha256:
-                    raise MediaError(f"{file}: was damaged on its way here (run the same command again)")
-    return file
+def _cached(weights: Sequence[Weights]) -> Path:
+    """The folder of weights in this node's cache, where the first worker of the node puts them."""
+    content = hashlib.sha256("".join(each.sha256 for each in weights).encode()).hexdigest()
+    folder = caches.folder("cluster") / content
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / "lock"):
+        for each in weights:
+            file = folder / each.name
+            if not file.is_file() or files.sha256(file) != each.sha256:
+                with files.atomic(file) as partial:
+                    partial.write_bytes(ray.get(each.content))
+                    if files.sha256(partial) != each.sha256:
+                        raise MediaError(f"{file}: was damaged on its way here (run the same command again)")
+    return folder
 
 
 # -- The pool -------------------------------------------------------------------------------------------------
@@ -526,9 +540,11 @@ def drawing(job: Job) -> Iterator[Drawing]:
 def _pool(asked: Settings, title: str) -> Iterator[Pool]:
     cards = sum(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
     gpu = bool(cards and asked.device != "cpu" and generators.find(asked.generator).draws_on_gpu)
+    own = asked.generator not in generators.NAMES
     file = generators.weights_file(asked.generator, asked.resolution, asked.weights)
-    weights = Weights(file.name, files.sha256(file), ray.put(np.fromfile(file, np.uint8))) if file else None
-    setup = Setup(versions(), asked.cpus_per_worker, gpu, weights)
+    parts = generators.own.parts(asked.generator) if own else [file] if file else []
+    weights = [Weights(part.name, files.sha256(part), ray.put(np.fromfile(part, np.uint8))) for part in parts]
+    setup = Setup(versions(), asked.cpus_per_worker, gpu, weights, asked.generator if own else None)
     needs = {"CPU": asked.cpus_per_worker, **({"GPU": 1} if gpu else {})}
     with Pool(Worker, setup, needs=needs, title=title) as pool:
         yield pool

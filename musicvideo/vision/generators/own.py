@@ -29,9 +29,27 @@ MOST_CLASSES = 1000
 LARGEST_DOCUMENT = 1 << 20  # bytes
 
 
+_copies: dict[str, Path] = {}  # folders that stand in for those of generators, by name
+
+
 def folder(name: str) -> Path:
     """The folder of a generator, by its name or its path; it need not exist."""
-    return Path(name) if os.sep in name else MEDIA / f"{name}{SUFFIX}"
+    return _copies.get(name) or (Path(name) if os.sep in name else MEDIA / f"{name}{SUFFIX}")
+
+
+def take_from(copy: Path, name: str) -> None:
+    """Take a generator from a copy of its folder in this process, as a node of a cluster does."""
+    _copies[name] = copy
+
+
+def parts(name: str) -> list[Path]:
+    """The files that a copy of a generator needs.
+
+    Raises:
+        MediaError: one was changed, or is missing.
+    """
+    place = checked(folder(name))
+    return [place / part for part in (ABOUT, *FILES)]
 
 
 def names() -> list[str]:
