@@ -76,6 +76,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(trylast=True)  # after the fixtures
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Return memory to the system after a file, and after a test of networks, whose objects refer to each other."""
+    if item.path.stem in LARGE or nextitem is None or nextitem.path != item.path:
+        gc.collect()  # takes a quarter of a second
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
+        if trim:
+            trim(0)
+
+
 def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
     """Run one of the project's commands with this Python, as a person would."""
     return subprocess.run(
@@ -162,13 +172,6 @@ def run_script(monkeypatch, capsys):
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return run
-
-
-@pytest.fixture
-def collected_networks() -> Iterator[None]:
-    """Free the networks of a test: their objects refer to each other. To find them takes a quarter of a second."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ CONFIGURATION = BigGANConfig(
     layers=[(True, 16, 8), (True, 8, 4), (True, 4, 2), (True, 2, 1), (True, 1, 1)],
 )  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("collected_networks")
 needs_openvino = pytest.mark.skipif(not openvino_backend.installed(), reason="no OpenVINO for this system")
 needs_kernels = pytest.mark.skipif(kernels.lanes() is None, reason="no AVX2 in this machine")
 

@@ -15,8 +15,6 @@ from musicvideo.vision.generators.biggan.generator import BigGAN, Reference, to_
 from musicvideo.vision.generators.biggan.network import statistics
 from musicvideo.vision.generators.random_weights import random_biggan, random_model, save
 
-pytestmark = pytest.mark.usefixtures("collected_networks")
-
 LABELS = [f"class {index}" for index in range(20)]
 
 

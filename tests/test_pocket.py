@@ -11,8 +11,6 @@ from musicvideo.vision.generators import pocket as record
 from musicvideo.vision.generators.biggan.generator import Reference
 from musicvideo.vision.generators.pocket.generator import Pocket
 
-pytestmark = pytest.mark.usefixtures("collected_networks")
-
 
 @pytest.fixture(scope="module")
 def pocket():
