@@ -76,14 +76,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.hookimpl(trylast=True)  # after the fixtures
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Return memory to the system after a file, and after a test of networks, whose objects refer to each other."""
-    if item.path.stem in LARGE or nextitem is None or nextitem.path != item.path:
-        gc.collect()  # takes a quarter of a second
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
-        if trim:
-            trim(0)
+class Networks:
+    """Hooks that let workers share cores and memory in tests of networks, and return memory after all files."""
+
+    threads: int
+
+    @pytest.hookimpl(tryfirst=True)  # before the fixtures
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if item.path.stem in LARGE:
+            import torch
+
+            self.threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # more threads than cores spend their time waiting for each other
+
+    @pytest.hookimpl(trylast=True)  # after the fixtures
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        if item.path.stem in LARGE:
+            sys.modules["torch"].set_num_threads(self.threads)
+        if item.path.stem in LARGE or nextitem is None or nextitem.path != item.path:
+            gc.collect()  # networks refer to each other; takes a quarter of a second
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
+            if trim:
+                trim(0)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Networks())  # a conftest's own hooks would leave out training/tests
 
 
 def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:

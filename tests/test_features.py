@@ -395,10 +395,8 @@ def noted(self, name):
 wrappers._GufuncWrapper._compile_wrapper = noted
 
 for analysis in features.ANALYSES.values():
-    analysis(features.load_song(sys.argv[1]))
-from musicvideo.vision import onsets, transcription
-onsets.onsets(sys.argv[1])
-transcription.transcribe(sys.argv[1])
+    analysis(features.load_song(sys.argv[1])[:66150])
+locked_librosa.beat
 print(*compiled, sep="\\n")
 """
 
