@@ -17,5 +17,6 @@ TABLE_BYTES = 1 << 17  # of a mix table or a conduct table
 TABLE_LINE = 4096  # characters of one of its lines; the time to read a line grows with its square
 SETS = 100  # of a panning score
 MOVES = 5000  # of a set
+WEIGHTS_BYTES = 1 << 30  # of a file of weights; four times the largest published ones
 PICTURE_PIXELS = 64_000_000  # of a picture that a generator is trained on
 PICTURES = 200  # of one generator

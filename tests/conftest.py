@@ -63,8 +63,11 @@ SLOW = {
     "test_ctrl_c_while_drawing_ends_the_process_in_good_order",
 }  # fmt: skip
 
+# Files that compute with torch for long. Two workers with a thread for each core would mostly wait for each other.
+ONE_THREAD = ("test_training", "test_pocket_quality", "test_biggan", "test_own_pictures", "test_pocket")
+
 # Files whose tests need up to a gigabyte. They go first: what a worker has imported by the end takes as much again.
-LARGE = ("test_training", "test_pocket_quality", "test_biggan", "test_backends", "test_own_pictures", "test_pocket")
+LARGE = (*ONE_THREAD, "test_backends")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,32 +79,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-class Networks:
-    """Hooks that let workers share cores and memory in tests of networks, and return memory after all files."""
+class Sharing:
+    """A hook that lets the workers share cores and memory."""
 
-    threads: int
-
-    @pytest.hookimpl(tryfirst=True)  # before the fixtures
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if item.path.stem in LARGE:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+        """One thread of torch where a file asks for it; memory goes back to the system where it was needed, and at the
+        end of each file."""
+        if item.path.stem in ONE_THREAD:
             import torch
 
-            self.threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # more threads than cores spend their time waiting for each other
-
-    @pytest.hookimpl(trylast=True)  # after the fixtures
-    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        if item.path.stem in LARGE:
-            sys.modules["torch"].set_num_threads(self.threads)
-        if item.path.stem in LARGE or nextitem is None or nextitem.path != item.path:
-            gc.collect()  # networks refer to each other; takes a quarter of a second
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
-            if trim:
-                trim(0)
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+        try:
+            return (yield)
+        finally:
+            if item.path.stem in ONE_THREAD:
+                torch.set_num_threads(threads)
+            if item.path.stem in LARGE or nextitem is None or nextitem.path != item.path:
+                gc.collect()  # networks refer to each other; takes a quarter of a second
+                trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
+                if trim:
+                    trim(0)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Networks())  # a conftest's own hooks would leave out training/tests
+    config.pluginmanager.register(Sharing())  # a hook of this module would leave out training/tests
 
 
 def command(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:

@@ -32,6 +32,7 @@ from musicvideo.vision import cluster  # noqa: E402
 
 SMALL = {"generator": "cppn", "resolution": 32, "fps": 30, "mapping": "pulse"}
 WORDS = [f"--{name}={value}" for name, value in SMALL.items()]
+MANY = {"fps": 240}  # forty segments, so that some are left for a node that is slow to start
 STORE = 100_000_000  # bytes, of a node's object store
 
 
@@ -71,10 +72,10 @@ def add(nodes: Cluster, **options):
 
 
 class Bar:
-    """A progress bar that calls a function whenever it moves."""
+    """A progress bar that calls a function whenever it moves, and lets the run wait for a number of workers."""
 
-    def __init__(self, moved, **options):
-        self.moved, self.begins, self.workers = moved, options["initial"], []
+    def __init__(self, moved, wanted, **options):
+        self.moved, self.wanted, self.begins, self.workers = moved, wanted, options["initial"], []
 
     def __enter__(self):
         return self
@@ -84,18 +85,20 @@ class Bar:
 
     def update(self, count):
         self.moved(count)
+        if max(self.workers) < self.wanted:
+            time.sleep(1)
 
     def set_postfix(self, workers, refresh):
         self.workers.append(workers)
 
 
-def draw(song, output, moved=lambda count: None, **more) -> Bar:
+def draw(song, output, moved=lambda count: None, wanted=1, **more) -> Bar:
     """Draw within this process; returns the bar."""
     job = decide(requested({**SMALL, "song": str(song), "output_file": str(output), "cluster": "auto", **more}))
     bars = []
 
     def progress(**options):
-        bars.append(Bar(moved, **options))
+        bars.append(Bar(moved, wanted, **options))
         return bars[0]
 
     with cluster.drawing(job) as drawing:
@@ -341,7 +344,7 @@ def test_a_node_with_other_versions_is_refused(nodes, song, tmp_path):
     node = add(nodes, env_vars={"FFMPEG": str(other)})
     try:
         with pytest.raises(MediaError, match=r"worker on .*: other versions .*ffmpeg .* is now 99\.1"):
-            draw(song, tmp_path / "a.mp4")
+            draw(song, tmp_path / "a.mp4", wanted=3, **MANY)
     finally:
         nodes.remove_node(node)
     assert not (tmp_path / "a.mp4").exists()
@@ -351,7 +354,7 @@ def test_a_node_with_another_processor_is_refused_unless_mixed(nodes, song, tmp_
     node = add(nodes, env_vars={"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
     try:
         with pytest.raises(MediaError, match=r"different bytes: .* instructions .* --mixed"):
-            draw(song, tmp_path / "a.mp4")
+            draw(song, tmp_path / "a.mp4", wanted=3, **MANY)
         draw(song, tmp_path / "b.mp4", mixed=True)
     finally:
         nodes.remove_node(node)

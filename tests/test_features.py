@@ -382,17 +382,16 @@ import fcntl, sys
 from numba.np.ufunc import wrappers
 from musicvideo.vision import features, locked_librosa
 
-compiled = []
-compile_wrapper = wrappers._GufuncWrapper._compile_wrapper
-def noted(self, name):
-    with open(locked_librosa.librosa.__file__) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            compiled.append("without the lock: " + name)
-        except BlockingIOError:
-            compiled.append("locked")
+locks, compiled = [], []
+flock, compile_wrapper = fcntl.flock, wrappers._GufuncWrapper._compile_wrapper
+def noted_lock(file, operation):
+    flock(file, operation)
+    if file.name == locked_librosa.librosa.__file__:
+        locks.append(file)  # is held until the file is closed
+def noted_wrapper(self, name):
+    compiled.append("without the lock: " + name if all(file.closed for file in locks) else "locked")
     return compile_wrapper(self, name)
-wrappers._GufuncWrapper._compile_wrapper = noted
+fcntl.flock, wrappers._GufuncWrapper._compile_wrapper = noted_lock, noted_wrapper
 
 for analysis in features.ANALYSES.values():
     analysis(features.load_song(sys.argv[1])[:66150])

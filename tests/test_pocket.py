@@ -25,7 +25,7 @@ def test_the_library_loads_the_weights_and_draws_the_same(pocket):
         row[rng.choice(len(row), 12, replace=False)] = rng.random(12)
     wanted = reference.pictures(noise, Pocket.sharpened(shares))
     assert wanted.std() > 0.1
-    found = torch.cat(list(pocket.pictures(noise, shares)))
+    found = torch.cat(list(pocket.pictures(noise, shares)))[:, :3]  # without the matte
     assert 10 * torch.log10(4 / (found - wanted).square().mean()) >= 90
 
 

@@ -15,7 +15,7 @@ import torch
 from pytorch_pretrained_biggan import BigGANConfig
 from safetensors.torch import save_file
 
-from musicvideo import caches, files
+from musicvideo import caches, files, limits
 from musicvideo.errors import MediaError
 from musicvideo.vision import generators
 from musicvideo.vision.generators import weights
@@ -197,7 +197,7 @@ def test_configurations_that_are_none_are_one_line(content, tmp_path):
 
 
 def test_files_that_are_or_unpack_too_large_are_not_read(state, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "LARGEST", 50_000_000)
+    monkeypatch.setattr(limits, "WEIGHTS_BYTES", 50_000_000)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
     with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(60_000_000))

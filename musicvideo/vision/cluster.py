@@ -10,7 +10,6 @@ This is the only module that imports Ray.
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import math
 import os
@@ -126,7 +125,7 @@ def _reason(error: Exception) -> str:
 
 
 class Weights(NamedTuple):
-    """A file of weights that a worker keeps in its cache."""
+    """A file of a generator that a node keeps in its cache."""
 
     name: str
     sha256: str
@@ -141,8 +140,8 @@ class Setup:
         versions: of packages and programs, which must be the worker's too.
         threads: that it draws with.
         gpu: whether a graphics card is its own.
-        weights: files of the generator; none if it has none.
-        own: name of the generator if it is one of somebody's own, which the node may not have.
+        weights: files of the generator, of which the first one's checksum identifies all; empty for one without.
+        own: name of a generator that a user trained; None for others.
     """
 
     versions: Mapping[str, str]
@@ -225,23 +224,31 @@ class Worker:
     def _load(self, job: Job) -> Generator:
         """The generator, which is loaded for the first job: all have the same settings of it."""
         if self._generator is None:
-            setup = self._setup
-            if changed := records.other_versions({"versions": setup.versions}, {"versions": versions()}):
-                raise MediaError(f"other versions than where the run was started: {changed}")
-            hardware.limit_threads(setup.threads)
-            if not setup.gpu:
+            folder = self._folder
+            hardware.limit_threads(self._setup.threads)
+            if not self._setup.gpu:
                 job = replace(job, settings=replace(job.settings, device="cpu"))
-            generator = job.load(weights=self._fetch())
+            generator = job.load(weights=folder)
             # A GPU short of memory takes smaller batches from its first pass on.
             generator.frames(np.zeros((1, generator.noise_dim)), np.zeros((1, len(generator.labels))))
             self._generator = generator
         return self._generator
 
-    def _fetch(self) -> Path | None:
-        """The folder with the generator's weights on this node; None if it has none."""
-        folder = _cached(self._setup.weights) if self._setup.weights else None
-        if folder and self._setup.own:
-            generators.own.take_from(folder, self._setup.own)
+    @functools.cached_property
+    def _folder(self) -> Path | None:
+        """The folder with the generator's files on this node; None if it has none.
+
+        From then on this process takes a generator that a user trained from there.
+
+        Raises:
+            MediaError: this node has other versions, or no room for the files.
+        """
+        setup = self._setup
+        if changed := records.other_versions({"versions": setup.versions}, {"versions": versions()}):
+            raise MediaError(f"other versions than where the run was started: {changed}")
+        folder = _cached(setup.weights) if setup.weights else None
+        if folder and setup.own:
+            generators.own.use_copy(setup.own, folder)
         return folder
 
     @_refusing
@@ -269,15 +276,14 @@ class Worker:
 
     @_refusing
     def song(self, given: Mapping[str, Any], task: batch.Task, inputs: Mapping[str, bytes]) -> batch.Made:
-        self._fetch()
+        _ = self._folder  # what is decided needs the names of the generator's classes
         with tempfile.TemporaryDirectory(prefix="musicvideo-") as folder:
             return batch.draw_elsewhere(given, task, inputs, Path(folder), load=self._load)
 
 
 def _cached(weights: Sequence[Weights]) -> Path:
     """The folder of weights in this node's cache, where the first worker of the node puts them."""
-    content = hashlib.sha256("".join(each.sha256 for each in weights).encode()).hexdigest()
-    folder = caches.folder("cluster") / content
+    folder = caches.folder("cluster") / weights[0].sha256
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / "lock"):
         for each in weights:
@@ -540,11 +546,14 @@ def drawing(job: Job) -> Iterator[Drawing]:
 def _pool(asked: Settings, title: str) -> Iterator[Pool]:
     cards = sum(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
     gpu = bool(cards and asked.device != "cpu" and generators.find(asked.generator).draws_on_gpu)
-    own = asked.generator not in generators.NAMES
-    file = generators.weights_file(asked.generator, asked.resolution, asked.weights)
-    parts = generators.own.parts(asked.generator) if own else [file] if file else []
+    own = None if asked.generator in generators.NAMES else asked.generator
+    if own:
+        parts = generators.own.parts(own)
+    else:
+        file = generators.weights_file(asked.generator, asked.resolution, asked.weights)
+        parts = [file] if file else []
     weights = [Weights(part.name, files.sha256(part), ray.put(np.fromfile(part, np.uint8))) for part in parts]
-    setup = Setup(versions(), asked.cpus_per_worker, gpu, weights, asked.generator if own else None)
+    setup = Setup(versions(), asked.cpus_per_worker, gpu, weights, own)
     needs = {"CPU": asked.cpus_per_worker, **({"GPU": 1} if gpu else {})}
     with Pool(Worker, setup, needs=needs, title=title) as pool:
         yield pool

@@ -359,8 +359,8 @@ def decide(
     transparent = settings.background == "transparent"
     if transparent and not generators.find(settings.generator).matte:
         raise ValueError(
-            f"background: {settings.generator} was not trained with a matte (train a generator of your own by `make "
-            "generator`, or give --background drawn)"
+            f"background: {settings.generator} was not trained with a matte (take pocket, or train a generator of your "
+            "own by `make generator`, or give --background drawn)"
         )
     _require_outputs(settings, song)
     song_sha256 = files.sha256(files.require_file(song))

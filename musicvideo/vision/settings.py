@@ -201,8 +201,8 @@ class Settings:
         None, int, VIDEO, "scale the picture to this size (default: as drawn)", metavar="PIXELS", lowest=SIZES[0],
         highest=SIZES[1], recorded=True)
     background: str = setting(
-        "drawn", str, VIDEO, "transparent: the subject with alpha, for other programs; by a generator of your own "
-        "in a .mov (ProRes 4444) or .webm (VP9)", choices=("drawn", "transparent"), recorded=True)
+        "drawn", str, VIDEO, "transparent: the subject with alpha, for other programs; by pocket or a generator of "
+        "your own, in a .mov (ProRes 4444) or .webm (VP9)", choices=("drawn", "transparent"), recorded=True)
     overwrite: bool = setting(
         False, bool, VIDEO, "draw anew where a video or an interrupted run has other settings")
     replace: bool = setting(

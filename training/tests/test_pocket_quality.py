@@ -33,7 +33,7 @@ def test_mixtures_of_twelve_keep_contrast_and_colour_and_films_neither_flicker_n
 def test_every_class_is_another_picture(pocket, draw):
     classes = len(pocket.labels)
     noise = likeness.random_noise(1, np.random.default_rng(1)).expand(classes, -1)
-    pictures = draw(noise, torch.eye(classes))
+    pictures = draw(noise, torch.eye(classes))[:, :3]
     assert metrics.contrast(pictures).min() > 0.02
     apart = torch.cdist(pictures.flatten(1), pictures.flatten(1)) + 1e9 * torch.eye(classes)
     assert apart.min() / np.sqrt(pictures[0].numel()) > 0.05

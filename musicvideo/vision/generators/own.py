@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from musicvideo import documents, files
+from musicvideo import documents, files, limits
 from musicvideo.errors import MediaError
 from musicvideo.vision.generators import pocket
 from musicvideo.vision.generators.biggan.architecture import LAYERS
@@ -29,21 +29,21 @@ MOST_CLASSES = 1000
 LARGEST_DOCUMENT = 1 << 20  # bytes
 
 
-_copies: dict[str, Path] = {}  # folders that stand in for those of generators, by name
+_copies: dict[str, Path] = {}  # name of a generator -> folder of its copy, which this process takes instead
 
 
 def folder(name: str) -> Path:
-    """The folder of a generator, by its name or its path; it need not exist."""
+    """The folder of a generator, by its name or its path, or that of its copy; it need not exist."""
     return _copies.get(name) or (Path(name) if os.sep in name else MEDIA / f"{name}{SUFFIX}")
 
 
-def take_from(copy: Path, name: str) -> None:
-    """Take a generator from a copy of its folder in this process, as a node of a cluster does."""
+def use_copy(name: str, copy: Path) -> None:
+    """Take a generator from a copy of its folder from now on in this process, as on a node of a cluster."""
     _copies[name] = copy
 
 
 def parts(name: str) -> list[Path]:
-    """The files that a copy of a generator needs.
+    """The files that a copy of a generator needs. The first states the checksums of the others.
 
     Raises:
         MediaError: one was changed, or is missing.
@@ -142,7 +142,8 @@ def checked(place: Path) -> Path:
     configuration(place)
     stated = about(place).get("files")
     for name in FILES:
-        files.require_file(place / name)
+        if files.require_file(place / name).stat().st_size > limits.WEIGHTS_BYTES:
+            raise MediaError(f"{place / name}: is larger than {limits.WEIGHTS_BYTES >> 20} MiB")
         if not isinstance(stated, dict) or stated.get(name) != files.sha256(place / name):
             raise MediaError(f"{place / name}: has changed since the generator was made (make it again)")
     return place

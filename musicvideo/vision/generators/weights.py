@@ -23,7 +23,7 @@ from pytorch_pretrained_biggan.model import PRETRAINED_MODEL_ARCHIVE_MAP
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from musicvideo import caches, files
+from musicvideo import caches, files, limits
 from musicvideo.errors import MediaError
 from musicvideo.vision.generators.biggan.architecture import LAYERS, RESOLUTIONS
 from musicvideo.vision.generators.record import SILENT
@@ -35,7 +35,6 @@ CHECKSUMS = {256: "5900ef4065047e3aa0d1b66197b7f2664dceb59b27080e414ad57e203c485
 PINS = "checksums.json"  # in the cache: name of a weights file -> SHA-256 that it had when it was first used
 
 SAFE_TORCH = (2, 6)  # before it, torch.load(weights_only=True) could run code (CVE-2025-32434)
-LARGEST = 1 << 30  # bytes; four times the largest published weights
 LARGEST_CONFIGURATION = 1 << 16  # bytes
 CONNECT_TIMEOUT = 5  # seconds; short, so that being offline is reported soon
 READ_TIMEOUT = 30  # seconds
@@ -172,7 +171,7 @@ def read_tensors(file: Path) -> Mapping[str, torch.Tensor]:
         if pickled and zipfile.is_zipfile(file):  # a compressed one may unpack to any size
             with zipfile.ZipFile(file) as archive:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
-        if size > LARGEST:
+        if size > limits.WEIGHTS_BYTES:
             raise MediaError(f"{file}: {size / 1e9:.1f} GB are too large for BigGAN's weights")
         with warnings.catch_warnings():  # about odd pickles, which are either refused or intact
             warnings.simplefilter("ignore")
