@@ -153,6 +153,9 @@ def _runs(process: int) -> bool:
         return False
     except PermissionError:
         return True
+    with suppress(OSError):  # macOS has no /proc
+        # One that has ended stays as a zombie until its parent looks at it, which in a container may be never.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 

@@ -66,7 +66,7 @@ SLOW = {
 # Files that compute with torch for long. Two workers with a thread for each core would mostly wait for each other.
 ONE_THREAD = ("test_training", "test_pocket_quality", "test_biggan", "test_own_pictures", "test_pocket")
 
-# Files whose tests need up to a gigabyte. They go first: what a worker has imported by the end takes as much again.
+# Files whose tests need up to a gigabyte. One worker runs them all, so that two of them never need it at once.
 LARGE = (*ONE_THREAD, "test_backends")
 
 
@@ -77,6 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {item.path.stem, getattr(item, "originalname", "")} & SLOW:
             item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group("networks" if item.path.stem in LARGE else item.path.stem))
 
 
 class Sharing:

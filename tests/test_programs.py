@@ -147,9 +147,11 @@ def test_verbose_shows_each_command(tmp_path):
 
 def test_partial_files_of_killed_processes_are_swept(tmp_path):
     output = tmp_path / "film.mkv"
-    gone = subprocess.Popen(["true"])
+    gone, zombie = (subprocess.Popen(["true"]) for _ in range(2))
     gone.wait()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # has ended, but stays until somebody asks for its code
     for name in (
+        f".film.{zombie.pid}-0.partial.mkv",
         f".film.{gone.pid}-0.partial.mkv",
         f".film.{os.getppid()}-0.partial.mkv",
         f".other.{gone.pid}-0.partial.mkv",
@@ -165,6 +167,7 @@ def test_partial_files_of_killed_processes_are_swept(tmp_path):
         f".other.{gone.pid}-0.partial.mkv",
         ".film.hidden.mkv",
     }
+    zombie.wait()
 
 
 def test_files_from_the_future_are_dated_back_in_their_order(tmp_path):
