@@ -25,7 +25,7 @@ from musicvideo.vision.generators import own, pocket
 from musicvideo.vision.job import decide, requested
 from musicvideo.vision.work import Work
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[cluster]', or make test")
+ray = pytest.importorskip("ray", reason="Ray is not installed: make test-cluster installs it")
 from ray.cluster_utils import Cluster  # noqa: E402 - only where Ray is there
 
 from musicvideo.vision import cluster  # noqa: E402
