@@ -85,8 +85,10 @@ class Sharing:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-        """One thread of torch where a file asks for it; memory goes back to the system where it was needed, and at the
-        end of each file."""
+        """Give torch one thread in files of `ONE_THREAD`.
+
+        Return memory to the system after each test of a `LARGE` file, and at the end of every file.
+        """
         if item.path.stem in ONE_THREAD:
             import torch
 
