@@ -72,7 +72,7 @@ def add(nodes: Cluster, **options):
 
 
 class Bar:
-    """A progress bar that calls a function whenever it moves, and lets the run wait for a number of workers."""
+    """A progress bar that calls a function with each step and the most workers yet, and waits for so many workers."""
 
     def __init__(self, moved, wanted, **options):
         self.moved, self.wanted, self.begins, self.workers = moved, wanted, options["initial"], []
@@ -84,7 +84,7 @@ class Bar:
         pass
 
     def update(self, count):
-        self.moved(count)
+        self.moved(count, max(self.workers))
         if max(self.workers) < self.wanted:
             time.sleep(1)
 
@@ -92,7 +92,7 @@ class Bar:
         self.workers.append(workers)
 
 
-def draw(song, output, moved=lambda count: None, wanted=1, **more) -> Bar:
+def draw(song, output, moved=lambda count, workers: None, wanted=1, **more) -> Bar:
     """Draw within this process; returns the bar."""
     job = decide(requested({**SMALL, "song": str(song), "output_file": str(output), "cluster": "auto", **more}))
     bars = []
@@ -137,22 +137,25 @@ def test_nodes_need_no_copy_of_a_generator_of_ones_own(nodes, song, tmp_path):
     assert json.loads((tmp_path / "song.mp4.json").read_text())["generator"] == "mine"
 
 
-def test_a_node_dies_in_mid_run(nodes, song, local, tmp_path):
-    """Its segment is drawn by another worker."""
+def test_a_node_dies_in_mid_run(nodes, song, tmp_path):
+    """Its segments are drawn by another worker."""
+    local = command("visualize.py", "--song", song, "--output_file", tmp_path / "local.mp4", *WORDS, "--fps=240")
+    assert local.returncode == 0, local.stderr
     doomed = [node for node in nodes.list_all_nodes() if node is not nodes.head_node][-1]
-    counted = []
+    counted, killed_after = [], []
 
-    def moved(count):
+    def moved(count, workers):
         counted.append(count)
-        if len(counted) == 1:
+        if workers == 2 and not killed_after:
+            killed_after.append(len(counted))
             nodes.remove_node(doomed, allow_graceful=False)
 
     try:
-        bar = draw(song, tmp_path / "a.mp4", moved)
+        draw(song, tmp_path / "a.mp4", moved, wanted=2, **MANY)
     finally:
         add(nodes)
-    assert sum(counted) == 300 and len(counted) == 5 and max(bar.workers) == 2
-    assert (tmp_path / "a.mp4").read_bytes() == local
+    assert sum(counted) == 2400 and len(counted) == 40 and killed_after[0] < 36, killed_after
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "local.mp4").read_bytes()
 
 
 def test_a_driver_dies_and_is_run_again(nodes, song, local, tmp_path):
