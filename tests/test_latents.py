@@ -9,10 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import truncnorm
 
 from musicvideo.errors import MediaError
 from musicvideo.vision.features import SAMPLE_RATE, Features, classic_features
-from musicvideo.vision.latents import NoiseWalk, Trajectory, class_walk, noise_walk, random_classes, trajectory
+from musicvideo.vision.latents import (
+    NoiseWalk,
+    Trajectory,
+    class_walk,
+    noise_walk,
+    random_classes,
+    trajectory,
+    truncated_noise,
+)
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 RUNS = ("default", "tuned", "eight")
@@ -90,6 +99,11 @@ def test_trajectory_repeats_with_its_seed_and_only_with_it():
     first, again, other = (path_of(golden_features(), seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.noise[:], again.noise[:]) and np.array_equal(first.weights, again.weights)
     assert not np.allclose(first.noise[:], other.noise[:])
+
+
+def test_noise_is_that_of_the_published_library():
+    expected = truncnorm.rvs(-2, 2, size=(50, 140), random_state=np.random.default_rng(7))
+    np.testing.assert_allclose(truncated_noise((50, 140), np.random.default_rng(7)), expected, rtol=1e-11, atol=1e-13)
 
 
 def test_truncation_bounds_the_noise():

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import truncnorm
 from torch import Tensor
 
 from musicvideo.vision.generators import pocket
 from musicvideo.vision.generators.pocket.conventions import NOISE, directions
 from musicvideo.vision.generators.record import Options
+from musicvideo.vision.latents import truncated_noise
 from musicvideo.vision.training import metrics
 from musicvideo.vision.training.targets import CHANNELS, Targets
 
@@ -37,8 +37,8 @@ def engine(folder: Path) -> Draw:
 
 
 def random_noise(count: int, rng: np.random.Generator) -> Tensor:
-    """Noise as a film starts with it (count, NOISE): normal, cut off at +-2."""
-    return torch.tensor(truncnorm.rvs(-2, 2, size=(count, NOISE), random_state=rng), dtype=torch.float32)
+    """Noise as a film starts with it (count, NOISE)."""
+    return torch.tensor(truncated_noise((count, NOISE), rng), dtype=torch.float32)
 
 
 def likeness(
