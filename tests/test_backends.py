@@ -13,8 +13,9 @@ from pytorch_pretrained_biggan import BigGANConfig
 from conftest import ROOT
 from musicvideo import caches
 from musicvideo.errors import MediaError
+from musicvideo.vision import openvino_networks
 from musicvideo.vision.generators import kernels
-from musicvideo.vision.generators.backends import choosing, kernel_backend, openvino_backend, operations
+from musicvideo.vision.generators.backends import choosing, kernel_backend, operations
 from musicvideo.vision.generators.backends.kernel_backend import KernelBackend
 from musicvideo.vision.generators.backends.openvino_backend import OpenVINOBackend
 from musicvideo.vision.generators.backends.torch_backend import TorchBackend
@@ -27,7 +28,7 @@ CONFIGURATION = BigGANConfig(
     layers=[(True, 16, 8), (True, 8, 4), (True, 4, 2), (True, 2, 1), (True, 1, 1)],
 )  # fmt: skip
 
-needs_openvino = pytest.mark.skipif(not openvino_backend.installed(), reason="no OpenVINO for this system")
+needs_openvino = pytest.mark.skipif(not openvino_networks.installed(), reason="no OpenVINO for this system")
 needs_kernels = pytest.mark.skipif(kernels.lanes() is None, reason="no AVX2 in this machine")
 
 
@@ -127,7 +128,7 @@ def test_precisions_that_draw_other_pictures_are_not_chosen(tiny):
 def test_the_lowest_precision_of_a_cpu_draws_nearly_the_same(network, styles, pictures):
     rough = choosing.start(network, ["cpu"], "lowest")
     found = rough(styles)
-    if openvino_backend.has_bf16():
+    if openvino_networks.has_bf16():
         assert rough.name == "OpenVINO on the CPU, bfloat16"
         assert 22 <= psnr(found, pictures) < 50
     else:
@@ -137,7 +138,7 @@ def test_the_lowest_precision_of_a_cpu_draws_nearly_the_same(network, styles, pi
 
 @needs_openvino
 def test_no_bf16_is_asked_of_a_processor_without_it(network, monkeypatch):
-    monkeypatch.setattr(openvino_backend, "has_bf16", lambda: False)
+    monkeypatch.setattr(openvino_networks, "has_bf16", lambda: False)
     assert "float32" in choosing.start(network, ["cpu"], "lowest").name
 
 
@@ -145,7 +146,7 @@ def test_no_bf16_is_asked_of_a_processor_without_it(network, monkeypatch):
 def test_kernels_draw_what_they_can_unless_switched_off(network, monkeypatch):
     assert choosing.start(network, ["cpu"], "auto").name == f"kernels of {kernels.lanes()} lanes on the CPU, float32"
     monkeypatch.setenv("MUSICVIDEO_KERNELS", "0")
-    other = "OpenVINO on the CPU, float32" if openvino_backend.installed() else "torch on cpu, float32"
+    other = "OpenVINO on the CPU, float32" if openvino_networks.installed() else "torch on cpu, float32"
     assert choosing.start(network, ["cpu"], "auto").name == other
     narrow = type("Narrow", (), {"width": 24})()
     assert not kernel_backend.suits(narrow, 8)
@@ -212,12 +213,12 @@ def compilations(monkeypatch):
     """Counts the networks that OpenVINO compiles."""
     count = [0]
 
-    class Core(openvino_backend.openvino.Core):
+    class Core(openvino_networks.openvino.Core):
         def compile_model(self, *arguments):
             count[0] += 1
             return super().compile_model(*arguments)
 
-    monkeypatch.setattr(openvino_backend.openvino, "Core", Core)
+    monkeypatch.setattr(openvino_networks.openvino, "Core", Core)
     return count
 
 
@@ -259,7 +260,7 @@ def test_a_whole_file_that_is_no_network_is_compiled_again(tiny, cache, compilat
 
 @needs_openvino
 def test_other_networks_are_other_files_and_the_newest_stay(tiny_model, cache, compilations, monkeypatch):
-    monkeypatch.setattr(openvino_backend, "MOST_COMPILED", 2)  # to compile fewer here
+    monkeypatch.setattr(openvino_networks, "MOST_COMPILED", 2)  # to compile fewer here
     for count, truncation in enumerate((0.2, 0.6, 1.0), 1):
         OpenVINOBackend(Network(copy.deepcopy(tiny_model), truncation))
         assert len(list(cache.iterdir())) == min(count, 2)

@@ -19,8 +19,8 @@ from musicvideo.documents import ASSETS
 from musicvideo.errors import MediaError
 from musicvideo.notes import BEATS_A_MEASURE, Notes, Part
 from musicvideo.vision import locked_librosa as librosa
+from musicvideo.vision import openvino_networks
 from musicvideo.vision.features import SAMPLE_RATE, Song
-from musicvideo.vision.generators.backends import openvino_backend
 from musicvideo.vision.onsets import HOP as ENVELOPE_HOP
 from musicvideo.vision.onsets import onset_envelope
 
@@ -104,14 +104,14 @@ def transcribe(song: str | os.PathLike) -> Notes:
 
 def _network():
     """The network, compiled for windows one at a time."""
-    if not openvino_backend.installed():
+    if not openvino_networks.installed():
         raise MediaError("transcription needs OpenVINO, which has no package for this system (give the notes as MIDI)")
     content = files.require_file(NETWORK).read_bytes()
     if hashlib.sha256(content).hexdigest() != CHECKSUM:
         raise MediaError(f"{NETWORK}: damaged (install the package again)")
-    model = openvino_backend.read_onnx(content)
+    model = openvino_networks.read_onnx(content)
     model.reshape([1, WINDOW, 1])
-    return openvino_backend.compiled(model, {"INFERENCE_PRECISION_HINT": "f32"})
+    return openvino_networks.compiled(model, {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def _windows(song: Song) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from musicvideo import environment
 from musicvideo.errors import MediaError
+from musicvideo.vision import openvino_networks
 from musicvideo.vision.generators import kernels
 from musicvideo.vision.generators.backends import kernel_backend, openvino_backend
 from musicvideo.vision.generators.backends.operations import PRECISIONS, Backend
@@ -68,11 +69,11 @@ def start(network: Network, names: Sequence[str], precision: str) -> Backend:
 def start_on(device: str, network: Network, precision: str) -> Backend:
     """The backend of one device; `network` and `precision` as for `start`."""
     if device == "cpu":
-        rough = precision == "lowest" and openvino_backend.has_bf16()
+        rough = precision == "lowest" and openvino_networks.has_bf16()
         lanes = kernels.lanes() if environment.kernels_wanted() else None
         if not rough and lanes and kernel_backend.suits(network, lanes):
             return kernel_backend.KernelBackend(network, lanes)
-        if not openvino_backend.installed():
+        if not openvino_networks.installed():
             return TorchBackend(network, device)
         return openvino_backend.OpenVINOBackend(network, "bf16" if rough else "fp32")
     if precision in ("auto", "lowest"):
