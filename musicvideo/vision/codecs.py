@@ -41,20 +41,19 @@ class Codec:
 
         An encoder that takes an alpha plane is tried with one.
         """
-        known = programs.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
-        remedy = "choose another, such as h264, which needs no hardware"
-        if not re.search(rf"\b{self.encoder}\b", known):
-            raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
         # FFmpeg also lists encoders of hardware that is absent.
         trial = ["-f", "lavfi", "-i", f"color=s={width}x{height}", "-frames:v", "1"]
         trial += ["-pix_fmt", self.alpha or "yuv420p"]
         tried = programs.completed_run(
             ["ffmpeg", "-v", "error", *trial, *self.arguments(), "-f", "null", "-"], doing="trying an encoder"
         )
-        if tried.returncode:
-            raise MediaError(
-                f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})"
-            )
+        if not tried.returncode:
+            return
+        remedy = "choose another, such as h264, which needs no hardware"
+        known = programs.run(["ffmpeg", "-v", "error", "-encoders"], doing="asking for encoders").decode()
+        if not re.search(rf"\b{self.encoder}\b", known):
+            raise MediaError(f"codec: the ffmpeg on this machine has no {self.encoder} ({remedy})")
+        raise MediaError(f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})")
 
 
 _X264_FILM = ":".join(
