@@ -290,14 +290,14 @@ lint: $(READY) ## check style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-# Two workers take one group of tests after another, as tests/conftest.py groups and orders them.
-IN_GROUPS := -n 2 --dist loadgroup --no-loadscope-reorder
+# Two workers take one file of tests after another, as tests/conftest.py groups and orders them.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint $(WITH_SOX) $(WITH_MUSESCORE) ## lint, and all tests but those of the studio and of Ray
-	$(PY) -m pytest $(IN_GROUPS) $(addprefix --ignore tests/,test_cluster.py test_studio.py test_studio_page.py)
+	$(PY) -m pytest $(IN_PARALLEL) $(addprefix --ignore tests/,test_cluster.py test_studio.py test_studio_page.py)
 
 test-fast: $(READY) $(WITH_SOX) $(WITH_MUSESCORE) ## the tests for before each commit: a minute
-	$(PY) -m pytest $(IN_GROUPS) -m "not slow"
+	$(PY) -m pytest $(IN_PARALLEL) -m "not slow"
 
 test-cluster: $(WITH_RAY) ## the tests on a Ray cluster: minutes; installs Ray
 	$(PY) -m pytest tests/test_cluster.py

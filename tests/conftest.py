@@ -16,6 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
 
 # The tests use a cache of their own, set here because some modules look for it at import. The workers of pytest-xdist
 # share the cache of the process that started them.
@@ -69,15 +74,33 @@ ONE_THREAD = ("test_training", "test_pocket_quality", "test_biggan", "test_own_p
 # Files whose tests need up to a gigabyte. One worker runs them all, so that two of them never need it at once.
 LARGE = (*ONE_THREAD, "test_backends")
 
+# The files that take longest come first, then those of many tests, so that the workers end at about the same time.
+LONGEST = (*LARGE, "test_pipeline", "test_faults", "test_visualize")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     count = Counter(item.path for item in items)
-    # Files of many tests before those of few, so that the workers end at about the same time.
-    items.sort(key=lambda item: (item.path.stem not in LARGE, -count[item.path]))
+    place = {stem: place for place, stem in enumerate(LONGEST)}
+    items.sort(key=lambda item: (place.get(item.path.stem, len(LONGEST)), -count[item.path]))
     for item in items:
         if {item.path.stem, getattr(item, "originalname", "")} & SLOW:
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("networks" if item.path.stem in LARGE else item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """All tests of a file go to one worker, and those of all `LARGE` files too.
+
+    pytest-xdist's own option for groups of files does nothing with pytest 9.2.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "large" if Path(file).stem in LARGE else file
+
+    return Scheduling(config, log)
 
 
 class Sharing:
