@@ -14,6 +14,8 @@ import numpy as np
 from musicvideo import caches
 from musicvideo.vision.generators import hardware
 
+__all__ = ["compiled", "has_bf16", "installed", "openvino", "ov", "read_onnx"]
+
 # OpenVINO would report its use over the network; it also works without the package that does so.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 try:
