@@ -17,11 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 
 from conftest import ROOT, assert_one_line_error, command, eventually, make_media, read_frames, small_disk
 from musicvideo import files
 from musicvideo.errors import MediaError
+from musicvideo.vision import batch
 from musicvideo.vision.generators import own, pocket
+from musicvideo.vision.generators import weights as biggan_weights
+from musicvideo.vision.generators.biggan.architecture import LAYERS
+from musicvideo.vision.generators.random_weights import save
 from musicvideo.vision.job import decide, requested
 from musicvideo.vision.work import Work
 
@@ -135,6 +140,22 @@ def test_nodes_need_no_copy_of_a_generator_of_ones_own(nodes, song, tmp_path):
     for output in ("cluster.mp4", "song.mp4"):
         np.testing.assert_array_equal(read_frames(tmp_path / output, "rgb24"), local)
     assert json.loads((tmp_path / "song.mp4.json").read_text())["generator"] == "mine"
+
+
+def test_a_song_is_drawn_with_weights_that_were_sent(song, tmp_path, monkeypatch):
+    """Its record names their folder as it was given; here no folder of that name exists."""
+    narrow = BigGANConfig(output_dim=128, layers=LAYERS[128], channel_width=16)
+    monkeypatch.setattr(biggan_weights, "configuration", lambda resolution: narrow)
+    save(BigGAN(narrow), tmp_path / "sent")
+    (tmp_path / "work").mkdir()
+    given = {"generator": "biggan", "weights": "mine", "resolution": 128, "duration": 0.4, "fps": 5, "device": "cpu"}
+    task = batch.Task(str(song), "a.mp4", "a.notes.mid")
+    made = batch.draw_elsewhere(
+        given, task, batch.inputs(given, task), tmp_path / "work", weights=tmp_path / "sent",
+        load=lambda job: job.load(weights=tmp_path / "sent"),
+    )  # fmt: skip
+    assert made.frames == 2 and made.record["weights"] == "mine"
+    assert made.record["weights_sha256"] == files.sha256(tmp_path / "sent" / "pytorch_model.bin")
 
 
 def test_a_node_dies_in_mid_run(nodes, song, tmp_path):

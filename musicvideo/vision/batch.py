@@ -193,9 +193,24 @@ def inputs(given: Mapping[str, Any], task: Task) -> dict[str, bytes]:
 
 
 def draw_elsewhere(
-    given: Mapping[str, Any], task: Task, contents: Mapping[str, bytes], folder: Path, *, load: Load
+    given: Mapping[str, Any],
+    task: Task,
+    contents: Mapping[str, bytes],
+    folder: Path,
+    *,
+    weights: Path | None,
+    load: Load,
 ) -> Made:
-    """Draw a song in a folder of a machine that has none of its files; the record names the files as they were."""
+    """Draw a song in a folder of a machine that has none of its files; the record names the files as they were.
+
+    Args:
+        given: settings of all songs.
+        task: the song.
+        contents: from `inputs`.
+        folder: empty.
+        weights: folder with those of the generator on this machine; None for a generator that is found by its name.
+        load: gives the generator of a job.
+    """
     begin = time.monotonic()
     names = {"song": task.song, "conduct": given.get("conduct"), "midi": task.notes}
     here = {name: str(folder / name / Path(path).name) for name, path in names.items() if path}
@@ -204,7 +219,9 @@ def draw_elsewhere(
         Path(here[name]).write_bytes(content)
     Path(here["midi"]).parent.mkdir(exist_ok=True)
     there = Task(here["song"], str(folder / Path(task.output).name), here["midi"])
-    job = _decided({**given, **({"conduct": here["conduct"]} if "conduct" in here else {})}, there)
+    settings = {"conduct": here.get("conduct"), "weights": weights and str(weights)}
+    job = _decided({**given, **{name: path for name, path in settings.items() if path}}, there)
+    names["weights"] = given.get("weights")
     job = replace(job, record={**job.record, **{name: job.record[name] and names[name] for name in names}})
     frames = job.draw(load(job))
     notes = Path(there.notes)

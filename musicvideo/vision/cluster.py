@@ -224,7 +224,7 @@ class Worker:
     def _load(self, job: Job) -> Generator:
         """The generator, which is loaded for the first job: all have the same settings of it."""
         if self._generator is None:
-            folder = self._folder
+            folder = self._prepare()
             hardware.limit_threads(self._setup.threads)
             if not self._setup.gpu:
                 job = replace(job, settings=replace(job.settings, device="cpu"))
@@ -238,18 +238,19 @@ class Worker:
     def _folder(self) -> Path | None:
         """The folder with the generator's files on this node; None if it has none.
 
-        From then on this process takes a generator that a user trained from there.
-
         Raises:
             MediaError: this node has other versions, or no room for the files.
         """
         setup = self._setup
         if changed := records.other_versions({"versions": setup.versions}, {"versions": versions()}):
             raise MediaError(f"other versions than where the run was started: {changed}")
-        folder = _cached(setup.weights) if setup.weights else None
-        if folder and setup.own:
-            generators.own.use_copy(setup.own, folder)
-        return folder
+        return _cached(setup.weights) if setup.weights else None
+
+    def _prepare(self) -> Path | None:
+        """`_folder`, from which this process takes a generator that a user trained from now on."""
+        if self._folder and self._setup.own:
+            generators.own.use_copy(self._setup.own, self._folder)
+        return self._folder
 
     @_refusing
     def describe(self, job: Job) -> Description:
@@ -276,9 +277,11 @@ class Worker:
 
     @_refusing
     def song(self, given: Mapping[str, Any], task: batch.Task, inputs: Mapping[str, bytes]) -> batch.Made:
-        _ = self._folder  # what is decided needs the names of the generator's classes
+        weights = self._prepare()  # before anything is decided, which needs the names of the generator's classes
+        if self._setup.own:
+            weights = None  # is found by its name
         with tempfile.TemporaryDirectory(prefix="musicvideo-") as folder:
-            return batch.draw_elsewhere(given, task, inputs, Path(folder), load=self._load)
+            return batch.draw_elsewhere(given, task, inputs, Path(folder), weights=weights, load=self._load)
 
 
 def _cached(weights: Sequence[Weights]) -> Path:
