@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
 # The tests use a cache of their own, set here because some modules look for it at import. The workers of pytest-xdist
-# share the cache of the process that started them.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
+# and of Ray share the cache of the process that started them.
+CACHE = "musicvideo-tests-"
+if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix=CACHE)
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # Memory of 8 MB and more goes back to the system as soon as it is freed. Otherwise glibc raises this limit by itself
