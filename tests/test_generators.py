@@ -1,24 +1,26 @@
 """The registry of generators."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
+from test_notes import midi_file
 
-from conftest import ROOT
+from conftest import GOLDEN, ROOT, command, read_frames
 from musicvideo import files
 from musicvideo.vision import generators
 from musicvideo.vision.generators import pocket
 
 
 def test_every_record_is_complete():
-    assert generators.NAMES == ("biggan", "pocket", "cppn", "biggan-reference")
+    assert {"biggan", "pocket", "cppn", "biggan-reference"} <= set(generators.NAMES)
     for name in generators.NAMES:
         record = generators.find(name)
         assert record.name == name and record.help and "\n" not in record.help
         assert record.resolutions is None or all(isinstance(size, int) for size in record.resolutions)
         names = generators.labels(name)
-        assert len(set(names)) >= 48 and all(isinstance(label, str) for label in names)
+        assert names and all(isinstance(label, str) for label in names)
     assert generators.find("biggan").resolutions == (128, 256, 512) and generators.find("pocket").resolutions == (256,)
 
 
@@ -32,7 +34,9 @@ def test_every_record_is_complete():
     ],
 )
 def test_unknown_names_are_told_the_known_ones(call):
-    with pytest.raises(ValueError, match="generator: unknown name 'gan' .choose biggan, pocket, cppn, "):
+    with pytest.raises(
+        ValueError, match="generator: unknown name 'gan' .choose biggan, .*pocket.*, cppn.*, or train one"
+    ):
         call("gan")
 
 
@@ -60,10 +64,18 @@ def test_what_is_not_needed_is_not_imported(code, lazy):
     assert ran.stdout == "[]\n"
 
 
-def test_a_generator_is_a_module_and_a_line(monkeypatch):
-    from stub import Stub
-
-    record = generators.Record("toy", "flat colours", lambda: Stub.labels, lambda options: Stub(options.resolution))
-    monkeypatch.setitem(generators.GENERATORS, "toy", record)
-    assert generators.load("toy", resolution=32, truncation=0.5).resolution == 32
-    assert generators.labels("toy") == Stub.labels and generators.weights_checksum("toy", 32) is None
+def test_a_generator_is_a_module_and_a_line(tmp_path):
+    """Every command knows it then: here one draws with it, by make's default mapping, without a conduct table."""
+    shutil.copytree(ROOT / "musicvideo", tmp_path / "musicvideo", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "visualize.py", tmp_path)
+    folder = tmp_path / "musicvideo" / "vision" / "generators"
+    shutil.copy(ROOT / "tests" / "toy_generator.py", folder / "toy.py")
+    registry = (folder / "__init__.py").read_text()
+    (folder / "__init__.py").write_text(registry.replace('    "cppn",\n', '    "cppn",\n    "toy",\n'))
+    notes = midi_file(tmp_path / "a.mid", [("Voice", 0, 52, [(0, 480, 60, 90), (480, 480, 64, 90)])])
+    words = f"--generator toy --resolution 32 --fps 5 --duration 1 --mapping score --midi {notes}".split()
+    drawn = command("visualize.py", "--song", GOLDEN / "arpeggio.flac", *words, cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    frames = read_frames(tmp_path / "output.mp4", "rgb24")
+    assert frames.shape == (5, 32, 32, 3) and frames.std() > 5
+    assert "sky" in command("visualize.py", "--generator", "toy", "--list_classes", cwd=tmp_path).stdout

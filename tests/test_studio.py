@@ -150,7 +150,9 @@ def test_generators_of_ones_own_are_offered_after_the_others(tmp_path, monkeypat
     for name in ("mine", "pocket", "no name", ".mine.generator.1-0.partial"):
         own_generator(tmp_path, name)
     (tmp_path / "media/file.generator").touch()
-    assert choices.offered() == ["cppn", "pocket", "biggan", "mine"]
+    offered = choices.offered()
+    assert offered[0] == "cppn" and {"pocket", "biggan"} < set(offered) and "biggan-reference" not in offered
+    assert [name for name in offered if name not in generators.NAMES] == offered[-1:] == ["mine"]
 
 
 def test_a_preset_may_name_a_generator_of_ones_own_that_is_there(tmp_path, monkeypatch):

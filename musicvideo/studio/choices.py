@@ -30,6 +30,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "club": {"mapping": "pulse", "tempo_sensitivity": 0.4, "jitter": 0.8, "smooth_factor": 10.0},
     "score": {"mapping": "score"},
 }
+FIRST = "cppn"  # the generator that the page opens with: it draws at once on any machine, at any size
 LONGEST_TITLE = 60  # letters of a file's name
 TYPED = re.compile(r'\w[^"]*')  # names of classes that a person can type
 
@@ -58,9 +59,13 @@ class Choice:
 
 
 def offered() -> list[str]:
-    """Names of the generators to choose from: embedded ones first, those of one's own last, none to compare with."""
-    shipped = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
-    return [*shipped, *(name for name in own.names() if name not in generators.NAMES)]
+    """Names of the generators to choose from: `FIRST`, the other embedded ones, and those of one's own.
+
+    Those to compare with are left out.
+    """
+    embedded = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
+    embedded.sort(key=lambda name: name != FIRST)
+    return [*embedded, *(name for name in own.names() if name not in generators.NAMES)]
 
 
 def require_offered(name: str) -> str:

@@ -126,7 +126,7 @@ def said(error: Exception, song: dict | None = None, midi: str | None = None) ->
 
 def page(films: Films) -> gr.Blocks:
     """The page and all that happens on it."""
-    first = choices.offered()[0]
+    first = choices.FIRST
     with gr.Blocks(title="Impassive studio", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as blocks:
         song, classes, begin = gr.State(None, delete_callback=forget), gr.State([]), gr.State(0.0)
         drawn = gr.State(None)  # what the strip shows
@@ -498,7 +498,7 @@ def serve(host: str, port: int, password: str | None) -> None:
         films = Films(html.FOLDER / "films")
         app, address = None, ""
         pictures.times(
-            choices.offered()[0], [choices.film_size("landscape", "sketch")], 1.0
+            choices.FIRST, [choices.film_size("landscape", "sketch")], 1.0
         )  # measured before a song is there
         blocks = page(films)
         free = _free(host, port)

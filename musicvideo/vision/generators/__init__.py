@@ -1,11 +1,12 @@
 """The registry of generators: anything that turns noise and class weights into pictures.
 
 Beside them are the generators that people trained on their own pictures (`musicvideo.vision.generators.own`).
-To add a generator, write a module with a `Record` and add that record to `GENERATORS`.
+To add a generator, write a module with its `RECORDS` and add its name to `MODULES`.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,20 +14,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from musicvideo import files
-from musicvideo.vision.generators import biggan, cppn, own, pocket
+from musicvideo.vision.generators import own
 from musicvideo.vision.generators.record import SILENT, Generator, Handle, Options, Record
 
 __all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load",
            "weights_checksum", "weights_file"]  # fmt: skip
 
-GENERATORS = {
-    record.name: record
-    for record in (
-        biggan.RECORD,
-        pocket.RECORD,
-        cppn.RECORD,
-        biggan.REFERENCE,
-    )
+# Modules of this package, in the order in which people read of them.
+MODULES = (
+    "biggan",
+    "pocket",
+    "cppn",
+)
+GENERATORS: dict[str, Record] = {
+    record.name: record for module in MODULES for record in importlib.import_module(f"{__name__}.{module}").RECORDS
 }
 NAMES = tuple(GENERATORS)
 

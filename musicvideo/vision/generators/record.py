@@ -38,7 +38,7 @@ class Generator(Protocol):
         labels: class names; the index is the class id.
         noise_dim: length of a noise vector.
         resolution: height and width of a picture, in pixels.
-        handles: directions of its noise that mean something, by name; may be empty.
+        handles: directions of its noise that mean something, by name, which the mapping `score` moves; may be empty.
         runs_on: what computes where and how exactly, in a few words for people.
         computed_by: what decides the bytes of pictures beside the vectors and the settings that the generator was
             loaded with: backend, processor or GPU, threads where they matter, versions of the libraries that compute.
@@ -66,7 +66,7 @@ class Generator(Protocol):
 
         Args:
             noise: (B, noise_dim), about -2..2.
-            classes: (B, len(labels)), weights 0..1.
+            classes: (B, len(labels)), weights 0..1. Their sum is about 1 and may be 0, between notes.
 
         Returns:
             uint8 (B, resolution, resolution, 3), RGB.
@@ -93,7 +93,8 @@ class Options:
     """Options to load a generator with; each generator uses those that apply to it.
 
     Attributes:
-        resolution: height and width in pixels.
+        resolution: height and width in pixels, in `musicvideo.vision.settings.SIZES`; where a record names its
+            `resolutions`, one of those.
         truncation: BigGAN's truncation, 0.1..1, at which its batch norms look their statistics up.
         weights: folder with the weights; None for the cache, else a download.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".

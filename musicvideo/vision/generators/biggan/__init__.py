@@ -38,7 +38,7 @@ def _file(options: Options) -> Path:
     return weights.locate(options.resolution, options.weights, progress=options.progress, notice=options.notice)
 
 
-RECORD = Record(
+PUBLISHED = Record(
     name="biggan",
     help="photographs of ImageNet's thousand classes; downloads its weights",
     labels=imagenet_labels,
@@ -57,3 +57,4 @@ REFERENCE = Record(
     weights_file=_file,
     licence=LICENCE,
 )
+RECORDS = (PUBLISHED, REFERENCE)

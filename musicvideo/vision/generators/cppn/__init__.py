@@ -27,9 +27,11 @@ def _load(options: Options) -> Generator:
     return generator
 
 
-RECORD = Record(
-    name="cppn",
-    help="patterns of fungi, water, fire and glass, computed; needs nothing",
-    labels=lambda: tuple(LOOKS),
-    load=_load,
+RECORDS = (
+    Record(
+        name="cppn",
+        help="patterns of fungi, water, fire and glass, computed; needs nothing",
+        labels=lambda: tuple(LOOKS),
+        load=_load,
+    ),
 )

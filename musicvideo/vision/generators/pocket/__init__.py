@@ -49,13 +49,15 @@ def load(options: Options, folder: Path = FOLDER) -> Pocket:
 
 
 CONFIGURATION = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
-RECORD = Record(
-    name="pocket",
-    help="96 things drawn in the style of emoji; comes with this package",
-    labels=labels,
-    load=load,
-    resolutions=(CONFIGURATION["output_dim"],),
-    weights_file=lambda options: WEIGHTS,
-    matte=has_matte(CONFIGURATION),
-    licence="learned from Microsoft's Fluent Emoji, MIT licence: keep musicvideo/assets/pocket/NOTICE with copies",
+RECORDS = (
+    Record(
+        name="pocket",
+        help="96 things drawn in the style of emoji; comes with this package",
+        labels=labels,
+        load=load,
+        resolutions=(CONFIGURATION["output_dim"],),
+        weights_file=lambda options: WEIGHTS,
+        matte=has_matte(CONFIGURATION),
+        licence="learned from Microsoft's Fluent Emoji, MIT licence: keep musicvideo/assets/pocket/NOTICE with copies",
+    ),
 )
