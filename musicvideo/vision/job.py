@@ -206,13 +206,17 @@ class Job:
             weights=weights or asked.weights, device=asked.device, precision=precision, progress=progress,
         )  # fmt: skip
 
-    def features(self) -> Features:
-        """What the mapping hears in the song; cached, since the same song is often rendered again."""
+    def features(self, analysis: str) -> Features:
+        """What is heard in the song; cached, since the same song is often rendered again.
+
+        Args:
+            analysis: one of `musicvideo.vision.features.ANALYSES`.
+        """
         asked = self.settings
         return cached_features(
             Song(self.song, asked.heard),
             asked.frame_length,
-            mapping=asked.mapping,
+            mapping=analysis,
             cache=caches.folder("features"),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,13 +36,18 @@ class Mapping:
     needs_notes: bool = False
 
 
-def _heard(job: Job, generator: Generator) -> Trajectory:
-    """The path of what is heard in the song, by the walks of the published deep-music-visualizer."""
+def _heard(job: Job, generator: Generator, analysis: str) -> Trajectory:
+    """The path of what is heard in the song, by the walks of the published deep-music-visualizer.
+
+    Args:
+        job, generator: as of `Mapping.path`.
+        analysis: one of `musicvideo.vision.features.ANALYSES`.
+    """
     from musicvideo.vision.latents import trajectory
     from musicvideo.vision.settings import WALK
 
     return trajectory(
-        job.features(), job.classes, noise_dim=generator.noise_dim, num_classes=len(job.classes),
+        job.features(analysis), job.classes, noise_dim=generator.noise_dim, num_classes=len(job.classes),
         rng=_random(job), **{name: getattr(job.settings, name) for name in WALK},
     )  # fmt: skip
 
@@ -68,8 +74,8 @@ def _random(job: Job) -> np.random.Generator:
 MAPPINGS = {
     mapping.name: mapping
     for mapping in (
-        Mapping("classic", "loudness moves, pitches choose", _heard),
-        Mapping("pulse", "drums move, harmony chooses", _heard),
+        Mapping("classic", "loudness moves, pitches choose", partial(_heard, analysis="classic")),
+        Mapping("pulse", "drums move, harmony chooses", partial(_heard, analysis="pulse")),
         Mapping("score", "notes move and choose (needs --midi)", _played, needs_notes=True),
     )
 }
