@@ -492,6 +492,8 @@ def run_poster(video: str, sound: str, output: str, start: float | None, width: 
     from musicvideo.sound import passages
     from musicvideo.vision import film, poster
 
+    width, height = 2 * width, 2 * height
+    film.check(width=width, height=height, **options)  # before the picture is drawn anew
     found = probe.probe(video)
     if start is None:
         moment = passages.peak_moment(sound)
@@ -500,8 +502,8 @@ def run_poster(video: str, sound: str, output: str, start: float | None, width: 
         moment = start
     square = poster.redrawn(video, moment, 2 * (found.width or 0), notice=partial(cli.say, note=True))
     drawn = (video, moment) if square is None else square
-    film.still(drawn, output, width=2 * width, height=2 * height, **options)
-    cli.say(f"{output}: {2 * width}x{2 * height}, {'enlarged' if square is None else 'drawn anew'}, at {moment:.1f} s")
+    film.still(drawn, output, width=width, height=height, **options)
+    cli.say(f"{output}: {width}x{height}, {'enlarged' if square is None else 'drawn anew'}, at {moment:.1f} s")
 
 
 def run_cover(

@@ -245,6 +245,9 @@ def test_a_poster_is_drawn_anew_or_enlarged(run_script, flash, clicks, tmp_path)
     assert result.returncode == 0 and "320x192, enlarged, at " in result.stdout
     assert "holds no settings" in result.stderr and len(result.stderr.splitlines()) == 1
     assert Image.open(tmp_path / "p.png").size == (320, 192)
+    wrong = ("--title", "Name", "--font", "No Such Font")
+    refused = run_script(stages, "poster", flash, clicks[0], tmp_path / "p.png", *wrong)
+    assert_one_line_error(refused, "FONT=No Such Font: is not installed")  # before anything is drawn
 
 
 # -- Rehearsals ---------------------------------------------------------------------------------------------------
