@@ -39,6 +39,7 @@ from musicvideo.vision.record import read as settings_of
 RATE = 12  # frames a second
 SMALL = ["RESOLUTION=32", f"FPS={RATE}", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]
 TINY = ["TITLE=Tiny", *SMALL]
+WHOLE = ["gan", "build", *TINY, "GENERATOR=cppn"]  # the whole film of the score
 TABLE = """
 [panning]
 score = "scores/{title}.panning.json"
@@ -58,6 +59,7 @@ gain = -9
 profile = "youtube"
 tail = 2
 """
+LAYER = ("Bells", "Marimba")  # parts of the second score; each takes MuseScore a second
 PANNING = {
     "vibes": [
         {"effect": "straight", "m1": 1, "b1": 1, "m2": 2, "b2": 1, "ear_i": -0.9},
@@ -123,16 +125,15 @@ def times(folder: Path) -> dict[str, int]:
 def built(tmp_path_factory):
     """A checkout in which `make gan build` has run on the tiny score."""
     folder = checkout(tmp_path_factory.mktemp("pipeline") / "project")
-    for name in ("Tiny", "Tiny-8d"):
-        tiny_score.write(
-            folder / "scores" / f"{name}.mscz", credits={"composer": "A. Nobody", "copyright": "CC BY 4.0"}
-        )
+    credits = {"composer": "A. Nobody", "copyright": "CC BY 4.0"}
+    tiny_score.write(folder / "scores" / "Tiny.mscz", credits=credits)
+    tiny_score.write(folder / "scores" / "Tiny-8d.mscz", names=LAYER)
     (folder / "scores" / "Tiny.mix.toml").write_text(TABLE)
     (folder / "scores" / "Tiny.panning.json").write_text(json.dumps(PANNING))
     message = make(folder, "build", *TINY, code=2)
     assert "media/Tiny.mp4, the square video, is missing: run `make gan` first" in message
     assert not (folder / "media" / "Tiny.mp4").exists()
-    make(folder, "-j2", "gan", "build", *TINY, "GENERATOR=cppn")
+    make(folder, "-j2", *WHOLE)
     return folder
 
 
@@ -224,8 +225,15 @@ def test_the_film_carries_its_listens_a_cover_and_credits(built, tmp_path):
     assert begins == pytest.approx([1] * 4, abs=1 / RATE)
 
 
+def test_a_film_at_a_glance(built):
+    make(built, "strip", *TINY)
+    page = Image.open(built / "media" / "Tiny-strip.jpg")
+    assert page.width == 1600
+    assert page.height == pytest.approx(1600 * 9 / 16, abs=20)  # four by four, each 16:9
+
+
 def test_other_listens_need_only_another_merge(built):
-    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    make(built, *WHOLE)
     kept = [*built.glob("media/Tiny*.*"), *built.glob("media/rehearsals/Tiny*"), *built.glob("media/rehearsals/Tiny/*")]
     before = [path.stat().st_mtime_ns for path in kept if path.suffix != ".listens"]
     make(built, "build", *TINY, "LISTENS=main")
@@ -251,10 +259,10 @@ def test_a_song_has_nothing_to_rehearse(built):
 
 
 def test_an_excerpt_is_a_film_of_its_own_and_looks_and_sounds_like_the_whole(built, tmp_path):
-    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    make(built, *WHOLE)
     before = times(built)
-    excerpt = [*TINY, "GENERATOR=cppn", "START=1.5", "DURATION=2", "INTRO=0"]
-    make(built, "gan", "build", *excerpt)
+    excerpt = [*WHOLE, "START=1.5", "DURATION=2", "INTRO=0"]
+    make(built, *excerpt)
     after = times(built)
     assert {name for name in after if after[name] != before.get(name)} == {
         "media/Tiny-excerpt.mp4", "media/Tiny-excerpt-1080p.mkv", "Tiny-excerpt.mkv"
@@ -274,35 +282,34 @@ def test_an_excerpt_is_a_film_of_its_own_and_looks_and_sounds_like_the_whole(bui
         "B",
     ]
 
+    make(built, *WHOLE)
+    assert times(built) == after  # the whole film was up to date all the while,
+    assert "python" not in make(built, *excerpt)  # and so is the excerpt
     film = (built / "Tiny-excerpt.mkv").read_bytes()
-    said = make(built, "gan", "build", *TINY, "GENERATOR=cppn", "INTRO=0", "START=99", code=2)
+    said = make(built, *WHOLE, "INTRO=0", "START=99", code=2)
     assert "START=99: lies beyond the end of media/Tiny.wav" in said
     assert len([line for line in said.splitlines() if "error" in line]) == 1
     assert (built / "Tiny-excerpt.mkv").read_bytes() == film
     assert times(built) == after
-    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
-    assert times(built) == after  # the whole film was up to date all the while
-    make(built, "gan", "build", *excerpt)
-    assert "python" not in make(built, "gan", "build", *excerpt)
 
 
 def test_a_preview_is_small_and_leaves_the_film_alone(built):
-    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    make(built, *WHOLE)
     before = times(built)
-    make(built, "preview", "TITLE=Tiny", f"FPS={RATE}", "WIDTH=640", "HEIGHT=360", "DURATION=3")
+    make(built, "preview", "TITLE=Tiny", f"FPS={RATE}", "WIDTH=640", "HEIGHT=360", "DURATION=2")
     after = times(built)
     assert {name for name in after if after[name] != before.get(name)} == {
         "media/Tiny-preview.mp4", "media/Tiny-preview-1080p.mkv", "Tiny-preview.mkv"
     }  # fmt: skip
     film = probe.probe(built / "Tiny-preview.mkv")
-    assert (film.width, film.height, film.duration) == (160, 90, pytest.approx(3, abs=0.01))
-    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    assert (film.width, film.height, film.duration) == (160, 90, pytest.approx(2, abs=0.01))
+    make(built, *WHOLE)
     assert times(built) == after
     assert "make preview goes by itself" in make(built, "preview", "build", *TINY, code=2)
 
 
 def test_a_short_and_a_poster_are_made_of_the_square_video(built):
-    make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    make(built, *WHOLE)
     before = times(built)
     make(built, "short", "poster", *TINY)
     assert {name: when for name, when in times(built).items() if name in before} == before
@@ -310,15 +317,12 @@ def test_a_short_and_a_poster_are_made_of_the_square_video(built):
     assert (video["width"], video["height"], video["codec_name"], sound["codec_name"]) == (1080, 1920, "h264", "aac")
     assert float(video["duration"]) == pytest.approx(probe.probe(built / "media" / "Tiny.wav").duration, abs=0.2)
     assert Image.open(built / "Tiny-poster.png").size == (640, 360)
-    made = [path.stat().st_mtime_ns for path in (built / "Tiny-short.mp4", built / "Tiny-poster.png")]
+    made = (built / "Tiny-short.mp4").stat().st_mtime_ns
     assert "python" not in make(built, "short", "poster", *TINY)
-    assert "drawn anew, at 1.0 s" in make(built, "poster", *TINY, "START=1")
-    for goal, wrong, words in (
-        ("short", "LENGTH=0", "LENGTH=0: a short lasts 15 to 60 s"),
-        ("poster", "FONT=No Such", "FONT=No Such: is not installed"),
-    ):
-        assert words in make(built, goal, *TINY, wrong, code=2)
-    assert (built / "Tiny-short.mp4").stat().st_mtime_ns == made[0]
+    said = make(built, "-k", "short", "poster", *TINY, "START=1", "LENGTH=0", code=2)
+    assert "LENGTH=0: a short lasts 15 to 60 s" in said and "drawn anew, at 1.0 s" in said
+    assert "FONT=No Such: is not installed" in make(built, "poster", *TINY, "FONT=No Such", code=2)
+    assert (built / "Tiny-short.mp4").stat().st_mtime_ns == made
     assert "Other.mp4, the square video, is missing: run `make gan` first" in make(
         built, "short", "TITLE=Other", code=2
     )
@@ -326,9 +330,18 @@ def test_a_short_and_a_poster_are_made_of_the_square_video(built):
 
 def test_second_make_does_nothing(built):
     before = times(built)
-    printed = make(built, "gan", "build", *TINY, "GENERATOR=cppn")
+    printed = make(built, *WHOLE)
     assert times(built) == before
     assert "python" not in printed
+
+
+def test_an_export_that_was_deleted_is_made_again(built):
+    make(built, "build", *TINY)  # brings the film up to date, whatever an earlier test drew
+    part = built / "media" / "parts" / "Tiny" / "Bells.wav"
+    part.unlink()
+    before = times(built)
+    make(built, "build", *TINY)
+    assert {name for name, when in times(built).items() if before.get(name) != when} == {"media/parts/Tiny/Bells.wav"}
 
 
 def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
@@ -342,20 +355,11 @@ def test_a_change_rebuilds_what_stands_on_it_and_nothing_else(built):
     (built / "scores" / "Tiny-8d.mscz").touch()
     mixes = {"media/Tiny-Dry.wav", "media/Tiny-Wet.wav"}
     layer = {"media/Tiny-8d.wav", "media/Tiny-8d.mid"}
-    layer |= {f"media/parts/Tiny-8d/{part}.wav" for part in tiny_score.PARTS}
+    layer |= {f"media/parts/Tiny-8d/{part}.wav" for part in LAYER}
     assert rebuilt("build") == layer | mixes | {"Tiny.mkv"}  # the same length: the picture stays
     (built / "media" / "Tiny.mp4").touch()
     assert rebuilt("build", "TITLE_TEXT=Other words") == {"media/Tiny-1080p.mkv", "Tiny.mkv"}
     assert rebuilt("gan", "SEED=8") == {"media/Tiny.mp4"}
-
-
-def test_an_export_that_was_deleted_is_made_again(built):
-    make(built, "build", *TINY)  # brings the film up to date, whatever an earlier test drew
-    part = built / "media" / "parts" / "Tiny" / "Bells.wav"
-    part.unlink()
-    before = times(built)
-    make(built, "build", *TINY)
-    assert {name for name, when in times(built).items() if before.get(name) != when} == {"media/parts/Tiny/Bells.wav"}
 
 
 @pytest.fixture(scope="module")
@@ -416,13 +420,6 @@ def test_a_song_gets_its_tables_too(plain):
     scores = plain / "scores"
     assert (scores / "Sung.mix.toml").read_text() == (scores / "song.mix.toml").read_text()
     assert list(read_conduct(scores / "Sung.conduct.toml").parts) == list(tiny_score.PARTS)
-
-
-def test_a_film_at_a_glance(built):
-    make(built, "strip", *TINY)
-    page = Image.open(built / "media" / "Tiny-strip.jpg")
-    assert page.width == 1600
-    assert page.height == pytest.approx(1600 * 9 / 16, abs=20)  # four by four, each 16:9
 
 
 def test_a_stage_killed_in_the_middle_leaves_no_file_that_looks_done(built):
@@ -563,12 +560,18 @@ def test_no_variable_reaches_a_shell(empty):
     drawing = "GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS".split()
     names = ["SONG", "OVERWRITE", "LENGTH", *film, *drawing]
     evil = {name: f"`touch pwned-{name}`$$(touch pwned-{name}-2)';touch pwned-{name}-3;'\"" for name in names}
-    for goal, given in (("gan", film), ("storyboard", drawing), ("help", names), ("weights", ["RESOLUTION"])):
-        make(empty, goal, "TITLE=Evil", *(f"{name}={evil[name]}" for name in given), code=0 if goal == "help" else 2)
+
+    def given(*names: str) -> list[str]:
+        return ["TITLE=Evil", *(f"{name}={evil[name]}" for name in names)]
+
+    make(empty, "help", *given(*names))
+    make(empty, "gan", *given(*film), code=2)
     make(empty, "gan", "TITLE=Evil2", f"SONG={evil['SONG']}", code=2)
     for name in ("Evil.mp4", "Evil-Wet.wav"):
         shutil.copy(empty / "media" / "Evil.wav", empty / "media" / name)
-    make(empty, "short", "TITLE=Evil", *(f"{name}={evil[name]}" for name in ("START", "LENGTH")), code=2)
+    said = make(empty, "-k", "short", "storyboard", "weights", *given("START", "LENGTH", *drawing), code=2)
+    for option in ("--start: invalid float value", "visualize.py: error", "--resolution: invalid int value"):
+        assert option in said  # each of the three has begun
     make(empty, "build", "TITLE=Evil", f"LISTENS={evil['SONG']}", code=2)
     assert not [path.name for path in empty.rglob("pwned*")]
 
