@@ -40,6 +40,7 @@ RATE = 12  # frames a second
 SMALL = ["RESOLUTION=32", f"FPS={RATE}", "WIDTH=320", "HEIGHT=180", "INTRO=1", "OUTRO=1"]
 TINY = ["TITLE=Tiny", *SMALL]
 WHOLE = ["gan", "build", *TINY, "GENERATOR=cppn"]  # the whole film of the score
+MADE: dict[Path, dict[Path, int]] = {}  # of each checkout: what the whole film consisted of when it was made last
 TABLE = """
 [panning]
 score = "scores/{title}.panning.json"
@@ -121,6 +122,25 @@ def times(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in products}
 
 
+def of_whole(folder: Path) -> dict[Path, int]:
+    """Modification times of all that belongs to the whole film: what it is made of, its settings, and itself."""
+    patterns = ("scores/*", "media/Tiny.*", "media/Tiny-[18DW]*", "media/Tiny-cover.jpg", "media/*/Tiny*/*")
+    found = [*(path for pattern in patterns for path in folder.glob(pattern)), folder / "Tiny.mkv"]
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def bring_up_to_date(folder: Path) -> None:
+    """Make the whole film, unless nothing has changed since a test made it: make would take a second to find that."""
+    if MADE.get(folder) != of_whole(folder):
+        make(folder, *WHOLE)
+        is_up_to_date(folder)
+
+
+def is_up_to_date(folder: Path) -> None:
+    """Remember that the whole film has just been made."""
+    MADE[folder] = of_whole(folder)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A checkout in which `make gan build` has run on the tiny score."""
@@ -134,6 +154,7 @@ def built(tmp_path_factory):
     assert "media/Tiny.mp4, the square video, is missing: run `make gan` first" in message
     assert not (folder / "media" / "Tiny.mp4").exists()
     make(folder, "-j2", *WHOLE)
+    is_up_to_date(folder)
     return folder
 
 
@@ -233,7 +254,7 @@ def test_a_film_at_a_glance(built):
 
 
 def test_other_listens_need_only_another_merge(built):
-    make(built, *WHOLE)
+    bring_up_to_date(built)
     kept = [*built.glob("media/Tiny*.*"), *built.glob("media/rehearsals/Tiny*"), *built.glob("media/rehearsals/Tiny/*")]
     before = [path.stat().st_mtime_ns for path in kept if path.suffix != ".listens"]
     make(built, "build", *TINY, "LISTENS=main")
@@ -242,6 +263,7 @@ def test_other_listens_need_only_another_merge(built):
     assert [stream["codec_name"] for stream in described(built / "Tiny.mp4")["streams"][:2]] == ["h264", "aac"]
     assert sum(stream["codec_type"] == "audio" for stream in described(built / "Tiny.mp4")["streams"]) == 1
     said = make(built, "build", *TINY)
+    is_up_to_date(built)
     assert "Tiny.mkv: 8D (headphones), Stereo (loudspeakers), Rehearsal: vibes, Rehearsal: marimba" in said
     assert [path.stat().st_mtime_ns for path in kept if path.suffix != ".listens"] == before
     assert "LISTENS=loud: unknown (choose main, all)" in make(built, "build", *TINY, "LISTENS=loud", code=2)
@@ -259,7 +281,7 @@ def test_a_song_has_nothing_to_rehearse(built):
 
 
 def test_an_excerpt_is_a_film_of_its_own_and_looks_and_sounds_like_the_whole(built, tmp_path):
-    make(built, *WHOLE)
+    bring_up_to_date(built)
     before = times(built)
     excerpt = [*WHOLE, "START=1.5", "DURATION=2", "INTRO=0"]
     make(built, *excerpt)
@@ -294,7 +316,7 @@ def test_an_excerpt_is_a_film_of_its_own_and_looks_and_sounds_like_the_whole(bui
 
 
 def test_a_preview_is_small_and_leaves_the_film_alone(built):
-    make(built, *WHOLE)
+    bring_up_to_date(built)
     before = times(built)
     make(built, "preview", "TITLE=Tiny", f"FPS={RATE}", "WIDTH=640", "HEIGHT=360", "DURATION=2")
     after = times(built)
@@ -309,7 +331,7 @@ def test_a_preview_is_small_and_leaves_the_film_alone(built):
 
 
 def test_a_short_and_a_poster_are_made_of_the_square_video(built):
-    make(built, *WHOLE)
+    bring_up_to_date(built)
     before = times(built)
     make(built, "short", "poster", *TINY)
     assert {name: when for name, when in times(built).items() if name in before} == before
@@ -331,12 +353,13 @@ def test_a_short_and_a_poster_are_made_of_the_square_video(built):
 def test_second_make_does_nothing(built):
     before = times(built)
     printed = make(built, *WHOLE)
+    is_up_to_date(built)
     assert times(built) == before
     assert "python" not in printed
 
 
 def test_an_export_that_was_deleted_is_made_again(built):
-    make(built, "build", *TINY)  # brings the film up to date, whatever an earlier test drew
+    bring_up_to_date(built)
     part = built / "media" / "parts" / "Tiny" / "Bells.wav"
     part.unlink()
     before = times(built)
