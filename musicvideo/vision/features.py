@@ -88,7 +88,8 @@ class Song:
         resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         decoded = given = 0
         # librosa.load would resample the same, but reads whole files at their own rate, follows playlists
-        # through its fallback decoder, and does not report damage.
+        # through its fallback decoder, and does not report damage. Nothing of librosa is used here: importing it takes
+        # a second, and a picture that follows notes needs no more of it.
         decoding = decoder.decode(self.path, found, codec="pcm_f32le", duration=self.duration, stream=self.stream)
         for piece in decoding:
             frames = np.frombuffer(piece, "<f4")
@@ -97,13 +98,14 @@ class Song:
                     f"{self.path}: holds samples that are no sound (NaN, infinite or far above full "
                     "scale); export it again"
                 )
-            mono = librosa.to_mono(frames.reshape(-1, channels).T)
+            mono = frames.reshape(-1, channels).T.mean(axis=0)
             decoded += len(mono)
             resampled = resampler.resample_chunk(np.ascontiguousarray(mono))
             given += len(resampled)
             yield resampled
         rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        yield librosa.util.fix_length(rest, size=-(-decoded * SAMPLE_RATE // sample_rate) - given)
+        missing = -(-decoded * SAMPLE_RATE // sample_rate) - given
+        yield np.pad(rest, (0, max(missing - len(rest), 0)))[:missing]
 
 
 def load_song(path: str | os.PathLike, duration: float | None = None) -> np.ndarray:
