@@ -216,17 +216,27 @@ def test_outer_edges_are_mirror_images(square, write_wav, tmp_path):
     assert frame.std() > 20
 
 
-def test_picture_lasts_as_long_as_intro_and_sound(square, sound, tmp_path):
-    for intro, outro in [(0, 0), (1, 0), (0, 1), (1.5, 2)]:
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory):
+    """A square video of a second, and a sound that is 0.9 s longer."""
+    folder = tmp_path_factory.mktemp("brief")
+    video = make_media(folder / "square.mp4", "-f", "lavfi", "-i", "testsrc2=s=128x128:r=30:d=1", "-pix_fmt", "yuv420p")
+    soundfile.write(folder / "sound.wav", np.zeros(round(1.9 * 48000)), 48000)
+    return video, folder / "sound.wav"
+
+
+def test_picture_lasts_as_long_as_intro_and_sound(brief, tmp_path):
+    video, sound = brief
+    for intro, outro in [(0, 0), (1, 0), (0, 0.5), (1.5, 2)]:
         output = tmp_path / "film.mkv"
         told = []
         film.finish(
-            square, sound, output, intro=intro, outro=outro, progress=lambda *seconds: told.append(seconds), **SMALL
+            video, sound, output, intro=intro, outro=outro, progress=lambda *seconds: told.append(seconds), **SMALL
         )
-        assert len(read_frames(output)) == round((intro + 5.5) * 30)
+        assert len(read_frames(output)) == round((intro + 1.9) * 30)
         done, length = np.array(told).T
-        assert np.all(np.diff(done) >= 0) and done[-1] == pytest.approx(intro + 5.5, abs=0.1)
-        assert np.all(length == pytest.approx(intro + 5.5, abs=1 / 30))
+        assert np.all(np.diff(done) >= 0) and done[-1] == pytest.approx(intro + 1.9, abs=0.1)
+        assert np.all(length == pytest.approx(intro + 1.9, abs=1 / 30))
 
 
 def test_video_plays_unchanged_between_intro_and_outro(square, tmp_path):
@@ -745,17 +755,18 @@ def test_titles_that_show_nothing_or_are_no_text(square, sound, tmp_path):
         film.check(title="caf\udce9")
 
 
-def test_an_outro_holds_a_bounded_number_of_frames(square, sound, tmp_path, monkeypatch):
+def test_an_outro_holds_a_bounded_number_of_frames(brief, tmp_path, monkeypatch):
     """OUTRO=60 of a large square would hold gigabytes; a shorter leg fills the time as well."""
+    video, sound = brief
     monkeypatch.setattr(film, "OUTRO_MEMORY", 15 * 3 * 128 * 128 * 3 // 2)  # 15 frames
-    film.finish(square, sound, tmp_path / "film.mp4", intro=0, outro=60, **SMALL)
-    film.finish(square, sound, tmp_path / "plain.mp4", intro=0, outro=0.5, **SMALL)
+    film.finish(video, sound, tmp_path / "film.mp4", intro=0, outro=60, **SMALL)
+    film.finish(video, sound, tmp_path / "plain.mp4", intro=0, outro=0.5, **SMALL)
     monkeypatch.undo()
-    assert len(read_frames(tmp_path / "film.mp4")) == 165
+    assert len(read_frames(tmp_path / "film.mp4")) == 57
     assert (tmp_path / "film.mp4").read_bytes() == (tmp_path / "plain.mp4").read_bytes()
     # No more is reversed than the sound is longer.
-    film.finish(square, sound, tmp_path / "film.mp4", intro=0, outro=60, **SMALL)
-    film.finish(square, sound, tmp_path / "plain.mp4", intro=0, outro=2, **SMALL)
+    film.finish(video, sound, tmp_path / "film.mp4", intro=0, outro=60, **SMALL)
+    film.finish(video, sound, tmp_path / "plain.mp4", intro=0, outro=0.9, **SMALL)
     assert (tmp_path / "film.mp4").read_bytes() == (tmp_path / "plain.mp4").read_bytes()
 
 
