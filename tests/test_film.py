@@ -660,13 +660,14 @@ def test_chapters_behind_the_end_are_left_out(picture, sound, tmp_path):
     assert probe.probe(tmp_path / "film.mkv").duration == pytest.approx(5.5, abs=0.05)
 
 
-def test_unequal_lengths_are_said(square, tmp_path, write_wav, run_script):
+def test_unequal_lengths_are_said(brief, tmp_path, write_wav, run_script):
     """The picture gets the sound's length, and both stages state the difference."""
-    longer, shorter = write_wav("longer.wav", np.zeros(7 * 48000)), write_wav("shorter.wav", np.zeros(3 * 48000))
-    assert film.finish(square, longer, tmp_path / "a.mkv", intro=0, **SMALL) == pytest.approx(3)
-    assert film.finish(square, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-1)
-    assert len(read_frames(tmp_path / "b.mkv")) == 90
-    slightly = write_wav("slightly.wav", np.zeros(round(3.2 * 48000)))
+    video, _ = brief
+    longer, shorter = write_wav("longer.wav", np.zeros(2 * 48000)), write_wav("shorter.wav", np.zeros(24000))
+    assert film.finish(video, longer, tmp_path / "a.mkv", intro=0, **SMALL) == pytest.approx(1)
+    assert film.finish(video, shorter, tmp_path / "b.mkv", intro=0, **SMALL) == pytest.approx(-0.5)
+    assert len(read_frames(tmp_path / "b.mkv")) == 15
+    slightly = write_wav("slightly.wav", np.zeros(round(0.7 * 48000)))
     assert merging.merge(tmp_path / "b.mkv", [merging.Stream(slightly)], tmp_path / "c.mkv", intro=0) == pytest.approx(
         0.2, abs=0.01
     )
