@@ -48,7 +48,10 @@ PANNING = {"vibes": [{"effect": "straight", "m1": 1, "m2": "end", "ear_i": -0.8,
 
 
 def project(folder: Path) -> Path:
-    """A copy of the pipeline's files, with a score of four seconds, that uses this Python environment."""
+    """A copy of the pipeline's files, with a score of four seconds, that uses this Python environment.
+
+    The score has two parts: MuseScore takes a second for each, however short it is.
+    """
     shutil.copytree(
         ROOT,
         folder,
@@ -62,7 +65,7 @@ def project(folder: Path) -> Path:
         (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
     for name in ("programs", "sox", "musescore", "packages"):
         (folder / ".venv" / f".musicvideo-{name}").touch()
-    tiny_score.write(folder / "scores" / f"{TITLE}.mscz")
+    tiny_score.write(folder / "scores" / f"{TITLE}.mscz", names=["Vibes", "Marimba"])
     (folder / "scores" / f"{TITLE}.mix.toml").write_text(TABLE)
     (folder / "scores" / f"{TITLE}.panning.json").write_text(json.dumps(PANNING))
     return folder
