@@ -14,19 +14,26 @@ from musicvideo.vision.sync import sync
 from rule_films import CLICKS, FPS, SECONDS, film, steps
 
 
-@pytest.mark.parametrize("late", [0, 5, -3])
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A film whose picture steps with the clicks."""
+    return film(tmp_path_factory.mktemp("sync") / "film.mkv", picture=steps(0))
+
+
+@pytest.mark.parametrize("late", [5, -3])
 def test_the_lag_of_steps_behind_clicks(tmp_path, late):
     found = sync(film(tmp_path / "film.mkv", picture=steps(late / FPS)))
     assert found.fps == FPS
     assert len(found.differences) == SECONDS * FPS
     assert found.lag == late
     assert found.correlations[10 + late] > 0.9
-    if late:
-        assert found.correlations[10] < 0.1
+    assert found.correlations[10] < 0.1
 
 
-def test_clicks_and_steps_together_are_seen_and_rests_are_still(tmp_path):
-    found = sync(film(tmp_path / "film.mkv", picture=steps(0)))
+def test_clicks_and_steps_together_are_seen_and_rests_are_still(together):
+    found = sync(together)
+    assert found.fps == FPS
+    assert len(found.differences) == SECONDS * FPS
     assert found.lag == 0
     assert found.correlations[10] > 0.9
     assert len(found.onsets) == 8
@@ -45,11 +52,11 @@ def test_a_frame_rate_that_is_no_integer_does_not_drift(tmp_path):
     assert np.abs(seen - found.onsets).max() <= 1
 
 
-def test_sound_that_begins_later_in_the_file(tmp_path):
-    whole = film(tmp_path / "whole.mkv", picture=steps(0))
+def test_sound_that_begins_later_in_the_file(together, tmp_path):
     late = make_media(
-        tmp_path / "late.mkv", "-i", whole, "-itsoffset", "0.2", "-i", whole, "-map", "0:v", "-map", "1:a", "-c", "copy"
-    )
+        tmp_path / "late.mkv", "-i", together, "-itsoffset", "0.2", "-i", together, "-map", "0:v", "-map", "1:a",
+        "-c", "copy",
+    )  # fmt: skip
     assert sync(late).lag == -5  # the picture is early by 0.2 s
 
 
@@ -94,7 +101,7 @@ def test_films_that_lack_half(tmp_path, run_script, left_out, words):
 
 @pytest.mark.parametrize("damage", ["cut off", "zeros in the picture"])
 def test_a_damaged_film(tmp_path, damage):
-    codec = ("-c:v", "libx264", "-g", "1", "-c:a", "pcm_s16le")
+    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "1", "-c:a", "pcm_s16le")
     path = film(tmp_path / "film.mkv", picture="128+100*sin(X*Y+N)", sound=CLICKS, codec=codec)
     content = path.read_bytes()
     if damage == "cut off":

@@ -423,7 +423,7 @@ def listened(sound: bytes, command: str, suffix: str = ".wav") -> Attack:
     )
 
 
-def chaptered(scored: bytes, name: str = "s.mscz", clock: bytes | None = None) -> Attack:
+def chaptered(scored: bytes | Callable, name: str = "s.mscz", clock: bytes | None = None) -> Attack:
     files = {"p.mkv": picture(), "a.wav": wav(0.5), name: scored, "m.mid": clock or score_midi()}
     arguments = ("merge", "p.mkv", "a.wav", "out.mkv", "--intro", "0", "--score", name, "--clock", "m.mid")
     return Attack("musicvideo.__main__", arguments, files, ("out.mkv",))
@@ -439,7 +439,7 @@ def played(scored: bytes) -> Attack:
     )
 
 
-def followed(npz: bytes, *more: str) -> Attack:
+def followed(npz: bytes | Callable, *more: str) -> Attack:
     arguments = (
         "--song",
         "in.wav",
@@ -1046,12 +1046,13 @@ def encrypted() -> bytes:
     return patched(both, offset=6, value=b"\1\0", central=False)
 
 
-@cache
-def bomb(size: int = 320_000_000) -> bytes:
+# Bombs are made when they are used: each takes a second or more of packing, and only a campaign runs all attacks.
+
+
+def bomb(path: Path, size: int = 320_000_000) -> None:
     """A score whose XML is that large, in a file of some hundred kB."""
-    file = io.BytesIO()
     with (
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped,
         zipped.open("score.mscx", "w", force_zip64=True) as member,
     ):
         head, _, tail = score_text().partition("<RehearsalMark><text>A")
@@ -1059,13 +1060,13 @@ def bomb(size: int = 320_000_000) -> bytes:
         for _ in range(size // 1_000_000):
             member.write(b" " * 1_000_000)
         member.write(("--><RehearsalMark><text>A" + tail).encode())
-    return file.getvalue()
 
 
-@cache
-def element_bomb(count: int = 8_000_000) -> bytes:
+def element_bomb(path: Path, count: int = 8_000_000) -> None:
     """A score of so many empty elements."""
-    return score(score_text().replace('<Staff id="1"><Measure>', '<Staff id="1">' + "<a/>" * count + "<Measure>", 1))
+    path.write_bytes(
+        score(score_text().replace('<Staff id="1"><Measure>', '<Staff id="1">' + "<a/>" * count + "<Measure>", 1))
+    )
 
 
 def score_attacks() -> st.SearchStrategy[Attack]:
@@ -1162,16 +1163,17 @@ def known_scores() -> list[Attack]:
         chaptered(archive({"score.mscx/": ""})),
         chaptered(score(marked("&#27;[2J"))),
         chaptered(score(marked("\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\ntitle=x"))),
-        chaptered(bomb()),
-        chaptered(element_bomb()),
+        chaptered(bomb),
+        chaptered(element_bomb),
     ]
 
 
 def played_scores() -> list[Attack]:
     """Some through MuseScore itself, which takes seconds for each."""
     twice = score_text().replace("Marimba", "Vibes")
+    one = tiny_score.document(True, names=["Vibes"])  # MuseScore takes a second for each part
     return [
-        played(score()),
+        played(score(one)),
         played(encrypted()),
         played(score(BILLION)),
         played(score(external("file:///etc/hostname"))),
@@ -1536,17 +1538,20 @@ def _saving(attack: Attack) -> Attack:
     )
 
 
-def known_vectors() -> list[Attack]:
-    objects = np.empty(3, object)
-    objects[:] = [Dropper(), Dropper(), Dropper()]
-    large = io.BytesIO()
+def vector_bomb(path: Path) -> None:
+    """Four gigabytes of noise vectors, in a file of some MB."""
     with (
-        zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as zipped,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped,
         zipped.open("noise_vectors.npy", "w", force_zip64=True) as member,
     ):
         member.write(npy("'<f8'", "(4000000, 128)", b""))
         for _ in range(4096):
             member.write(bytes(1_000_000))
+
+
+def known_vectors() -> list[Attack]:
+    objects = np.empty(3, object)
+    objects[:] = [Dropper(), Dropper(), Dropper()]
     return [
         followed(vectors()),
         followed(vectors({"labels": objects})),
@@ -1566,7 +1571,7 @@ def known_vectors() -> list[Attack]:
         followed(vectors({"params": np.array("[" * 100_000)})),
         followed(vectors({"params": np.array('{"classes": [0, 1]}')}), "--num_classes", "3"),
         followed(vectors({"noise_vectors": npy("'<f8'", "(1099511627776, 128)")})),
-        followed(large.getvalue()),
+        followed(vector_bomb),
     ]
 
 

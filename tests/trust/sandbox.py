@@ -30,6 +30,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from musicvideo import cli
+from musicvideo.vision import locked_librosa
 from musicvideo.vision.generators import weights
 
 HANG = 60  # seconds of processor time; far more than any case needs, however busy the machine is
@@ -39,6 +40,11 @@ ROOM = 4 << 30  # bytes of data after which an allocation fails, so that a bomb 
 EXCERPT = 160  # bytes of a hostile file that a report shows
 LONGEST_MESSAGE = 2000  # characters of a refusal; a hostile file's content does not belong into it
 PROGRAMS = re.compile(r"setpriv|true|ffmpeg|ffprobe|sox|mscore\S*|musescore\S*|fc-list|fc-match|ldconfig|uname")
+# What the project takes from librosa. It is imported when it is first asked for, with a lock on a file of librosa.
+LIBROSA = (
+    "amplitude_to_db", "beat", "cqt", "decompose", "estimate_tuning", "feature", "frames_to_time", "load", "midi_to_hz",
+    "onset", "piptrack", "pitch_tuning", "power_to_db", "time_to_frames", "to_mono", "util",
+)  # fmt: skip
 COMMANDS = ("visualize", "eightd", "mix", "musicvideo.__main__")
 BAR = re.compile(r"\d+%\||\d+it \[|\?it/s|^.{0,80}: \d+(\.\d+)?[kMG]?(it|B|sample|frame)? \[")  # as tqdm writes it
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -111,6 +117,8 @@ class Sandbox:
         self.cache = self.root / "cache"
         # What is imported within a case would count as memory and as opened files of that case.
         self.mains = {name: importlib.import_module(name).main for name in COMMANDS}
+        for name in LIBROSA:
+            getattr(locked_librosa, name)
         self._roots = [str(self.root), *_caches_of_libraries()]
         self._reset()
 
