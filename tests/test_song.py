@@ -15,6 +15,20 @@ from musicvideo.sound import song
 TONE = ["-f", "lavfi", "-i", "sine=f=440:r=44100:d=3"]
 
 
+@pytest.fixture(scope="module")
+def tone(tmp_path_factory):
+    """A song that no test changes."""
+    return make_media(tmp_path_factory.mktemp("tone") / "a.flac", *TONE)
+
+
+@pytest.fixture(scope="module")
+def decoded(tone):
+    """What the song is decoded to. Each test that damages it has it made again."""
+    output = tone.with_name("out.wav")
+    song.decode(tone, output)
+    return output, output.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "a.ogg", "a.opus", "a.aiff", "a.mkv"])
 def test_formats(tmp_path, name):
     output = tmp_path / "media" / "Song.wav"
@@ -57,8 +71,8 @@ def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
         "ffmpeg -v error -i {} -f wav pipe:",
     ],
 )
-def test_a_sound_written_to_a_pipe_is_taken(writer, tmp_path):
-    name, _, arguments = writer.format(make_media(tmp_path / "tone.flac", *TONE)).partition(" ")
+def test_a_sound_written_to_a_pipe_is_taken(writer, tone, tmp_path):
+    name, _, arguments = writer.format(tone).partition(" ")
     subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped", shell=True, check=True)
     header = (tmp_path / "piped").read_bytes()[:8]
     assert int.from_bytes(header[4:], "little" if header.startswith(b"RIFF") else "big") >= 0x7F000000  # 2 GB or more
@@ -87,14 +101,12 @@ def test_decodes_again_only_what_changed(tmp_path):
         lambda path: path.with_suffix(".source.json").write_bytes(b"[" * 100_000),
     ],
 )
-def test_a_damaged_output_is_made_again(tmp_path, damage):
-    path, output = make_media(tmp_path / "a.flac", *TONE), tmp_path / "out.wav"
-    song.decode(path, output)
-    whole = output.read_bytes()
+def test_a_damaged_output_is_made_again(tone, decoded, damage):
+    output, whole = decoded
     damage(output)
-    assert song.decode(path, output)
+    assert song.decode(tone, output)
     assert output.read_bytes() == whole
-    assert not song.decode(path, output)
+    assert not song.decode(tone, output)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +119,13 @@ def test_a_damaged_output_is_made_again(tmp_path, damage):
         ('{"streams": [{"codec_type": "audio", "codec_name": "flac", "sample_rate": "NaN"}], "format": {}}'),
     ],
 )
-def test_a_prober_that_prints_nonsense(tmp_path, monkeypatch, printed):
-    path = make_media(tmp_path / "a.flac", *TONE)
+def test_a_prober_that_prints_nonsense(tone, tmp_path, monkeypatch, printed):
     (tmp_path / "printed").write_text(printed)
     (tmp_path / "ffprobe").write_text(f"#!/bin/sh\ncat {tmp_path}/printed\n")
     (tmp_path / "ffprobe").chmod(0o755)
     monkeypatch.setenv("FFPROBE", str(tmp_path / "ffprobe"))
     with pytest.raises(MediaError, match="a.flac: what .*ffprobe says of it makes no sense"):
-        song.decode(path, tmp_path / "out.wav")
+        song.decode(tone, tmp_path / "out.wav")
 
 
 def test_a_file_that_states_one_hertz_is_refused(tmp_path):
