@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import BinaryIO
 
 from musicvideo import limits
@@ -57,9 +58,24 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    require_file(path)
+    status = os.stat(require_file(path))
+    content = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _probed(os.fspath(path), sound, program("ffprobe"), content)
+
+
+# Commands ask several times about a file, and FFprobe takes longer to start than to look. It also takes longer than a
+# tick of the clock, so that a file that was changed since has another time.
+@lru_cache(maxsize=100)
+def _probed(path: str, sound: int, ffprobe: str, content: tuple[int, ...]) -> Media:
+    """As `probe`.
+
+    Args:
+        path, sound: as of `probe`.
+        ffprobe: path of the program.
+        content: changes when the file does.
+    """
     probed = completed_run(
-        ["ffprobe", "-v", "warning", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)],
+        [ffprobe, "-v", "warning", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)],
         doing=f"reading {path}",
     )
     if probed.returncode:

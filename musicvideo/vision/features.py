@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import zipfile
@@ -76,14 +75,10 @@ class Song:
     duration: float | None = None
     stream: int = 0
 
-    @functools.cached_property
-    def _found(self) -> probe.Media:
-        return probe.probe(self.path, sound=self.stream)
-
     def __iter__(self) -> Iterator[np.ndarray]:
         if self.duration is not None and not self.duration > 0:
             raise ValueError(f"duration: {self.duration} is not more than 0 seconds")
-        found = self._found
+        found = probe.probe(self.path, sound=self.stream)
         sample_rate, channels = decoder.require_sound(self.path, found)
         resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         decoded = given = 0
