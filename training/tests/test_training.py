@@ -2,9 +2,7 @@
 
 import json
 import math
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +38,12 @@ def picture(shape, colour):
         pen.line((40, 216, 216, 40), fill=colour, width=50)
     pen.ellipse((110, 110, 146, 146), fill="black")
     return image
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    """Statistics are measured on a quarter of the pictures, which take longer than a short training."""
+    monkeypatch.setattr(train, "SAMPLES", 16)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +222,7 @@ def test_more_classes_and_larger_pictures_start_from_what_was_learned(targets, s
     train.save(older, tmp_path / "checkpoint.pt")
     five = {key: value + value[:2] if key == "names" else value[[0, 1, 2, 0, 1]] for key, value in shapes.items()}
     stages = [(resolution, 1.0)]
-    newer = training(Targets(five), resolution=resolution, stages=stages, init=tmp_path / "checkpoint.pt")
+    newer = training(Targets(five), resolution=resolution, stages=stages, batch=4, init=tmp_path / "checkpoint.pt")
     assert torch.equal(newer.network.embeddings[:3], older.average.embeddings)
     factors, weights = draw_factors(3, torch.Generator().manual_seed(5)), torch.eye(5)[:3]
     for size in (16, 128):
@@ -253,10 +257,12 @@ def test_a_checkpoint_of_other_classes_is_refused(targets, shapes, tmp_path):
         load(training(others), tmp_path / "checkpoint.pt")
 
 
-def test_the_last_stage_is_at_the_resolution():
-    command = [sys.executable, "-m", "training.pocket.train", "runs/none", "--resolution", "256"]
-    result = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-    assert result.returncode == 2 and "--stages: the last is to be 256, the resolution" in result.stderr
+def test_the_last_stage_is_at_the_resolution(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "runs/none", "--resolution", "256"])
+    with pytest.raises(SystemExit) as stopped:
+        train.main()
+    assert stopped.value.code == 2
+    assert "--stages: the last is to be 256, the resolution" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("resolution", [128, 256])
@@ -275,11 +281,12 @@ def test_the_stock_class_and_the_engine_draw_what_was_trained(targets, tmp_path,
         drawn, trained = stock(noise, weights, 1.0), network(noise @ FACTORS_OF_NOISE, weights, resolution)[:, :3]
     assert trained.std() > 0.05
     assert (drawn - trained).abs().max() < 0.02  # fp16
-    assert agreement(engine(tmp_path), stock, np.random.default_rng(0)) >= 90
+    draw = engine(tmp_path)
+    assert agreement(draw, stock, np.random.default_rng(0)) >= 90
     alone = torch.eye(3)[[0, 1, 2, 0]]
     with torch.inference_mode():
         matte = network(noise @ FACTORS_OF_NOISE, alone, resolution)[:, 3]
-    assert matte.std() > 0.05 and (engine(tmp_path)(noise, alone)[:, 3] - matte).abs().max() < 0.05  # fp16
+    assert matte.std() > 0.05 and (draw(noise, alone)[:, 3] - matte).abs().max() < 0.05  # fp16
 
 
 def test_training_goes_on_from_a_stock_model():
