@@ -24,7 +24,7 @@ from musicvideo.vision.generators.biggan.generator import to_bytes
 from musicvideo.vision.job import decide, requested
 from musicvideo.vision.render import draw
 from musicvideo.vision.settings import Settings
-from musicvideo.vision.training import cutouts, own
+from musicvideo.vision.training import cutouts, learning, own
 from musicvideo.vision.training.learning import Training, draw_factors
 from musicvideo.vision.training.textures import SIZE
 
@@ -74,6 +74,7 @@ def small(patch: pytest.MonkeyPatch, place: Path, steps: int = 8) -> None:
         "NOISES": 3,
     }.items():  # fmt: skip
         patch.setattr(own, name, value)
+    patch.setattr(learning, "MIXTURES", 3)  # pictures of 256 pixels, which an examination spends its time on
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +225,9 @@ def test_mistakes_are_one_line_and_leave_nothing(pictures, tmp_path, monkeypatch
 
 
 def test_loss_falls_and_classes_are_told_apart(pictures, tmp_path, monkeypatch):
-    small(monkeypatch, tmp_path, steps=60)
+    small(monkeypatch, tmp_path, steps=30)
     found = cutouts.read(pictures)
-    recipe = {"steps": 60, "stages": ((16, 1.0),), "batch": 12, "learning rate": 0.004}
+    recipe = {"steps": 30, "stages": ((16, 1.0),), "batch": 8, "learning rate": 0.008}
     recipe |= {"singles": 0.7, "minutes": 1e4, "seed": 0}
     training = own.begin(own.of_classes(found), recipe)
     factors, weights = draw_factors(30, torch.Generator().manual_seed(4)), torch.eye(3).repeat(10, 1)
@@ -236,7 +237,7 @@ def test_loss_falls_and_classes_are_told_apart(pictures, tmp_path, monkeypatch):
         return float((drawn - wanted)[:, 3:].detach().abs().mean())
 
     before = error_of_mattes()
-    losses = [float(training.advance()[0]) for _ in range(60)]
+    losses = [float(training.advance()[0]) for _ in range(30)]
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
     assert error_of_mattes() < 0.6 * before
     nearest = training.targets.nearest(training.average(factors, weights, 16).detach(), factors)
@@ -249,9 +250,10 @@ def test_training_stops_where_nothing_gets_better():
     assert not own.settled([0.7, 0.75, 0.8, 0.81, 0.82, 0.83])
 
 
-def test_time_that_is_short_ends_training_early(pictures):
+def test_time_that_is_short_ends_training_early(pictures, tmp_path, monkeypatch):
     recipe = {"steps": 10**6, "stages": own.STAGES, "batch": 4, "learning rate": 0.002}
     recipe |= {"singles": 0.7, "minutes": 1.0, "seed": 0}
+    small(monkeypatch, tmp_path)  # after the stages were taken: only the first embeddings are found at 16 pixels
     training = own.begin(own.of_classes(cutouts.read(pictures)), recipe)
     training.seconds = 45.0
     assert training.progress == 0.75 and training.resolution() == 256
