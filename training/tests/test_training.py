@@ -2,7 +2,9 @@
 
 import json
 import math
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,12 +259,10 @@ def test_a_checkpoint_of_other_classes_is_refused(targets, shapes, tmp_path):
         load(training(others), tmp_path / "checkpoint.pt")
 
 
-def test_the_last_stage_is_at_the_resolution(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train.py", "runs/none", "--resolution", "256"])
-    with pytest.raises(SystemExit) as stopped:
-        train.main()
-    assert stopped.value.code == 2
-    assert "--stages: the last is to be 256, the resolution" in capsys.readouterr().err
+def test_the_last_stage_is_at_the_resolution():
+    command = [sys.executable, "-m", "training.pocket.train", "runs/none", "--resolution", "256"]
+    result = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert result.returncode == 2 and "--stages: the last is to be 256, the resolution" in result.stderr
 
 
 @pytest.mark.parametrize("resolution", [128, 256])
