@@ -12,8 +12,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from musicvideo.errors import MediaError
 from musicvideo.files import require_file
 
@@ -52,6 +50,8 @@ def load_schema(name: str) -> Mapping:
 
 def find_fault(document: object, schema: Mapping) -> Fault | None:
     """The most informative violation of a schema, or None."""
+    import jsonschema  # every command imports this module, and few have a document with a schema
+
     errors = list(islice(jsonschema.Draft202012Validator(schema).iter_errors(document), MOST_ERRORS))
     # A misspelt key or name comes first: it is the cause of other faults, such as a missing key.
     for telling in ("additionalProperties", "enum"):
