@@ -59,20 +59,20 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
         MediaError: missing, empty, or not a single audio or video file.
     """
     status = os.stat(require_file(path))
-    content = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return _probed(os.fspath(path), sound, program("ffprobe"), content)
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _probed(os.fspath(path), sound, program("ffprobe"), state)
 
 
-# Commands ask several times about a file, and FFprobe takes longer to start than to look. It also takes longer than a
-# tick of the clock, so that a file that was changed since has another time.
+# Commands ask several times about a file, and FFprobe takes longer to start than to look. The system sets the time of a
+# change itself, and its clock ticks faster than FFprobe starts. So a file that was changed since has another state.
 @lru_cache(maxsize=100)
-def _probed(path: str, sound: int, ffprobe: str, content: tuple[int, ...]) -> Media:
+def _probed(path: str, sound: int, ffprobe: str, state: tuple[int, ...]) -> Media:
     """As `probe`.
 
     Args:
         path, sound: as of `probe`.
         ffprobe: path of the program.
-        content: changes when the file does.
+        state: of the file, which is another one when the file has changed.
     """
     probed = completed_run(
         [ffprobe, "-v", "warning", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)],

@@ -1,0 +1,48 @@
+"""What FFprobe says of a file, and how often it is asked."""
+
+import os
+import wave
+
+import pytest
+
+from musicvideo import probe, programs
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The runs of FFprobe."""
+    runs = []
+
+    def completed_run(command, **options):
+        runs.append(command)
+        return programs.completed_run(command, **options)
+
+    monkeypatch.setattr(probe, "completed_run", completed_run)
+    return runs
+
+
+def write(path, rate, frames=4000):
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, frames, "NONE", ""))
+        file.writeframes(bytes(2 * frames))
+
+
+def test_a_file_is_asked_about_once(asked, tmp_path):
+    write(tmp_path / "a.wav", 44100)
+    found = [probe.probe(tmp_path / "a.wav") for _ in range(3)]
+    assert len(asked) == 1 and found[0].sample_rate == 44100 and found.count(found[0]) == 3
+
+
+def test_a_file_that_has_changed_is_asked_about_again(asked, tmp_path):
+    """Also where it has the size and the time of the earlier one."""
+    path = tmp_path / "a.wav"
+    write(path, 44100)
+    assert probe.probe(path).sample_rate == 44100
+    before = path.stat()
+    write(path, 48000)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_ino) == (before.st_size, before.st_ino)
+    assert probe.probe(path).sample_rate == 48000 and len(asked) == 2
+    write(tmp_path / "b.wav", 32000)
+    os.replace(tmp_path / "b.wav", path)
+    assert probe.probe(path).sample_rate == 32000 and len(asked) == 3
