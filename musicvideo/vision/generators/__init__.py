@@ -20,15 +20,16 @@ from musicvideo.vision.generators.record import SILENT, Generator, Handle, Optio
 __all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load",
            "weights_checksum", "weights_file"]  # fmt: skip
 
-# Modules of this package, in the order in which people read of them.
+# Modules of this package, in the order in which people read of their generators. Those to compare with come last.
 MODULES = (
     "biggan",
     "pocket",
     "cppn",
 )
-GENERATORS: dict[str, Record] = {
-    record.name: record for module in MODULES for record in importlib.import_module(f"{__name__}.{module}").RECORDS
-}
+_RECORDS: list[Record] = [
+    record for module in MODULES for record in importlib.import_module(f"{__name__}.{module}").RECORDS
+]
+GENERATORS = {record.name: record for record in sorted(_RECORDS, key=lambda record: record.name.endswith("-reference"))}
 NAMES = tuple(GENERATORS)
 
 
