@@ -323,8 +323,8 @@ def test_features_are_cached_by_content(tmp_path, monkeypatch):
     encode(tmp_path / "song.wav", "-t", "1", "-af", "volume=0.5")
     cached_features(song, cache=cache)
     assert len(list(cache.iterdir())) == 5
-    with pytest.raises(ValueError, match="mapping: unknown name 'waltz'"):
-        cached_features(song, mapping="waltz", cache=cache)
+    with pytest.raises(ValueError, match="analysis: unknown name 'waltz'"):
+        cached_features(song, analysis="waltz", cache=cache)
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ ANALYSES = {"classic": classic_features, "pulse": pulse_features}
 
 
 def cached_features(
-    song: Song, frame_length: int = 512, *, mapping: str = "classic", cache: str | os.PathLike
+    song: Song, frame_length: int = 512, *, analysis: str = "classic", cache: str | os.PathLike
 ) -> Features:
     """The features of a song, from a cache folder where they are there, else analysed and put there.
 
@@ -207,22 +207,22 @@ def cached_features(
     Args:
         song: decoded only if its features are not cached.
         frame_length: hop in samples, a multiple of 64.
-        mapping: one of `ANALYSES`.
+        analysis: one of `ANALYSES`.
         cache: folder, made if missing. A file in it that is damaged is written anew; a folder that cannot be written is
             done without.
 
     Raises:
         MediaError: the song cannot be decoded.
-        ValueError: as the mapping's function, or an unknown mapping.
+        ValueError: as the function of the analysis, or an unknown one.
     """
-    if mapping not in ANALYSES:
-        raise ValueError(f"mapping: unknown name {mapping!r} (choose {', '.join(ANALYSES)})")
+    if analysis not in ANALYSES:
+        raise ValueError(f"analysis: unknown name {analysis!r} (choose {', '.join(ANALYSES)})")
     content = f"{files.sha256(files.require_file(song.path))}-{song.duration or 'whole'}"
-    file = Path(cache) / f"{mapping}-{frame_length}-v{ANALYSIS_VERSION}-librosa{version('librosa')}-{content}.npz"
+    file = Path(cache) / f"{analysis}-{frame_length}-v{ANALYSIS_VERSION}-librosa{version('librosa')}-{content}.npz"
     cached = caches.recall(file)
     if features := cached and _unpacked(cached, frame_length):
         return features
-    features = ANALYSES[mapping](song, frame_length)
+    features = ANALYSES[analysis](song, frame_length)
     packed = io.BytesIO()
     np.savez(packed, duration=features.duration, **{name: getattr(features, name) for name in ARRAYS})
     caches.remember(file, packed.getvalue())

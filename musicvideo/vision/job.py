@@ -216,7 +216,7 @@ class Job:
         return cached_features(
             Song(self.song, asked.heard),
             asked.frame_length,
-            mapping=analysis,
+            analysis=analysis,
             cache=caches.folder("features"),
         )
 
