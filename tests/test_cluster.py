@@ -146,16 +146,16 @@ def test_a_song_is_drawn_with_weights_that_were_sent(song, tmp_path, monkeypatch
     """Its record names their folder as it was given; here no folder of that name exists."""
     narrow = BigGANConfig(output_dim=128, layers=LAYERS[128], channel_width=16)
     monkeypatch.setattr(biggan_weights, "configuration", lambda resolution: narrow)
-    save(BigGAN(narrow), tmp_path / "sent")
-    (tmp_path / "work").mkdir()
+    save(BigGAN(narrow), tmp_path)
+    monkeypatch.setattr(cluster, "_cached", lambda weights: tmp_path)
+    file = cluster.Weights("pytorch_model.bin", files.sha256(tmp_path / "pytorch_model.bin"), None)
+    worker = cluster.Worker(cluster.Setup(cluster.versions(), threads=1, gpu=False, weights=[file], own=None))
     given = {"generator": "biggan", "weights": "mine", "resolution": 128, "duration": 0.4, "fps": 5, "device": "cpu"}
     task = batch.Task(str(song), "a.mp4", "a.notes.mid")
-    made = batch.draw_elsewhere(
-        given, task, batch.inputs(given, task), tmp_path / "work", weights=tmp_path / "sent",
-        load=lambda job: job.load(weights=tmp_path / "sent"),
-    )  # fmt: skip
+    made = worker.song(given, task, batch.inputs(given, task))
+    assert isinstance(made, batch.Made), made
     assert made.frames == 2 and made.record["weights"] == "mine"
-    assert made.record["weights_sha256"] == files.sha256(tmp_path / "sent" / "pytorch_model.bin")
+    assert made.record["weights_sha256"] == file.sha256
 
 
 def test_a_node_dies_in_mid_run(nodes, song, tmp_path):

@@ -208,7 +208,8 @@ def draw_elsewhere(
         task: the song.
         contents: from `inputs`.
         folder: empty.
-        weights: folder with those of the generator on this machine; None for a generator that is found by its name.
+        weights: folder with those of the generator on this machine; None for a generator without weights, and for one
+            that a user trained, which is found by its name.
         load: gives the generator of a job.
     """
     begin = time.monotonic()
@@ -219,8 +220,12 @@ def draw_elsewhere(
         Path(here[name]).write_bytes(content)
     Path(here["midi"]).parent.mkdir(exist_ok=True)
     there = Task(here["song"], str(folder / Path(task.output).name), here["midi"])
-    settings = {"conduct": here.get("conduct"), "weights": weights and str(weights)}
-    job = _decided({**given, **{name: path for name, path in settings.items() if path}}, there)
+    settings = dict(given)
+    if "conduct" in here:
+        settings["conduct"] = here["conduct"]
+    if weights:
+        settings["weights"] = str(weights)
+    job = _decided(settings, there)
     names["weights"] = given.get("weights")
     job = replace(job, record={**job.record, **{name: job.record[name] and names[name] for name in names}})
     frames = job.draw(load(job))

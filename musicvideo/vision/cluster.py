@@ -247,7 +247,7 @@ class Worker:
         return _cached(setup.weights) if setup.weights else None
 
     def _prepare(self) -> Path | None:
-        """`_folder`, from which this process takes a generator that a user trained from now on."""
+        """The folder of `_folder`. From then on this process takes a generator that a user trained from there."""
         if self._folder and self._setup.own:
             generators.own.use_copy(self._setup.own, self._folder)
         return self._folder
