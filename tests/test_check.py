@@ -12,8 +12,7 @@ from PIL import Image
 
 import musicvideo.__main__ as stages
 from conftest import assert_one_line_error, make_media
-from musicvideo import probe
-from musicvideo.proof.check import _rate_check, check
+from musicvideo.proof.check import check
 from musicvideo.vision.film import finish
 from musicvideo.vision.flashes import Flashes, too_many
 from musicvideo.vision.watching import watch
@@ -64,6 +63,7 @@ def in_turn(*pictures: str) -> str:
 def test_a_strobe_of_the_whole_picture(tmp_path, fps):
     found = check(film(tmp_path / "film.mkv", picture=in_turn(strobe(3), strobe(4)), fps=fps, seconds=6))
     assert [each.name for each in found.broken] == ["General flashes"]
+    assert found.broken[0].shown.startswith("4 a second, at 0:03 to 0:")  # and not the three a second before
     assert found.watched.general.max() == 4
     assert found.watched.general[found.watched.times < 3].max() == 3
 
@@ -170,7 +170,7 @@ def test_a_variable_frame_rate(good, tmp_path):
     assert list(found) == ["Frame rate"] and found["Frame rate"].endswith(" frames at uneven times")
     # One pause may be a cut.
     path = make_media(tmp_path / "cut.mkv", "-i", good, "-vf", "setpts=PTS+gt(N\\,100)*0.08/TB", *codec)
-    rate = _rate_check(path, probe.probe(path).frame_rate)
+    rate = next(each for each in check(path).checks if each.name == "Frame rate")
     assert rate.passes and rate.shown == "25 a second, 1 frame at uneven times"
 
 

@@ -22,11 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import visualize
 from conftest import ROOT, command, make_media, read_frames
 from musicvideo import probe, programs
 from musicvideo.errors import MediaError
-from musicvideo.vision import codecs, generators
+from musicvideo.vision import codecs
 from musicvideo.vision import segments as encoders
 from musicvideo.vision.containers import Soundtrack, encoding, soundtrack
 from musicvideo.vision.record import read as settings_of
@@ -668,17 +667,16 @@ def test_song_and_video_of_any_name(song, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
-def test_names_in_no_encoding(song, tmp_path, run_script, monkeypatch):
-    monkeypatch.setattr(generators, "load", lambda name, resolution, **options: Stub(resolution))
-    monkeypatch.setattr(generators, "labels", lambda name: Stub.labels)
+def test_names_in_no_encoding(song, tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     folder.mkdir()
     original = folder / os.fsdecode(b"\xfe.wav")
     original.write_bytes(Path(song).read_bytes())
     drawing = ["--generator", "cppn", "--resolution", "16", "--fps", "2", "--duration", "2"]
-    drawn = run_script(visualize, "--song", original, *drawing, "--output_file", folder / "a.mp4")
-    assert drawn.returncode == 0, drawn.stderr
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    words = ["--song", original, *drawing, "--output_file", folder / "a.mp4"]
+    drawn = command("visualize.py", *words, env=environment)
+    assert drawn.returncode == 0, drawn.stderr
     decoded = command("-m", "musicvideo", "song", original, folder / "a.wav", env=environment)
     assert decoded.returncode == 0 and "\\udcfe.wav" in decoded.stdout, decoded.stderr
 
