@@ -83,8 +83,8 @@ LONGEST = (*LARGE, "test_pipeline", "test_faults", "test_visualize")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     count = Counter(item.path for item in items)
-    place = {stem: place for place, stem in enumerate(LONGEST)}
-    items.sort(key=lambda item: (place.get(item.path.stem, len(LONGEST)), -count[item.path]))
+    rank = {stem: number for number, stem in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(LONGEST)), -count[item.path]))
     for item in items:
         if {item.path.stem, getattr(item, "originalname", "")} & SLOW:
             item.add_marker(pytest.mark.slow)
@@ -92,7 +92,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
-    """All tests of a file go to one worker, and those of all `LARGE` files too.
+    """All tests of a file go to one worker, and all `LARGE` files go to the same worker.
 
     pytest-xdist's own option for groups of files does nothing with pytest 9.2.
     """

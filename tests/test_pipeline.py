@@ -124,20 +124,22 @@ def times(folder: Path) -> dict[str, int]:
 
 def of_whole(folder: Path) -> dict[Path, int]:
     """Modification times of all that belongs to the whole film: what it is made of, its settings, and itself."""
-    patterns = ("scores/*", "media/Tiny.*", "media/Tiny-[18DW]*", "media/Tiny-cover.jpg", "media/*/Tiny*/*")
-    found = [*(path for pattern in patterns for path in folder.glob(pattern)), folder / "Tiny.mkv"]
-    return {path: path.stat().st_mtime_ns for path in found}
+    patterns = (
+        "scores/*", "media/Tiny.*", "media/Tiny-[18DW]*", "media/Tiny-cover.jpg", "media/*/Tiny*/*",
+        "media/*/Tiny.json", "Tiny.mkv",
+    )  # fmt: skip
+    return {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(pattern)}
 
 
 def bring_up_to_date(folder: Path) -> None:
     """Make the whole film, unless nothing has changed since a test made it: make would take a second to find that."""
     if MADE.get(folder) != of_whole(folder):
         make(folder, *WHOLE)
-        is_up_to_date(folder)
+        remember(folder)
 
 
-def is_up_to_date(folder: Path) -> None:
-    """Remember that the whole film has just been made."""
+def remember(folder: Path) -> None:
+    """Note that the whole film has just been made."""
     MADE[folder] = of_whole(folder)
 
 
@@ -154,7 +156,7 @@ def built(tmp_path_factory):
     assert "media/Tiny.mp4, the square video, is missing: run `make gan` first" in message
     assert not (folder / "media" / "Tiny.mp4").exists()
     make(folder, "-j2", *WHOLE)
-    is_up_to_date(folder)
+    remember(folder)
     return folder
 
 
@@ -263,7 +265,7 @@ def test_other_listens_need_only_another_merge(built):
     assert [stream["codec_name"] for stream in described(built / "Tiny.mp4")["streams"][:2]] == ["h264", "aac"]
     assert sum(stream["codec_type"] == "audio" for stream in described(built / "Tiny.mp4")["streams"]) == 1
     said = make(built, "build", *TINY)
-    is_up_to_date(built)
+    remember(built)
     assert "Tiny.mkv: 8D (headphones), Stereo (loudspeakers), Rehearsal: vibes, Rehearsal: marimba" in said
     assert [path.stat().st_mtime_ns for path in kept if path.suffix != ".listens"] == before
     assert "LISTENS=loud: unknown (choose main, all)" in make(built, "build", *TINY, "LISTENS=loud", code=2)
@@ -353,7 +355,7 @@ def test_a_short_and_a_poster_are_made_of_the_square_video(built):
 def test_second_make_does_nothing(built):
     before = times(built)
     printed = make(built, *WHOLE)
-    is_up_to_date(built)
+    remember(built)
     assert times(built) == before
     assert "python" not in printed
 
@@ -579,7 +581,10 @@ def test_the_demo_draws_what_the_piece_is_about(empty, generator):
 
 
 def test_no_variable_reaches_a_shell(empty):
-    """Each variable holds a shell command; none is run. A mapping that is none needs no notes, which take seconds."""
+    """Each variable holds a shell command; none is run.
+
+    So MAPPING is no mapping, and no notes are written down, which would take seconds.
+    """
     make_media(empty / "media" / "Evil.wav", "-f", "lavfi", "-i", "sine=f=300:d=1")
     film = "TITLE_TEXT FONT WIDTH HEIGHT MIRROR INTRO OUTRO START DURATION LOOK PULSE ENCODER MIX".split()
     drawing = "GENERATOR RESOLUTION FPS SEED CLASSES WEIGHTS MAPPING".split()

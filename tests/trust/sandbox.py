@@ -42,8 +42,8 @@ LONGEST_MESSAGE = 2000  # characters of a refusal; a hostile file's content does
 PROGRAMS = re.compile(r"setpriv|true|ffmpeg|ffprobe|sox|mscore\S*|musescore\S*|fc-list|fc-match|ldconfig|uname")
 # What the project takes from librosa. It is imported when it is first asked for, with a lock on a file of librosa.
 LIBROSA = (
-    "amplitude_to_db", "beat", "cqt", "decompose", "estimate_tuning", "feature", "frames_to_time", "load", "midi_to_hz",
-    "onset", "piptrack", "pitch_tuning", "power_to_db", "time_to_frames", "to_mono", "util",
+    "amplitude_to_db", "beat", "cqt", "decompose", "estimate_tuning", "feature", "frames_to_time", "midi_to_hz",
+    "onset", "piptrack", "pitch_tuning", "power_to_db", "time_to_frames", "util",
 )  # fmt: skip
 COMMANDS = ("visualize", "eightd", "mix", "musicvideo.__main__")
 BAR = re.compile(r"\d+%\||\d+it \[|\?it/s|^.{0,80}: \d+(\.\d+)?[kMG]?(it|B|sample|frame)? \[")  # as tqdm writes it
@@ -117,6 +117,7 @@ class Sandbox:
         self.cache = self.root / "cache"
         # What is imported within a case would count as memory and as opened files of that case.
         self.mains = {name: importlib.import_module(name).main for name in COMMANDS}
+        importlib.import_module("jsonschema")
         for name in LIBROSA:
             getattr(locked_librosa, name)
         self._roots = [str(self.root), *_caches_of_libraries()]
