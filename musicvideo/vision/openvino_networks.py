@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Mapping
@@ -73,6 +74,8 @@ def compiled(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.Com
         with suppress(RuntimeError):  # compiled by another OpenVINO with the same version
             return core.import_model(content, "CPU", settings)
     made = core.compile_model(model, "CPU", settings)
-    caches.remember(file, made.export_model().getvalue())
+    exported = io.BytesIO()
+    made.export_model(exported)
+    caches.remember(file, exported.getvalue())
     caches.trim(file.parent, MOST_COMPILED)
     return made
