@@ -83,8 +83,7 @@ def texture(picture: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def mean_hue(colour: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
     """Hue and saturation of a picture's mean colour, weighted by the saturation of its pixels."""
     weights = inside * (np.ptp(colour, axis=-1) + 0.05)
-    mean = np.average(colour.reshape(-1, 3), axis=0, weights=weights.ravel())  # over two axes only from NumPy 2 on
-    hue, saturation, _ = colorsys.rgb_to_hsv(*mean)
+    hue, saturation, _ = colorsys.rgb_to_hsv(*np.average(colour, axis=(0, 1), weights=weights))
     return hue, saturation
 
 
