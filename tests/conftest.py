@@ -126,10 +126,16 @@ class Sharing:
             if item.path.stem in ONE_THREAD:
                 torch.set_num_threads(threads)
             if item.path.stem in LARGE or nextitem is None or nextitem.path != item.path:
-                gc.collect()  # networks refer to each other; takes a quarter of a second
+                gc.collect()  # networks refer to each other
                 trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
                 if trim:
                     trim(0)
+
+
+def pytest_collection_finish() -> None:
+    # What has been imported by now stays. Collections of garbage, hundreds of them, need not look at it.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
