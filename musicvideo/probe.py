@@ -58,33 +58,10 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    status = os.stat(require_file(path))
-    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return _probed(os.fspath(path), sound, program("ffprobe"), state)
-
-
-# Commands ask several times about a file, and FFprobe takes longer to start than to look. The system sets the time of a
-# change itself, and its clock ticks faster than FFprobe starts. So a file that was changed since has another state.
-@lru_cache(maxsize=100)
-def _probed(path: str, sound: int, ffprobe: str, state: tuple[int, ...]) -> Media:
-    """As `probe`.
-
-    Args:
-        path, sound: as of `probe`.
-        ffprobe: path of the program.
-        state: of the file, which is another one when the file has changed.
-    """
-    probed = completed_run(
-        [ffprobe, "-v", "warning", *SAFE_INPUT, "-show_format", "-show_streams", "-of", "json", source(path)],
-        doing=f"reading {path}",
-    )
-    if probed.returncode:
-        raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
+    described, guessed = _described(os.fspath(path), program("ffprobe"), _state(path))
     try:
-        # Without a table of contents FFmpeg guesses a length from the bit rate.
-        guessed = b"Estimating duration from bitrate" in probed.stderr
-        found = _media(json.loads(probed.stdout), sound, sound_chunk(path), guessed)
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        found = _media(described, sound, sound_chunk(path), guessed)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
         raise _nonsense(path) from None
     lowest, highest = limits.SAMPLE_RATES
     if found.sample_rate is not None and not lowest <= found.sample_rate <= highest:
@@ -92,6 +69,37 @@ def _probed(path: str, sound: int, ffprobe: str, state: tuple[int, ...]) -> Medi
             f"{path}: states a sample rate of {found.sample_rate} Hz (give a file of {lowest} to {highest} Hz)"
         )
     return found
+
+
+def _state(path: str | os.PathLike) -> tuple[int, ...]:
+    """What tells a file from itself after a change.
+
+    Commands ask several times about a file, and FFprobe takes longer to start than to look. The system sets the time
+    of a change itself, and its clock ticks faster than FFprobe starts. So a file that was changed has another state.
+    """
+    status = os.stat(require_file(path))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=100)
+def _described(path: str, ffprobe: str, state: tuple[int, ...]) -> tuple[Mapping, bool]:
+    """What FFprobe says of a file, and whether it had to guess the length.
+
+    Args:
+        path: a media file.
+        ffprobe: path of the program.
+        state: of the file.
+    """
+    asked = ["-show_format", "-show_streams", "-show_chapters", "-of", "json", source(path)]
+    probed = completed_run([ffprobe, "-v", "warning", *SAFE_INPUT, *asked], doing=f"reading {path}")
+    if probed.returncode:
+        raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
+    # Without a table of contents FFmpeg guesses a length from the bit rate.
+    guessed = b"Estimating duration from bitrate" in probed.stderr
+    try:
+        return json.loads(probed.stdout), guessed
+    except (ValueError, RecursionError):
+        raise _nonsense(path) from None
 
 
 def _nonsense(path: str | os.PathLike) -> MediaError:
@@ -182,8 +190,14 @@ def picture_times(path: str | os.PathLike) -> tuple[array[float], array[float]]:
     """When each frame of a video's picture begins and ends, by its packets, not its header; in seconds, unordered.
 
     Raises:
-        MediaError: FFprobe's answer makes no sense.
+        MediaError: no such file, or FFprobe's answer makes no sense.
     """
+    return _picture_times(os.fspath(path), program("ffprobe"), _state(path))
+
+
+@lru_cache(maxsize=4)
+def _picture_times(path: str, ffprobe: str, state: tuple[int, ...]) -> tuple[array[float], array[float]]:
+    """As `picture_times`; arguments as of `_described`."""
     begins, ends = array("d"), array("d")
 
     def line(text: str) -> None:
@@ -198,7 +212,7 @@ def picture_times(path: str | os.PathLike) -> tuple[array[float], array[float]]:
 
     entries = "packet=pts_time,dts_time,duration_time,flags"
     # fmt: off
-    command = ["ffprobe", "-v", "error", *SAFE_INPUT, "-select_streams", "V:0", "-of", "compact=p=0",
+    command = [ffprobe, "-v", "error", *SAFE_INPUT, "-select_streams", "V:0", "-of", "compact=p=0",
                "-show_entries", entries, source(path)]
     # fmt: on
     try:
@@ -237,10 +251,9 @@ def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
     """Streams and chapters of a media file, in order. Titles are untrusted.
 
     Raises:
-        MediaError: FFprobe's answer makes no sense.
+        MediaError: not a single audio or video file, or FFprobe's answer makes no sense.
     """
-    asked = ["-show_streams", "-show_chapters", "-of", "json", source(path)]
-    printed = run(["ffprobe", "-v", "error", *SAFE_INPUT, *asked], doing=f"reading {path}")
+    found, _ = _described(os.fspath(path), program("ffprobe"), _state(path))
 
     def title(described: Mapping) -> str:
         return str({str(name).lower(): value for name, value in described.get("tags", {}).items()}.get("title", ""))
@@ -256,10 +269,9 @@ def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
         )
 
     try:
-        found = json.loads(printed)
         chapters = [Chapter(_finite(each["start_time"]), title(each)) for each in found.get("chapters", [])]
         return [stream(each) for each in found["streams"]], chapters
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise _nonsense(path) from None
 
 

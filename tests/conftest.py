@@ -44,6 +44,7 @@ for variable in (
 ).split():
     os.environ.pop(variable, None)
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -51,6 +52,8 @@ from musicvideo import cli, ffmpeg, programs
 
 ROOT = Path(__file__).parent.parent
 HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
+# Writes what the tests are given: newer than the FFmpeg of most systems, and it starts five times as fast.
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 PAM_SIZES, PAM_END = (b"WIDTH", b"HEIGHT", b"DEPTH"), b"ENDHDR\n"
 
@@ -213,7 +216,7 @@ def read_frames(path, pixel_format="gray", *options) -> np.ndarray:
 
 def make_media(output, *arguments) -> Path:
     """Make a file with FFmpeg: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
-    programs.run(["ffmpeg", "-v", "error", "-y", *arguments, output], doing=f"making {output}")
+    programs.run([FFMPEG, "-v", "error", "-y", *arguments, output], doing=f"making {output}")
     return Path(output)
 
 

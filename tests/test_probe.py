@@ -30,7 +30,10 @@ def write(path, rate, frames=4000):
 def test_a_file_is_asked_about_once(asked, tmp_path):
     write(tmp_path / "a.wav", 44100)
     found = [probe.probe(tmp_path / "a.wav") for _ in range(3)]
-    assert len(asked) == 1 and found[0].sample_rate == 44100 and found.count(found[0]) == 3
+    assert found[0].sample_rate == 44100 and found.count(found[0]) == 3
+    (stream,), chapters = probe.contents(tmp_path / "a.wav")
+    assert stream.kind == "audio" and not chapters
+    assert len(asked) == 1
 
 
 def test_a_file_that_has_changed_is_asked_about_again(asked, tmp_path):

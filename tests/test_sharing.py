@@ -175,7 +175,8 @@ def test_a_short_is_upright_as_loud_as_the_film_and_in_step(run_script, swelling
     soundfile.write(tmp_path / "mix.wav", np.stack([sound, sound], 1), rate, "PCM_24")
     square = make_media(
         tmp_path / "square.mp4", "-f", "lavfi", "-i",
-        "nullsrc=s=32x32:r=25:d=100,format=gray,geq=lum='30+200*between(T,49.99,50.02)'", "-pix_fmt", "yuv420p",
+        "color=0x1e1e1e:s=32x32:r=25:d=100,drawbox=color=0xe6e6e6:t=fill:enable='between(t,49.99,50.02)'",
+        "-pix_fmt", "yuv420p",
     )  # fmt: skip
     output = tmp_path / "short.mp4"
     arguments = (square, tmp_path / "mix.wav", output, "--start", "44.02", "--length", "15")
