@@ -63,7 +63,7 @@ def offered() -> list[str]:
 
     Those to compare with are left out.
     """
-    embedded = [name for name in reversed(generators.NAMES) if not name.endswith("-reference")]
+    embedded = [name for name in reversed(generators.NAMES) if not generators.find(name).for_comparison]
     embedded.sort(key=lambda name: name != FIRST)
     return [*embedded, *(name for name in own.names() if name not in generators.NAMES)]
 

@@ -20,7 +20,7 @@ from musicvideo.vision.generators.record import SILENT, Generator, Handle, Optio
 __all__ = ["NAMES", "SILENT", "Generator", "Handle", "Options", "Record", "find", "labels", "load",
            "weights_checksum", "weights_file"]  # fmt: skip
 
-# Modules of this package, in the order in which people read of their generators. Those to compare with come last.
+# Modules of this package, in the order in which people read of their generators.
 MODULES = (
     "biggan",
     "pocket",
@@ -29,7 +29,7 @@ MODULES = (
 _RECORDS: list[Record] = [
     record for module in MODULES for record in importlib.import_module(f"{__name__}.{module}").RECORDS
 ]
-GENERATORS = {record.name: record for record in sorted(_RECORDS, key=lambda record: record.name.endswith("-reference"))}
+GENERATORS = {record.name: record for record in sorted(_RECORDS, key=lambda record: record.for_comparison)}
 NAMES = tuple(GENERATORS)
 
 

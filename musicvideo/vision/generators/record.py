@@ -130,6 +130,7 @@ class Record:
         draws_on_gpu: whether a graphics card makes it faster.
         matte: whether it is a `Matted`.
         licence: terms for publishing its pictures; None if there are none beyond this project's licence.
+        for_comparison: whether it draws what another one draws, to compare with; listed last, and not in the studio.
     """
 
     name: str
@@ -141,3 +142,4 @@ class Record:
     draws_on_gpu: bool = False
     matte: bool = False
     licence: str | None = None
+    for_comparison: bool = False

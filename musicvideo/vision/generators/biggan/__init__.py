@@ -56,5 +56,6 @@ REFERENCE = Record(
     resolutions=RESOLUTIONS,
     weights_file=_file,
     licence=LICENCE,
+    for_comparison=True,
 )
 RECORDS = (PUBLISHED, REFERENCE)
