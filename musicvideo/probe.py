@@ -29,6 +29,8 @@ PCM_FORMATS = (1, 3, 6, 7, 0xFFFE)
 UNKNOWN_SIZES = (0x7F000000, 1 << 31, 1 << 32)  # bytes; the first is SoX's, in AIFF
 UNKNOWN_SIZE_MARGIN = 8192  # bytes
 MOST_CHUNKS = 1000  # of a WAV or AIFF file before its samples
+# What Python raises where FFprobe's answer is not what it should be.
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,11 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    described, guessed = _described(os.fspath(path), program("ffprobe"), _state(path))
+    state = _state(path)
+    described, guessed = _described(os.fspath(path), program("ffprobe"), state)
     try:
         found = _media(described, sound, sound_chunk(path), guessed)
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+    except NONSENSE:
         raise _nonsense(path) from None
     lowest, highest = limits.SAMPLE_RATES
     if found.sample_rate is not None and not lowest <= found.sample_rate <= highest:
@@ -72,7 +75,7 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
 
 
 def _state(path: str | os.PathLike) -> tuple[int, ...]:
-    """What tells a file from itself after a change.
+    """What differs once a file has changed.
 
     Commands ask several times about a file, and FFprobe takes longer to start than to look. The system sets the time
     of a change itself, and its clock ticks faster than FFprobe starts. So a file that was changed has another state.
@@ -81,7 +84,7 @@ def _state(path: str | os.PathLike) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@lru_cache(maxsize=100)
+@lru_cache(maxsize=20)
 def _described(path: str, ffprobe: str, state: tuple[int, ...]) -> tuple[Mapping, bool]:
     """What FFprobe says of a file, and whether it had to guess the length.
 
@@ -189,10 +192,13 @@ def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
 def picture_times(path: str | os.PathLike) -> tuple[array[float], array[float]]:
     """When each frame of a video's picture begins and ends, by its packets, not its header; in seconds, unordered.
 
+    The arrays are shared by all who ask: do not change them.
+
     Raises:
-        MediaError: no such file, or FFprobe's answer makes no sense.
+        MediaError: missing or empty; FFprobe failed, or its answer makes no sense.
     """
-    return _picture_times(os.fspath(path), program("ffprobe"), _state(path))
+    state = _state(path)
+    return _picture_times(os.fspath(path), program("ffprobe"), state)
 
 
 @lru_cache(maxsize=4)
@@ -251,9 +257,10 @@ def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
     """Streams and chapters of a media file, in order. Titles are untrusted.
 
     Raises:
-        MediaError: not a single audio or video file, or FFprobe's answer makes no sense.
+        MediaError: missing, empty, or not a single audio or video file.
     """
-    found, _ = _described(os.fspath(path), program("ffprobe"), _state(path))
+    state = _state(path)
+    found, _ = _described(os.fspath(path), program("ffprobe"), state)
 
     def title(described: Mapping) -> str:
         return str({str(name).lower(): value for name, value in described.get("tags", {}).items()}.get("title", ""))
@@ -271,7 +278,7 @@ def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
     try:
         chapters = [Chapter(_finite(each["start_time"]), title(each)) for each in found.get("chapters", [])]
         return [stream(each) for each in found["streams"]], chapters
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except NONSENSE:
         raise _nonsense(path) from None
 
 

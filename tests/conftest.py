@@ -52,7 +52,7 @@ from musicvideo import cli, ffmpeg, programs
 
 ROOT = Path(__file__).parent.parent
 HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
-# Writes what the tests are given: newer than the FFmpeg of most systems, and it starts five times as fast.
+# Makes the files of the tests, and decodes some results. It is newer than that of most systems, and starts faster.
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 PAM_SIZES, PAM_END = (b"WIDTH", b"HEIGHT", b"DEPTH"), b"ENDHDR\n"

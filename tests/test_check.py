@@ -60,7 +60,8 @@ def in_turn(*pictures: str) -> str:
 
 
 def test_a_strobe_of_the_whole_picture(tmp_path):
-    found = check(film(tmp_path / "film.mkv", picture=in_turn(strobe(3), strobe(4)), seconds=6))
+    picture = in_turn(strobe(3), strobe(4))
+    found = check(film(tmp_path / "film.mkv", picture=picture, fps="30000/1001", seconds=6))
     assert [each.name for each in found.broken] == ["General flashes"]
     assert found.broken[0].shown.startswith("4 a second, at 0:03 to 0:")  # and not the three a second before
 

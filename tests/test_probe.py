@@ -5,6 +5,7 @@ import wave
 
 import pytest
 
+from conftest import make_media
 from musicvideo import probe, programs
 
 
@@ -18,6 +19,19 @@ def asked(monkeypatch):
         return programs.completed_run(command, **options)
 
     monkeypatch.setattr(probe, "completed_run", completed_run)
+    return runs
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The runs of FFprobe that list frames."""
+    runs = []
+
+    def run_with_progress(command, **options):
+        runs.append(command)
+        return programs.run_with_progress(command, **options)
+
+    monkeypatch.setattr(probe, "run_with_progress", run_with_progress)
     return runs
 
 
@@ -49,3 +63,14 @@ def test_a_file_that_has_changed_is_asked_about_again(asked, tmp_path):
     write(tmp_path / "b.wav", 32000)
     os.replace(tmp_path / "b.wav", path)
     assert probe.probe(path).sample_rate == 32000 and len(asked) == 3
+
+
+def test_the_frames_of_a_file_are_listed_once_until_it_changes(counted, tmp_path):
+    def video(seconds):
+        make_media(tmp_path / "a.mkv", "-f", "lavfi", "-i", f"color=s=16x16:r=10:d={seconds}")
+
+    video(1)
+    assert [probe.picture_duration(tmp_path / "a.mkv") for _ in range(3)] == [pytest.approx(1)] * 3
+    assert len(counted) == 1
+    video(2)
+    assert probe.picture_duration(tmp_path / "a.mkv") == pytest.approx(2) and len(counted) == 2

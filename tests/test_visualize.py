@@ -160,7 +160,7 @@ def encoded(video: str | os.PathLike) -> list:
 
 
 def assert_same(one, other) -> None:
-    """Check that two videos have the same frames at the same times, and the same sound; takes no process."""
+    """Check that two videos have the same frames at the same times, and the same sound; takes no process if so."""
     if encoded(one) != encoded(other):  # says which packets are others
         assert packets(one) == packets(other)
         assert encoded(one) == encoded(other)

@@ -749,7 +749,9 @@ def test_many_renders_at_once(materials, stages, tmp_path, generator):
     shutil.copytree(stages, alone / "musicvideo" / "cppn")
     if not CAMPAIGN:  # two stages are left to compile, since all of them take seconds
         shutil.copytree(alone, cache)
-        for path in (*cache.rglob("stages.soften-*"), *cache.rglob("stages.to_bytes-*")):
+        left_out = [*cache.rglob("stages.soften-*"), *cache.rglob("stages.to_bytes-*")]
+        assert len(left_out) == 4  # index and code of each
+        for path in left_out:
             path.unlink()
         (folder,) = (path for path in (cache / "musicvideo" / "cppn").iterdir() if path.is_dir())
         caches.seal(folder)
