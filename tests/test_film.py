@@ -8,14 +8,13 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image, ImageFilter
 
 import musicvideo.__main__
-from conftest import make_media, read_frames
+from conftest import FFMPEG, make_media, read_frames
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import film, framing, merging, record
@@ -78,7 +77,7 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_p
 @pytest.mark.parametrize("pulse", [0, 1])
 def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse):
     """Moviepy's FFmpeg is years newer than the oldest supported version."""
-    monkeypatch.setenv("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("FFMPEG", FFMPEG)
     film.finish(
         square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL
     )
@@ -163,9 +162,13 @@ def test_any_even_square(tmp_path, write_wav):
     assert np.abs(frames - frames[:, :, ::-1]).mean() < 2  # chroma is sited left, so RGB is not exact
 
 
+@pytest.mark.parametrize("newer", [False, True])
 @pytest.mark.parametrize("width, height, side", [(1200, 676, 512), (1920, 1080, 820)])
-def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, width, height, side):
-    """The author's proportions; a square of that size is not scaled, and borders mirror what they touch."""
+def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, monkeypatch, width, height, side, newer):
+    """The author's proportions; a square of that size is not scaled, and borders mirror what they touch.
+
+    The square does not say what its colours mean, and no FFmpeg may convert them.
+    """
     assert framing.pair_side(width, height) == side
     video = make_media(
         tmp_path / "square.mkv",
@@ -178,15 +181,21 @@ def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, width, heig
         "-c:v",
         "ffv1",
     )
-    film.finish(
-        video,
-        write_wav("brief.wav", np.zeros(4800)),
-        tmp_path / "film.mkv",
-        width=width,
-        height=height,
-        codec="ffv1",
-        intro=0,
-    )
+    with monkeypatch.context() as patch:
+        if newer:
+            patch.setenv("FFMPEG", FFMPEG)
+        film.finish(
+            video,
+            write_wav("brief.wav", np.zeros(4800)),
+            tmp_path / "film.mkv",
+            width=width,
+            height=height,
+            codec="ffv1",
+            intro=0,
+        )
+    asked = ["-show_entries", "stream=color_space,color_primaries,color_transfer,color_range", "-of", "csv=p=0"]
+    told = programs.run(["ffprobe", "-v", "error", *asked, tmp_path / "film.mkv"], doing="probing")
+    assert told.decode().split()[0] == "tv,bt709,bt709,bt709"
     frame, original = read_frames(tmp_path / "film.mkv")[0], read_frames(video)[0]
     columns, rows = (width - 2 * side) // 2, height - side
     above = round(rows * 73 / 163 / 2) * 2

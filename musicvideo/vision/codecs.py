@@ -56,6 +56,11 @@ class Codec:
         raise MediaError(f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})")
 
 
+# FFmpeg 5 takes from the options what colours mean. FFmpeg 9 takes it from the pictures, and where only the options say
+# it, converts the colours.
+BT709_PICTURES = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
+
 _X264_FILM = ":".join(
     ["psy=0", "aq-strength=0.2", "trellis=0", "partitions=i8x8,i4x4", "me=dia", "subme=1", "b-adapt=0", "weightp=0",
      "rc-lookahead=5", "deblock=1,1"]

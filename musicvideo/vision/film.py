@@ -19,7 +19,7 @@ from PIL import Image
 from musicvideo import excerpt, ffmpeg, files, probe, programs
 from musicvideo.decoder import decode_frame
 from musicvideo.errors import MediaError
-from musicvideo.vision.codecs import CODECS
+from musicvideo.vision.codecs import BT709, BT709_PICTURES, CODECS
 from musicvideo.vision.containers import require_film
 from musicvideo.vision.flashes import MOST, SIZE, Flashes, too_many
 from musicvideo.vision.framing import LOOKS, MIRRORS, Grade, default_mirror, frame_filters
@@ -161,8 +161,7 @@ def finish(
                 *(["-i", ffmpeg.source(card)] if title else []),
                 ffmpeg.graph_option(), script,
                 "-map", "[film]", *CODECS[codec].arguments(crf), *(["-preset", preset] if preset else []),
-                "-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
-                "-color_range", "tv", ffmpeg.source(partial),
+                "-pix_fmt", "yuv420p", *BT709, ffmpeg.source(partial),
                 "-map", "[small]", "-f", "rawvideo", "-",
             ]  # fmt: skip
             return _flashing(_watched(command, Flashes(width, height, rate), f"finishing {video}", length, progress))
@@ -364,7 +363,7 @@ def filter_graph(
             f"fade=out:st={_s(length - fade)}:d={_s(fade)}",
             f"trim=end={_s(length)}",
             *([f"photosensitivity=threshold={CALM}"] if calm else []),
-            "setsar=1,format=yuv420p,split[film][seen]",
+            f"setsar=1,format=yuv420p,{BT709_PICTURES},split[film][seen]",
             # Filters may lose what the colours mean, and FFmpeg would guess BT.601.
             f"[seen]scale={SIZE}:{SIZE}:flags=area:in_color_matrix=bt709:in_range=tv,format=rgb24[small]",
         ]

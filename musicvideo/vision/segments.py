@@ -17,7 +17,7 @@ import numpy as np
 
 from musicvideo import ffmpeg, files, programs
 from musicvideo.errors import MediaError
-from musicvideo.vision.codecs import DRAWING
+from musicvideo.vision.codecs import BT709, BT709_PICTURES, DRAWING
 from musicvideo.vision.containers import Encoding, Soundtrack
 
 # An interrupted run loses at most this. With x264 at 512 pixels, 60 cost 4 % more bytes than 240, and 30 cost 10 %.
@@ -119,9 +119,7 @@ def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str)
     else:
         pixels = [
             "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format={codec.alpha if encoding.alpha else 'yuv420p'},"
-            # ProRes takes them from the pictures, other encoders from the options.
-            "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
-            "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+            f"{BT709_PICTURES}", *BT709,
         ]  # fmt: skip
     return [
         "ffmpeg", "-v", "error", "-y", *source, *pixels, *codec.arguments(encoding.crf, ENCODER_THREADS),
