@@ -24,7 +24,7 @@ from musicvideo.panning import read_motion
 from musicvideo.tables import setting
 from musicvideo.vision.labels import resolve
 
-SECTION_MEASURES = 16  # of a section, where a score names none
+SECTION_MEASURES = 8  # of a section, where a score names none
 MOST_CLASSES = 48  # of a part or a section
 # Classes of a part that a section shows unless the table says otherwise, by what chooses among them.
 AT_ONCE = {"register": 2, "pitch": 12, "part": 1}
