@@ -9,30 +9,28 @@ from conftest import make_media
 from musicvideo import probe, programs
 
 
+def runs_of(patch: pytest.MonkeyPatch, name: str) -> list:
+    """The commands that `probe` runs from now on by a function of `programs`."""
+    runs, run = [], getattr(programs, name)
+
+    def noted(command, **options):
+        runs.append(command)
+        return run(command, **options)
+
+    patch.setattr(probe, name, noted)
+    return runs
+
+
 @pytest.fixture
 def asked(monkeypatch):
-    """The runs of FFprobe."""
-    runs = []
-
-    def completed_run(command, **options):
-        runs.append(command)
-        return programs.completed_run(command, **options)
-
-    monkeypatch.setattr(probe, "completed_run", completed_run)
-    return runs
+    """The runs of FFprobe that describe a file."""
+    return runs_of(monkeypatch, "completed_run")
 
 
 @pytest.fixture
-def counted(monkeypatch):
+def listed(monkeypatch):
     """The runs of FFprobe that list frames."""
-    runs = []
-
-    def run_with_progress(command, **options):
-        runs.append(command)
-        return programs.run_with_progress(command, **options)
-
-    monkeypatch.setattr(probe, "run_with_progress", run_with_progress)
-    return runs
+    return runs_of(monkeypatch, "run_with_progress")
 
 
 def write(path, rate, frames=4000):
@@ -65,12 +63,12 @@ def test_a_file_that_has_changed_is_asked_about_again(asked, tmp_path):
     assert probe.probe(path).sample_rate == 32000 and len(asked) == 3
 
 
-def test_the_frames_of_a_file_are_listed_once_until_it_changes(counted, tmp_path):
+def test_the_frames_of_a_file_are_listed_once_until_it_changes(listed, tmp_path):
     def video(seconds):
         make_media(tmp_path / "a.mkv", "-f", "lavfi", "-i", f"color=s=16x16:r=10:d={seconds}")
 
     video(1)
     assert [probe.picture_duration(tmp_path / "a.mkv") for _ in range(3)] == [pytest.approx(1)] * 3
-    assert len(counted) == 1
+    assert len(listed) == 1
     video(2)
-    assert probe.picture_duration(tmp_path / "a.mkv") == pytest.approx(2) and len(counted) == 2
+    assert probe.picture_duration(tmp_path / "a.mkv") == pytest.approx(2) and len(listed) == 2
