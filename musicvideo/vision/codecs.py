@@ -56,8 +56,8 @@ class Codec:
         raise MediaError(f"codec: {self.encoder} does not work on this machine, for {width}x{height} pixels ({remedy})")
 
 
-# FFmpeg 5 takes from the options what colours mean. FFmpeg 9 takes it from the pictures, and where only the options say
-# it, converts the colours.
+# FFmpeg 5 takes from the options what colours mean, but for ProRes. FFmpeg 9 takes it from the pictures, and where only
+# the options say it, converts the colours.
 BT709_PICTURES = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
 

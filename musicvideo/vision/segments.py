@@ -119,7 +119,7 @@ def encoder_command(resolution: int, encoding: Encoding, path: Path, muxer: str)
     else:
         pixels = [
             "-vf", f"{scale}:out_color_matrix=bt709:out_range=tv,format={codec.alpha if encoding.alpha else 'yuv420p'},"
-            f"{BT709_PICTURES}", *BT709,
+            + BT709_PICTURES, *BT709,
         ]  # fmt: skip
     return [
         "ffmpeg", "-v", "error", "-y", *source, *pixels, *codec.arguments(encoding.crf, ENCODER_THREADS),
