@@ -60,8 +60,7 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    state = _state(path)
-    described, guessed = _described(os.fspath(path), program("ffprobe"), state)
+    described, guessed = _described(os.fspath(path), program("ffprobe"), _state(path))
     try:
         found = _media(described, sound, sound_chunk(path), guessed)
     except NONSENSE:
@@ -259,27 +258,42 @@ def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    state = _state(path)
-    found, _ = _described(os.fspath(path), program("ffprobe"), state)
-
-    def title(described: Mapping) -> str:
-        return str({str(name).lower(): value for name, value in described.get("tags", {}).items()}.get("title", ""))
+    found, _ = _described(os.fspath(path), program("ffprobe"), _state(path))
 
     def stream(described: Mapping) -> Stream:
         flags = described.get("disposition", {})
         return Stream(
             kind=str(described.get("codec_type", "data")),
             codec=str(described.get("codec_name", "unknown")),
-            title=title(described),
+            title=_tags(described).get("title", ""),
             default=bool(flags.get("default")),
             cover=bool(flags.get("attached_pic")),
         )
 
     try:
-        chapters = [Chapter(_finite(each["start_time"]), title(each)) for each in found.get("chapters", [])]
+        chapters = [
+            Chapter(_finite(each["start_time"]), _tags(each).get("title", "")) for each in found.get("chapters", [])
+        ]
         return [stream(each) for each in found["streams"]], chapters
     except NONSENSE:
         raise _nonsense(path) from None
+
+
+def tags(path: str | os.PathLike) -> dict[str, str]:
+    """Metadata of a whole media file, by their names in lower case. They are untrusted.
+
+    Raises:
+        MediaError: missing, empty, or not a single audio or video file.
+    """
+    found, _ = _described(os.fspath(path), program("ffprobe"), _state(path))
+    try:
+        return _tags(found["format"])
+    except NONSENSE:
+        raise _nonsense(path) from None
+
+
+def _tags(described: Mapping) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in described.get("tags", {}).items()}
 
 
 def _duration(stream: Mapping) -> float | None:

@@ -54,6 +54,11 @@ ROOT = Path(__file__).parent.parent
 HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
 # Makes the files of the tests, and decodes some results. It is newer than that of most systems, and starts faster.
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+# Files whose tests run with it throughout, as somebody may who sets FFMPEG. All others run with that of the system.
+NEWER_FFMPEG = (
+    "test_check", "test_drafting", "test_features", "test_mixing", "test_own_pictures", "test_sharing", "test_song",
+    "test_storyboard", "test_sync", "test_transcription", "test_visualize",
+)  # fmt: skip
 GOLDEN = Path(__file__).parent / "data" / "golden"
 PAM_SIZES, PAM_END = (b"WIDTH", b"HEIGHT", b"DEPTH"), b"ENDHDR\n"
 
@@ -218,6 +223,14 @@ def make_media(output, *arguments) -> Path:
     """Make a file with FFmpeg: `make_media("a.wav", "-f", "lavfi", "-i", "sine=d=1")`."""
     programs.run([FFMPEG, "-v", "error", "-y", *arguments, output], doing=f"making {output}")
     return Path(output)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ffmpeg_of_the_file(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem in NEWER_FFMPEG:
+            patch.setenv("FFMPEG", FFMPEG)
+        yield
 
 
 @pytest.fixture

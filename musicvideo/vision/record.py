@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from musicvideo import ffmpeg, files, programs
+from musicvideo import ffmpeg, files, probe
 from musicvideo.errors import MediaError
 
 # Noted, not compared: the record holds their effects, as checksums of the song, the path and the weights.
@@ -40,11 +40,8 @@ def read(video: str | os.PathLike) -> dict[str, Any]:
     try:
         if Path(video).suffix == ".json":
             return parse(Path(video))
-        arguments = ["-v", "error", *ffmpeg.SAFE_INPUT, "-show_entries", "format_tags", "-of", "json"]
-        printed = programs.run(["ffprobe", *arguments, ffmpeg.source(video)], doing=f"reading {video}")
-        tags = json.loads(printed)["format"].get("tags", {})
-        return _object({name.lower(): value for name, value in tags.items()}["comment"])
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return _object(probe.tags(video)["comment"])
+    except (KeyError, ValueError, RecursionError):
         raise MediaError(f"{video}: holds no settings (give a video that visualize.py made, or its .json)") from None
 
 
