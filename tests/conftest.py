@@ -36,6 +36,10 @@ M_MMAP_THRESHOLD = -3
 with suppress(OSError, AttributeError):  # glibc only
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 8_000_000)
 
+# OpenBLAS starts a thread for each core when NumPy is imported, and they wait actively at first. The workers use the
+# cores already, and their tests start hundreds of processes.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 # `make test` exports its variables; commands that the tests run must not see them.
 for variable in (
     "MAKEFLAGS MFLAGS MAKELEVEL TITLE SYSTEM_DEPS MIX_TABLE DRAW_FLAGS SONG GENERATOR RESOLUTION FPS SEED CLASSES "
