@@ -90,7 +90,7 @@ ONE_THREAD = ("test_training", "test_pocket_quality", "test_biggan", "test_own_p
 LARGE = (*ONE_THREAD, "test_backends")
 
 # The files that take longest come first, then those of many tests, so that the workers end at about the same time.
-LONGEST = (*LARGE, "test_pipeline", "test_faults", "test_visualize")
+LONGEST = (*LARGE, "test_pipeline", "test_faults", "test_visualize", "test_package")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import command
+from conftest import command, make_media
 from musicvideo import caches, decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
@@ -29,7 +29,6 @@ from musicvideo.vision.features import (
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SONG = GOLDEN / "arpeggio.flac"
-FFMPEG = programs.program("ffmpeg")
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +110,7 @@ def test_samples_are_those_of_librosa(samples):
 
 def encode(path, *options):
     """Ten seconds of the golden song, unless options say otherwise, in another format, by name."""
-    subprocess.run([FFMPEG, "-v", "error", "-y", "-i", SONG, "-t", "10", *options, path], check=True)
-    return path
+    return make_media(path, "-i", SONG, "-t", "10", *options)
 
 
 FILM = ("-f", "lavfi", "-i", "testsrc=d=20:s=64x64:r=5", "-shortest")
@@ -175,10 +173,7 @@ def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, tmp_
 
 
 def test_a_film_whose_sound_ends_early_is_whole(tmp_path):
-    film = tmp_path / "film.mp4"
-    subprocess.run(
-        [FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=8:s=64x64:r=5", "-t", "3", "-i", SONG, film], check=True
-    )
+    film = make_media(tmp_path / "film.mp4", "-f", "lavfi", "-i", "testsrc=d=8:s=64x64:r=5", "-t", "3", "-i", SONG)
     assert abs(len(load_song(film)) / SAMPLE_RATE - 3) < 0.1
 
 
@@ -214,7 +209,7 @@ def test_files_that_are_no_songs_are_one_line(tmp_path):
     (tmp_path / "header.wav").write_bytes((tmp_path / "song.wav").read_bytes()[:1000])
     (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:20,\n{tmp_path / 'song.wav'}\n")
     (tmp_path / "list.wav").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'song.wav'}\n")
-    subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1", tmp_path / "mute.mp4"], check=True)
+    make_media(tmp_path / "mute.mp4", "-f", "lavfi", "-i", "testsrc=d=1")
     for name in (
         "missing.mp3",
         "empty.mp3",

@@ -106,7 +106,7 @@ def symmetry(path) -> float:
     """PSNR in dB of a film's frames, luma and chroma, against their mirror images."""
     found = probe.probe(path)
     raw = programs.run(
-        ["ffmpeg", "-v", "error", "-i", ffmpeg.source(path), "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"],
+        [FFMPEG, "-v", "error", "-i", ffmpeg.source(path), "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"],
         doing=f"decoding {path}",
     )
     luma, chroma = found.width * found.height, found.width * found.height // 4
@@ -375,7 +375,7 @@ def test_film_is_h264_and_flac_or_aac(picture, sound, tmp_path):
     def packets(path):
         return programs.run(
             [
-                "ffmpeg",
+                FFMPEG,
                 "-v",
                 "error",
                 "-i",

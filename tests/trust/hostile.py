@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 
 import tiny_score
+from conftest import FFMPEG
 from musicvideo.vision.generators.cppn.network import CPPN
 from musicvideo.vision.latents import Trajectory
 
@@ -281,15 +282,15 @@ def generated(name: str, *arguments: str) -> bytes:
         return path.read_bytes()
 
 
-FFMPEG = ("ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i")
+LAVFI = (FFMPEG, "-v", "error", "-y", "-f", "lavfi", "-i")
 
 
 def encoded(suffix: str) -> bytes:
-    return generated(f"a.{suffix}", *FFMPEG, "sine=d=0.3:r=22050", "OUT")
+    return generated(f"a.{suffix}", *LAVFI, "sine=d=0.3:r=22050", "OUT")
 
 
 def picture() -> bytes:
-    return generated("a.mkv", *FFMPEG, "testsrc2=s=32x32:r=10:d=0.5", "-c:v", "libx264", "-preset", "ultrafast", "OUT")
+    return generated("a.mkv", *LAVFI, "testsrc2=s=32x32:r=10:d=0.5", "-c:v", "libx264", "-preset", "ultrafast", "OUT")
 
 
 class Dropper:
@@ -488,7 +489,7 @@ def commented(film: bytes, comment: bytes, path: Path) -> None:
     source.write_bytes(film)
     subprocess.run(
         [
-            "ffmpeg",
+            FFMPEG,
             "-v",
             "error",
             "-y",
@@ -956,7 +957,7 @@ SUFFIXES = (".wav", ".mp3", ".mp4", ".m3u8", ".ffconcat", ".mkv", ".aiff", ".fla
 
 def referring(path: bytes) -> bytes:
     """A .mov whose sound is said to be in another file."""
-    whole = generated("a.mov", *FFMPEG, "sine=d=0.3:r=22050", "-c:a", "pcm_s16le", "OUT")
+    whole = generated("a.mov", *LAVFI, "sine=d=0.3:r=22050", "-c:a", "pcm_s16le", "OUT")
     own = b"\0\0\0\x0curl \0\0\0\1"
     other = b"url \0\0\0\0" + b"file://" + path + b"\0"
     return whole.replace(own, struct.pack(">I", len(other) + 4) + other)
@@ -1400,7 +1401,7 @@ def film() -> bytes:
     """Half a second of picture and sound."""
     clicks = r"aevalsrc=sin(2000*t)*lt(mod(t\,0.2)\,0.1):d=0.5"
     return generated(
-        "a.mkv", *FFMPEG, "testsrc2=s=32x32:r=10:d=0.5", "-f", "lavfi", "-i", clicks, "-preset", "ultrafast",
+        "a.mkv", *LAVFI, "testsrc2=s=32x32:r=10:d=0.5", "-f", "lavfi", "-i", clicks, "-preset", "ultrafast",
         "-c:a", "flac", "OUT",
     )  # fmt: skip
 
@@ -1414,7 +1415,7 @@ def sync_attacks() -> st.SearchStrategy[Attack]:
 
 
 def known_syncs() -> list[Attack]:
-    both = (*FFMPEG, "testsrc2=s=32x32:r=10:d=0.5", "-f", "lavfi", "-i", "sine=d=0.5", "-preset", "ultrafast")
+    both = (*LAVFI, "testsrc2=s=32x32:r=10:d=0.5", "-f", "lavfi", "-i", "sine=d=0.5", "-preset", "ultrafast")
     spread = "setpts='if(N,86400*30*%d,0)/TB'"
 
     def made(*how: str) -> bytes:

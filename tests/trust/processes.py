@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tiny_score
-from conftest import HANGS, ROOT
+from conftest import FFMPEG, HANGS, ROOT
 
 from .sandbox import said
 
@@ -183,7 +183,7 @@ def leftovers(*folders: Path) -> list[str]:
 def streams(film: Path) -> str:
     """MD5 of each decoded stream of a file."""
     result = subprocess.run(
-        ["ffmpeg", "-v", "error", "-i", film, "-map", "0:v?", "-map", "0:a?", "-f", "streamhash", "-hash", "md5", "-"],
+        [FFMPEG, "-v", "error", "-i", film, "-map", "0:v?", "-map", "0:a?", "-f", "streamhash", "-hash", "md5", "-"],
         capture_output=True,
         text=True,
     )
