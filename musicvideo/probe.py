@@ -60,7 +60,7 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    described, guessed = _described(os.fspath(path), program("ffprobe"), _state(path))
+    described, guessed = _asked(path)
     try:
         found = _media(described, sound, sound_chunk(path), guessed)
     except NONSENSE:
@@ -71,6 +71,16 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
             f"{path}: states a sample rate of {found.sample_rate} Hz (give a file of {lowest} to {highest} Hz)"
         )
     return found
+
+
+class NotMedia(MediaError):
+    """FFprobe finds neither sound nor picture in a file."""
+
+
+def _asked(path: str | os.PathLike) -> tuple[Mapping, bool]:
+    """As `_described`, of the file as it is now."""
+    state = _state(path)  # first, since a missing file matters more than a missing FFprobe
+    return _described(os.fspath(path), program("ffprobe"), state)
 
 
 def _state(path: str | os.PathLike) -> tuple[int, ...]:
@@ -95,7 +105,7 @@ def _described(path: str, ffprobe: str, state: tuple[int, ...]) -> tuple[Mapping
     asked = ["-show_format", "-show_streams", "-show_chapters", "-of", "json", source(path)]
     probed = completed_run([ffprobe, "-v", "warning", *SAFE_INPUT, *asked], doing=f"reading {path}")
     if probed.returncode:
-        raise MediaError(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
+        raise NotMedia(f"{path}: not an audio or video file (give a wav, flac, mp3, m4a, ogg, mp4, ...)")
     # Without a table of contents FFmpeg guesses a length from the bit rate.
     guessed = b"Estimating duration from bitrate" in probed.stderr
     try:
@@ -258,7 +268,7 @@ def contents(path: str | os.PathLike) -> tuple[list[Stream], list[Chapter]]:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    found, _ = _described(os.fspath(path), program("ffprobe"), _state(path))
+    found, _ = _asked(path)
 
     def stream(described: Mapping) -> Stream:
         flags = described.get("disposition", {})
@@ -285,7 +295,7 @@ def tags(path: str | os.PathLike) -> dict[str, str]:
     Raises:
         MediaError: missing, empty, or not a single audio or video file.
     """
-    found, _ = _described(os.fspath(path), program("ffprobe"), _state(path))
+    found, _ = _asked(path)
     try:
         return _tags(found["format"])
     except NONSENSE:

@@ -37,7 +37,7 @@ with suppress(OSError, AttributeError):  # glibc only
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 8_000_000)
 
 # OpenBLAS starts a thread for each core when NumPy is imported, and they wait actively at first. The workers use the
-# cores already, and their tests start hundreds of processes.
+# cores already, and their tests start hundreds of processes, which inherit this.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 # `make test` exports its variables; commands that the tests run must not see them.
@@ -58,7 +58,8 @@ ROOT = Path(__file__).parent.parent
 HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
 # Makes the files of the tests, and decodes some results. It is newer than that of most systems, and starts faster.
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-# Files whose tests run with it throughout, as somebody may who sets FFMPEG. All others run with that of the system.
+# Files whose tests run with it throughout. All others run with what FFMPEG names, else with that of the system. FFprobe
+# is always the system's.
 NEWER_FFMPEG = (
     "test_check", "test_drafting", "test_features", "test_mixing", "test_own_pictures", "test_sharing", "test_song",
     "test_storyboard", "test_sync", "test_transcription", "test_visualize",
@@ -151,6 +152,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for stem in NEWER_FFMPEG:
+        assert (ROOT / "tests" / f"{stem}.py").exists(), stem
     config.pluginmanager.register(Sharing())  # a hook of this module would leave out training/tests
 
 
@@ -229,8 +232,15 @@ def make_media(output, *arguments) -> Path:
     return Path(output)
 
 
+def through_a_pipe(output: Path, *command) -> Path:
+    """Keep what a program writes to a pipe, where it cannot go back to write sizes at the beginning."""
+    output.write_bytes(programs.run(command, doing=f"making {output}"))
+    return output
+
+
 @pytest.fixture(scope="module", autouse=True)
 def ffmpeg_of_the_file(request: pytest.FixtureRequest) -> Iterator[None]:
+    """FFmpeg as `NEWER_FFMPEG` says."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.stem in NEWER_FFMPEG:
             patch.setenv("FFMPEG", FFMPEG)

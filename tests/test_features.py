@@ -4,14 +4,13 @@ import gc
 import io
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from conftest import command, make_media
+from conftest import command, make_media, through_a_pipe
 from musicvideo import caches, decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
@@ -159,8 +158,12 @@ def test_songs_cut_off_are_refused_but_play_up_to_there(name, tmp_path):
     assert len(load_song(tmp_path / name, duration=3)) == 3 * SAMPLE_RATE
 
 
+@pytest.mark.parametrize("newer", [False, True])
 @pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.ogg", "a.opus"])
-def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, tmp_path):
+def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, newer, tmp_path, monkeypatch):
+    """Whatever the release of FFmpeg."""
+    if not newer:
+        monkeypatch.delenv("FFMPEG")
     data = bytearray(encode(tmp_path / name, "-c:a", "libvorbis").read_bytes() if name == "a.ogg"
                      else encode(tmp_path / name).read_bytes())  # fmt: skip
     middle, hole = len(data) // 2, len(data) // 10
@@ -189,8 +192,8 @@ def test_a_film_whose_sound_ends_early_is_whole(tmp_path):
 )
 def test_songs_written_to_a_pipe_are_as_long_as_what_is_there(writer, tmp_path):
     piped = tmp_path / "piped.wav"
-    name, _, arguments = writer.format(encode(tmp_path / "a.flac")).partition(" ")
-    subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {piped}", shell=True, check=True)
+    song = encode(tmp_path / "a.flac")
+    through_a_pipe(piped, *(song if word == "{}" else word for word in writer.split()))
     assert len(load_song(piped)) == 10 * SAMPLE_RATE
     if "wav" in writer:
         assert int.from_bytes(piped.read_bytes()[4:8], "little") > 0x7FFF0000

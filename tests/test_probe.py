@@ -7,6 +7,7 @@ import pytest
 
 from conftest import make_media
 from musicvideo import probe, programs
+from musicvideo.errors import MediaError
 
 
 def runs_of(patch: pytest.MonkeyPatch, name: str) -> list:
@@ -72,3 +73,10 @@ def test_the_frames_of_a_file_are_listed_once_until_it_changes(listed, tmp_path)
     assert len(listed) == 1
     video(2)
     assert probe.picture_duration(tmp_path / "a.mkv") == pytest.approx(2) and len(listed) == 2
+
+
+@pytest.mark.parametrize("ask", [probe.probe, probe.contents, probe.tags, probe.picture_times])
+def test_a_missing_file_is_said_before_a_missing_program(ask, tmp_path, monkeypatch):
+    monkeypatch.setenv("FFPROBE", "/nowhere/ffprobe")
+    with pytest.raises(MediaError, match="no such file$"):
+        ask(tmp_path / "a.mkv")

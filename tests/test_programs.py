@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_full_disk_counts_whatever_the_exit_code(tmp_path):
 
 def test_a_program_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "STALL", 0.2)
-    hanging = script(tmp_path, "hanging", f"echo $$ >> {tmp_path}/pids; sleep 1000 & wait")
+    hanging = script(tmp_path, "hanging", f"echo $$ >> {quote(str(tmp_path))}/pids; sleep 1000 & wait")
     with pytest.raises(MediaError, match="had not finished after 0 s"):
         programs.run([hanging], doing="making x", limit=0.2)
     with pytest.raises(MediaError, match="making x: .*hangs: it has taken nothing for"):
@@ -71,7 +72,7 @@ def test_a_program_that_hangs_is_stopped(tmp_path, monkeypatch):
 
 
 def test_feeding_and_progress(tmp_path):
-    copy = script(tmp_path, "copy", f"cat > {tmp_path}/out")
+    copy = script(tmp_path, "copy", f"cat > {quote(str(tmp_path))}/out")
     with programs.Feed([copy], doing="copying") as feed:
         feed.write(bytes(3_000_000))
         feed.write(b"end")
@@ -104,7 +105,7 @@ cli.entry_point(main)
 def long_run(tmp_path):
     """A process that writes an output while a program of its own runs; and the program's process id."""
     waiting = script(
-        tmp_path, "waiting", f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000"
+        tmp_path, "waiting", f"cd {quote(str(tmp_path))}; echo $$ > pid.new; mv pid.new pid; exec sleep 1000"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", LONG_RUN, str(waiting), str(tmp_path / "out" / "file.mkv")],

@@ -704,8 +704,11 @@ def test_what_cannot_be_encoded_is_refused_with_the_choices(output, options, wor
 
 
 def test_a_stranger_s_video_has_no_settings(song, tmp_path):
-    with pytest.raises(MediaError, match="holds no settings"):
-        settings_of(song)
+    text = tmp_path / "notes.mp4"
+    text.write_text("no media\n")
+    for path in (song, text):
+        with pytest.raises(MediaError, match="holds no settings"):
+            settings_of(path)
 
 
 @pytest.mark.parametrize("text", ["[]", "5", "null", '"a"', "{"])

@@ -2,13 +2,13 @@
 
 import os
 import resource
-import subprocess
+import shlex
 
 import numpy as np
 import pytest
 
-from conftest import assert_one_line_error, command, make_media
-from musicvideo import probe, programs
+from conftest import assert_one_line_error, command, make_media, through_a_pipe
+from musicvideo import probe
 from musicvideo.errors import MediaError
 from musicvideo.sound import song
 
@@ -72,11 +72,10 @@ def test_an_mp3_with_junk_at_its_end_is_taken(tmp_path):
     ],
 )
 def test_a_sound_written_to_a_pipe_is_taken(writer, tone, tmp_path):
-    name, _, arguments = writer.format(tone).partition(" ")
-    subprocess.run(f"{programs.program(name)} {arguments} 2>/dev/null | cat > {tmp_path}/piped", shell=True, check=True)
-    header = (tmp_path / "piped").read_bytes()[:8]
+    piped = through_a_pipe(tmp_path / "piped", *(tone if word == "{}" else word for word in writer.split()))
+    header = piped.read_bytes()[:8]
     assert int.from_bytes(header[4:], "little" if header.startswith(b"RIFF") else "big") >= 0x7F000000  # 2 GB or more
-    assert song.decode(tmp_path / "piped", tmp_path / "out.wav")
+    assert song.decode(piped, tmp_path / "out.wav")
     assert probe.probe(tmp_path / "out.wav").duration == pytest.approx(3, abs=1e-3)
 
 
@@ -121,7 +120,7 @@ def test_a_damaged_output_is_made_again(tone, decoded, damage):
 )
 def test_a_prober_that_prints_nonsense(tone, tmp_path, monkeypatch, printed):
     (tmp_path / "printed").write_text(printed)
-    (tmp_path / "ffprobe").write_text(f"#!/bin/sh\ncat {tmp_path}/printed\n")
+    (tmp_path / "ffprobe").write_text(f"#!/bin/sh\ncat {shlex.quote(str(tmp_path))}/printed\n")
     (tmp_path / "ffprobe").chmod(0o755)
     monkeypatch.setenv("FFPROBE", str(tmp_path / "ffprobe"))
     with pytest.raises(MediaError, match="a.flac: what .*ffprobe says of it makes no sense"):

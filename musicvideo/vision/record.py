@@ -41,7 +41,7 @@ def read(video: str | os.PathLike) -> dict[str, Any]:
         if Path(video).suffix == ".json":
             return parse(Path(video))
         return _object(probe.tags(video)["comment"])
-    except (KeyError, ValueError, RecursionError):
+    except (probe.NotMedia, KeyError, ValueError, RecursionError):
         raise MediaError(f"{video}: holds no settings (give a video that visualize.py made, or its .json)") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -197,7 +198,7 @@ def remount(place: Path, option: str) -> None:
 
 WRAPPER = """#!/bin/sh
 # Runs {real}; the call whose number is in {folder}/fatal ends as {folder}/way says.
-number=$(flock {folder}/lock sh -c 'echo >> {folder}/calls; wc -l < {folder}/calls')
+number=$(flock {folder}/lock sh -c 'echo >> "$0/calls"; wc -l < "$0/calls"' {folder})
 [ "$number" = "$(cat {folder}/fatal)" ] || exec {real} "$@"
 case $(cat {folder}/way) in
     at-once) kill -KILL $$;;
@@ -219,7 +220,8 @@ class Wrapped:
         self._folder = folder / f"wrapped-{name}"
         self._folder.mkdir()
         executable = self._folder / name
-        executable.write_text(WRAPPER.format(real=shutil.which(name), folder=self._folder))
+        real, folder = (shlex.quote(str(path)) for path in (shutil.which(name), self._folder))
+        executable.write_text(WRAPPER.format(real=real, folder=folder))
         executable.chmod(0o755)
         self.variable: Mapping[str, object] = {name.upper(): executable}
         self.arm(0)

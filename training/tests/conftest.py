@@ -9,3 +9,5 @@ import tempfile
 if "musicvideo-tests-" not in os.environ.get("XDG_CACHE_HOME", ""):
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="musicvideo-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in tests/conftest.py
