@@ -33,6 +33,10 @@ MOST_CHUNKS = 1000  # of a WAV or AIFF file before its samples
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
+class NotMedia(MediaError):
+    """A file that FFprobe cannot read."""
+
+
 @dataclass(frozen=True)
 class Media:
     """Properties of a media file; the fields of a missing stream are None."""
@@ -71,10 +75,6 @@ def probe(path: str | os.PathLike, *, sound: int = 0) -> Media:
             f"{path}: states a sample rate of {found.sample_rate} Hz (give a file of {lowest} to {highest} Hz)"
         )
     return found
-
-
-class NotMedia(MediaError):
-    """FFprobe finds neither sound nor picture in a file."""
 
 
 def _asked(path: str | os.PathLike) -> tuple[Mapping, bool]:

@@ -56,6 +56,7 @@ from musicvideo import cli, ffmpeg, programs
 
 ROOT = Path(__file__).parent.parent
 HANGS = 600  # seconds after which a test gives up waiting; far beyond what a slow machine takes
+GIVEN_FFMPEG = os.environ.get("FFMPEG")  # what the user of the tests names
 # Makes the files of the tests, and decodes some results. It is newer than that of most systems, and starts faster.
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 # Files whose tests run with it throughout. All others run with what FFMPEG names, else with that of the system. FFprobe
@@ -238,12 +239,20 @@ def through_a_pipe(output: Path, *command) -> Path:
     return output
 
 
+def use_ffmpeg(patch: pytest.MonkeyPatch, *, newer: bool) -> None:
+    """Run the project with the newer FFmpeg, or with the given one, else that of the system."""
+    path = FFMPEG if newer else GIVEN_FFMPEG
+    if path:
+        patch.setenv("FFMPEG", path)
+    else:
+        patch.delenv("FFMPEG", raising=False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def ffmpeg_of_the_file(request: pytest.FixtureRequest) -> Iterator[None]:
     """FFmpeg as `NEWER_FFMPEG` says."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.stem in NEWER_FFMPEG:
-            patch.setenv("FFMPEG", FFMPEG)
+        use_ffmpeg(patch, newer=request.path.stem in NEWER_FFMPEG)
         yield
 
 

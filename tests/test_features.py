@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import command, make_media, through_a_pipe
+from conftest import command, make_media, through_a_pipe, use_ffmpeg
 from musicvideo import caches, decoder, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import features
@@ -162,8 +162,7 @@ def test_songs_cut_off_are_refused_but_play_up_to_there(name, tmp_path):
 @pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.ogg", "a.opus"])
 def test_songs_damaged_in_the_middle_are_refused_but_play_up_to_there(name, newer, tmp_path, monkeypatch):
     """Whatever the release of FFmpeg."""
-    if not newer:
-        monkeypatch.delenv("FFMPEG")
+    use_ffmpeg(monkeypatch, newer=newer)
     data = bytearray(encode(tmp_path / name, "-c:a", "libvorbis").read_bytes() if name == "a.ogg"
                      else encode(tmp_path / name).read_bytes())  # fmt: skip
     middle, hole = len(data) // 2, len(data) // 10

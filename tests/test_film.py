@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image, ImageFilter
 
 import musicvideo.__main__
-from conftest import FFMPEG, make_media, read_frames
+from conftest import FFMPEG, make_media, read_frames, use_ffmpeg
 from musicvideo import ffmpeg, probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import film, framing, merging, record
@@ -77,7 +77,7 @@ def test_mirror_symmetry_is_exact_at_every_aspect_ratio(square, write_wav, tmp_p
 @pytest.mark.parametrize("pulse", [0, 1])
 def test_any_ffmpeg_finishes_a_film(square, sound, tmp_path, monkeypatch, pulse):
     """Moviepy's FFmpeg is years newer than the oldest supported version."""
-    monkeypatch.setenv("FFMPEG", FFMPEG)
+    use_ffmpeg(monkeypatch, newer=True)
     film.finish(
         square, sound, tmp_path / "film.mkv", intro=1, outro=1, title="Title", pulse=pulse, beats=[(1, 1)], **SMALL
     )
@@ -182,8 +182,7 @@ def test_a_pair_shows_the_whole_square_as_it_is(tmp_path, write_wav, monkeypatch
         "ffv1",
     )
     with monkeypatch.context() as patch:
-        if newer:
-            patch.setenv("FFMPEG", FFMPEG)
+        use_ffmpeg(patch, newer=newer)
         film.finish(
             video,
             write_wav("brief.wav", np.zeros(4800)),

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import FFMPEG, ROOT, command, make_media, read_frames
+from conftest import ROOT, command, make_media, read_frames, use_ffmpeg
 from musicvideo import probe, programs
 from musicvideo.errors import MediaError
 from musicvideo.vision import codecs
@@ -378,7 +378,7 @@ def test_segments_of_two_releases_of_ffmpeg_make_one_video(song, tmp_path, monke
     """As after an upgrade between two runs: moviepy's FFmpeg is another release than the system's."""
     output = tmp_path / "a.mkv"
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setenv("FFMPEG", FFMPEG)
+        use_ffmpeg(patch, newer=True)
         make(song, output, FIVE, generator=Fails(at=3.5))
     assert len(Work(output).segments()) == 1
     seen = read_frames(make(song, output, FIVE), "rgb24")

@@ -583,9 +583,8 @@ def test_vectors_and_a_song_that_does_not_say_how_long_it_is(run_visualize, tmp_
     quiet_first = "aevalsrc='0.5*random(0)*gt(t,1)':d=2"
     guessed = make_media(tmp_path / "guessed.mp3", "-f", "lavfi", "-i", quiet_first, "-q:a", "0", "-write_xing", "0")
     assert probe.probe(guessed).duration > 2.5
-    unknown = through_a_pipe(
-        tmp_path / "unknown.flac", *("ffmpeg", "-v", "error", "-t", "2", "-i", SONG, "-f", "flac", "pipe:")
-    )
+    flac = ["ffmpeg", "-v", "error", "-t", "2", "-i", SONG, "-f", "flac", "pipe:"]
+    unknown = through_a_pipe(tmp_path / "unknown.flac", *flac)
     for song, output in ((guessed, "b.mp4"), (unknown, "c.mp4")):
         result = run_visualize("--vectors", "f.npz", "--output_file", output, "--duration", "9", song=song)
         assert result.returncode == 0, result.stderr
